@@ -1,0 +1,163 @@
+"""What the verbs need from the world, each method with its guarantee.
+
+Backends: `local/` (SQLite and a folder; also the fake of the tests) and `gcp/` (Firestore, Pub/Sub, Cloud Storage, and
+their emulators). One suite, `tests/contract/`, runs against all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from speechpipe.contract import (
+    Analysis,
+    Completion,
+    Lease,
+    Options,
+    Partial,
+    Recording,
+    Source,
+    Stage,
+    Status,
+    Task,
+)
+
+#: Called by an engine with the share of the work that is done, 0 to 1.
+Progress = Callable[[float], None]
+
+#: The time, so that tests can choose it.
+Clock = Callable[[], datetime]
+
+
+class Store(Protocol):
+    """Recordings, partials and leases. Reads see every write that returned before them."""
+
+    def create_recording(self, recording: Recording) -> bool:
+        """Create; False, changing nothing, if the id exists. Durable on return."""
+        ...
+
+    def recording(self, recording_id: str) -> Recording | None:
+        """Read one; None if there is none."""
+        ...
+
+    def recordings(
+        self, *, status: Status | None = None, uri: str | None = None, limit: int = 100
+    ) -> list[Recording]:
+        """Read many, newest `queued_at` first, without their `result`."""
+        ...
+
+    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
+        """Recordings that want attention: not final, or final and not announced; oldest first, without `result`."""
+        ...
+
+    def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
+        """Show that an attempt has begun. Never changes a recording that is final; may be lost under contention."""
+        ...
+
+    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
+        """Show the share done of a half. Best effort; never touches status or result."""
+        ...
+
+    def claim(
+        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+    ) -> Lease:
+        """Take the lease and start its next attempt. Raises Busy while another holder's lease runs.
+
+        Compare-and-swap: of any number of callers at once, exactly one succeeds.
+        """
+        ...
+
+    def extend(self, lease: Lease, until: datetime) -> Lease:
+        """Hold it longer. Raises Busy if it was lost to somebody else."""
+        ...
+
+    def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
+        """Free it and note how the attempt ended. Does nothing if it was lost."""
+        ...
+
+    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+        """Read a stage's lease and its attempts; None before the first."""
+        ...
+
+    def create_partial(self, partial: Partial) -> bool:
+        """Create; False, changing nothing, if that stage and revision has one. On True the join is triggered."""
+        ...
+
+    def partials(self, recording_id: str) -> list[Partial]:
+        """All partials of a recording, of every revision."""
+        ...
+
+    def finish(self, recording: Recording) -> None:
+        """Write status, halves, result and everything else that `join` computed. Same input, same document."""
+        ...
+
+    def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
+        """Note that the completion event of this revision was published."""
+        ...
+
+
+class Bus(Protocol):
+    """Topics. Delivery is at least once and in any order."""
+
+    def publish_task(self, task: Task) -> None:
+        """Publish to the stage's topic. Durable on return."""
+        ...
+
+    def publish_completion(self, completion: Completion) -> None:
+        """Publish to the completion topic. Durable on return."""
+        ...
+
+
+class Uploads(Protocol):
+    """The bucket that people drop recordings into. Read only, but for the client's `upload`."""
+
+    def download(self, source: Source, into: Path) -> None:
+        """Write exactly that generation's bytes to a file. Raises Rejected(object_gone) if it is no longer there."""
+        ...
+
+    def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
+        """Put a file there, as any user may, and say which generation it became."""
+        ...
+
+    def find(self, name: str) -> Source | None:
+        """The live object of that name."""
+        ...
+
+
+class Results(Protocol):
+    """The bucket that artifacts go to. Objects are created once and never change."""
+
+    def uri(self, path: str) -> str:
+        """Where an object of that path lies or would lie."""
+        ...
+
+    def create(self, path: str, body: bytes, content_type: str) -> str:
+        """Write it unless it is there already; its URI."""
+        ...
+
+    def read(self, uri: str) -> bytes:
+        """Read an object. Raises NotFound."""
+        ...
+
+
+class Analyse(Protocol):
+    """An engine with its model loaded: one stage's work on one file."""
+
+    @property
+    def stage(self) -> Stage:
+        """Which half it makes."""
+        ...
+
+    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+        """Analyse a whole recording. Raises Rejected for input that can never work; may be called from threads."""
+        ...
+
+
+class Completions(Protocol):
+    """The completion topic as a subscriber sees it."""
+
+    def receive(self, timeout: float) -> Iterator[Completion]:
+        """Yield events as they come until none has come for `timeout` seconds. Each is acknowledged when taken."""
+        ...

@@ -1,0 +1,96 @@
+"""One frozen settings type a service, read once at start; every missing or unusable key is named at the same time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from speechpipe.contract import Stage
+from speechpipe.errors import SettingsMissing
+
+
+class Settings(BaseModel):
+    """Base: frozen, each field read from the environment variable that is its alias."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Project(Settings):
+    """What every part in the cloud or on the emulators needs."""
+
+    project: str = Field(alias="GOOGLE_CLOUD_PROJECT", min_length=1)
+    database: str = Field("(default)", alias="SPEECHPIPE_DATABASE")
+    uploads_bucket: str = Field(alias="SPEECHPIPE_UPLOADS_BUCKET", min_length=1)
+    results_bucket: str = Field(alias="SPEECHPIPE_RESULTS_BUCKET", min_length=1)
+
+
+class Topics(Settings):
+    """Names of the topics; `infra/` and `speechpipe up` create these."""
+
+    stt_topic: str = Field("stt-tasks", alias="SPEECHPIPE_STT_TOPIC")
+    ser_topic: str = Field("ser-tasks", alias="SPEECHPIPE_SER_TOPIC")
+    completions_topic: str = Field("completions", alias="SPEECHPIPE_COMPLETIONS_TOPIC")
+
+
+class Limits(Settings):
+    """Caps and deadlines."""
+
+    prefix: str = Field("", alias="SPEECHPIPE_UPLOADS_PREFIX")  #: objects outside it are none of ours
+    max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
+    deadline_seconds: int = Field(24 * 3600, alias="SPEECHPIPE_DEADLINE_SECONDS", gt=0)
+    retention_days: int = Field(0, alias="SPEECHPIPE_RETENTION_DAYS", ge=0)  #: 0: kept for ever
+
+
+class FunctionSettings(Project, Topics, Limits):
+    """The functions: ingest, join, give_up, sweep."""
+
+
+class EngineSettings(Settings):
+    """Which models run, and on what. Also what the command line's options become."""
+
+    models: str = Field("auto", alias="SPEECHPIPE_MODELS")  #: auto, demo, or (a worker's) model name or folder
+    stt_model: str | None = Field(None, alias="SPEECHPIPE_STT_MODEL")
+    stt_revision: str | None = Field(None, alias="SPEECHPIPE_STT_REVISION")
+    ser_model: str | None = Field(None, alias="SPEECHPIPE_SER_MODEL")
+    ser_revision: str | None = Field(None, alias="SPEECHPIPE_SER_REVISION")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", alias="SPEECHPIPE_DEVICE")
+    compute_type: str = Field("auto", alias="SPEECHPIPE_COMPUTE_TYPE")
+    threads: int = Field(0, alias="SPEECHPIPE_THREADS", ge=0)  #: CPU threads an engine; 0: all cores
+    max_seconds: int = Field(10 * 3600, alias="SPEECHPIPE_MAX_SECONDS", gt=0)  #: audio, counted while decoding
+
+
+class WorkerSettings(Project, EngineSettings):
+    """A GPU worker: one stage."""
+
+    stage: Stage = Field(alias="SPEECHPIPE_STAGE")
+    max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
+    concurrency: int = Field(1, alias="SPEECHPIPE_CONCURRENCY", ge=1)  #: recordings at a time; more get 429
+    request_seconds: int = Field(590, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)  #: length of a lease
+    port: int = Field(8080, alias="PORT")
+    host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0
+
+
+class ClientSettings(Project, Topics):
+    """The client and the command line against the cloud or the emulators."""
+
+    completions_subscription: str = Field("completions", alias="SPEECHPIPE_COMPLETIONS_SUBSCRIPTION")
+
+
+def read(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """Read settings from the environment. Raises SettingsMissing, which names every bad key and what it wants.
+
+    An empty variable counts as unset.
+    """
+    environ = os.environ if environ is None else environ
+    present: dict[str, Any] = {key: value for key, value in environ.items() if value != ""}
+    try:
+        return kind.model_validate(present)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsMissing(f"{kind.__name__} needs:\n  " + "\n  ".join(problems)) from None
