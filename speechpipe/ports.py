@@ -7,6 +7,7 @@ their emulators). One suite, `tests/contract/`, runs against all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -161,3 +162,14 @@ class Completions(Protocol):
     def receive(self, timeout: float) -> Iterator[Completion]:
         """Yield events as they come until none has come for `timeout` seconds. Each is acknowledged when taken."""
         ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Everything of one backend, as `local.connect` and `gcp.connect` give it."""
+
+    store: Store
+    bus: Bus
+    uploads: Uploads
+    results: Results
+    completions: Completions
