@@ -53,6 +53,10 @@ class Store(Protocol):
         """Recordings that want attention: not final, or final and not announced; oldest first, without `result`."""
         ...
 
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
+        """Note when a half's task was last published. Never changes a recording that is final."""
+        ...
+
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """Show that an attempt has begun. Never changes a recording that is final; may be lost under contention."""
         ...

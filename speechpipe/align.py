@@ -1,0 +1,158 @@
+"""Emotion windows laid onto the transcript, and what follows from both: summary, trend, turning points. Pure.
+
+A window counts for a segment by the time they share on the same channel. Scores are averaged with that time as
+weight; windows themselves stay in the record, so that anybody can do it differently.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby, pairwise
+
+from speechpipe.contract import (
+    Emotions,
+    EmotionWindow,
+    LabelScore,
+    Segment,
+    SegmentEmotion,
+    Summary,
+    Transcript,
+    TrendSlice,
+    TurningPoint,
+    Vocabulary,
+    Word,
+)
+
+TREND_SLICES = 4
+#: A change of emotion counts as a turning point when both sides last this long; shorter flickers are noise.
+TURNING_POINT_SECONDS = 2.0
+
+
+def sorted_scores(scores: Mapping[str, float]) -> tuple[LabelScore, ...]:
+    """Scores from the highest; equal ones by name, so that the order never depends on the input's."""
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(LabelScore(name=name, score=min(max(score, 0.0), 1.0)) for name, score in ranked)
+
+
+def overlap(start: float, end: float, window: EmotionWindow) -> float:
+    """Seconds that [start, end] shares with a window; 0 if they do not meet."""
+    return max(0.0, min(end, window.end) - max(start, window.start))
+
+
+def align_segments(transcript: Transcript, emotions: Emotions) -> tuple[Segment, ...]:
+    """The transcript's segments and words with the emotions of their time."""
+    by_channel: dict[int, list[EmotionWindow]] = defaultdict(list)
+    for window in emotions.windows:
+        by_channel[window.channel].append(window)
+    return tuple(
+        segment.model_copy(
+            update={
+                "emotion": _segment_emotion(segment, by_channel[segment.channel], emotions.vocabulary),
+                "words": tuple(
+                    _word_emotion(word, by_channel[segment.channel], emotions.vocabulary) for word in segment.words
+                ),
+            }
+        )
+        for segment in transcript.segments
+    )
+
+
+def top_label(window: EmotionWindow, vocabulary: Vocabulary) -> str:
+    """The highest of the labels that may be called dominant."""
+    return next(s.name for s in window.scores if s.name in vocabulary.primary)
+
+
+def _segment_emotion(
+    segment: Segment, windows: Sequence[EmotionWindow], vocabulary: Vocabulary
+) -> SegmentEmotion | None:
+    shared = [(overlap(segment.start, segment.end, window), window) for window in windows]
+    shared = [(seconds, window) for seconds, window in shared if seconds > 0]
+    if not shared:
+        return None
+    scores = _mean((seconds, window.scores) for seconds, window in shared)
+    primary = [s for s in scores if s.name in vocabulary.primary]
+    runner_up = primary[1].score if len(primary) > 1 else 0.0
+    return SegmentEmotion(
+        top=primary[0].name,
+        confidence=primary[0].score,
+        margin=primary[0].score - runner_up,
+        coverage=min(1.0, sum(seconds for seconds, _ in shared) / (segment.end - segment.start)),
+        scores=scores,
+        sentiment=_mean((seconds, window.sentiment) for seconds, window in shared),
+    )
+
+
+def _word_emotion(word: Word, windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> Word:
+    """The label of the window nearest to the word's middle, or none if none is within half a second."""
+    middle = (word.start + word.end) / 2
+    distances = [(max(w.start - middle, middle - w.end, 0.0), w.start, w) for w in windows]
+    distance, _, nearest = min(distances, key=lambda d: d[:2], default=(1.0, 0.0, None))
+    if nearest is None or distance > 0.5:
+        return word
+    return word.model_copy(update={"emotion": top_label(nearest, vocabulary)})
+
+
+def _mean(weighted: Iterable[tuple[float, tuple[LabelScore, ...]]]) -> tuple[LabelScore, ...]:
+    total = 0.0
+    sums: dict[str, float] = defaultdict(float)
+    for weight, scores in weighted:
+        total += weight
+        for s in scores:
+            sums[s.name] += weight * s.score
+    return sorted_scores({name: value / total for name, value in sums.items()}) if total else ()
+
+
+def summarise(transcript: Transcript | None, emotions: Emotions | None, duration: float) -> Summary:
+    """The recording at a glance, of whichever halves there are. `duration` in seconds."""
+    words = sum(len(s.words) or len(s.text.split()) for s in transcript.segments) if transcript else 0
+    speech = transcript.speech_seconds if transcript else 0.0
+    if emotions is None or not emotions.windows:
+        return Summary(speech_seconds=speech, words=words)
+    share: dict[str, float] = defaultdict(float)
+    for window in emotions.windows:
+        share[top_label(window, emotions.vocabulary)] += window.end - window.start
+    total = sum(share.values())
+    ranked = sorted_scores({label: seconds / total for label, seconds in share.items()})
+    return Summary(
+        speech_seconds=speech,
+        words=words,
+        dominant_emotion=ranked[0].name,
+        emotion_share={s.name: s.score for s in ranked},
+        trend=_trend(emotions, duration),
+        turning_points=turning_points(emotions),
+    )
+
+
+def _trend(emotions: Emotions, duration: float) -> tuple[TrendSlice, ...]:
+    width = duration / TREND_SLICES
+    slices = []
+    for i in range(TREND_SLICES):
+        start, end = i * width, (i + 1) * width
+        scores = _mean((overlap(start, end, window), window.scores) for window in emotions.windows)
+        top = next((s.name for s in scores if s.name in emotions.vocabulary.primary), None)
+        slices.append(TrendSlice(start=start, end=end, emotion=top, scores=scores))
+    return tuple(slices)
+
+
+def turning_points(emotions: Emotions) -> tuple[TurningPoint, ...]:
+    """Where the dominant emotion of a channel changes and stays changed, by time."""
+    points = []
+    channels = sorted({window.channel for window in emotions.windows})
+    for channel in channels:
+        windows = sorted((w for w in emotions.windows if w.channel == channel), key=lambda w: w.start)
+        runs = _runs(windows, emotions.vocabulary)
+        lasting = [run for run in runs if run[2] >= TURNING_POINT_SECONDS]
+        for (before, _, _), (after, at, _) in pairwise(lasting):
+            if before != after:
+                points.append(TurningPoint(at=at, channel=channel, before=before, after=after))
+    return tuple(sorted(points, key=lambda point: (point.at, point.channel)))
+
+
+def _runs(windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> list[tuple[str, float, float]]:
+    """(label, start, scored seconds) of each stretch of windows with the same top label."""
+    runs = []
+    for label, group in groupby(windows, key=lambda w: top_label(w, vocabulary)):
+        members = list(group)
+        runs.append((label, members[0].start, sum(w.end - w.start for w in members)))
+    return runs
