@@ -1,0 +1,274 @@
+"""Hostile media in, samples out: whatever people upload, decoded with PyAV under limits.
+
+A recording comes from a stranger, so nothing that it says about itself is believed: container and protocol are on a
+list (a text file named .wav can be an ffconcat playlist that opens *other* files), samples are counted while they are
+decoded (2 h of silence is a FLAC of 1.3 MB, and a forged sample rate makes any declared duration a lie), and invalid
+frames are skipped, not the rest of the file (faster-whisper's own decoder stops at the first).
+
+`decode` is a pure function of a path, so that it can be moved into a limited subprocess as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.fifo import AudioFifo
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from speechpipe.contract import Audio, Caution
+from speechpipe.errors import ErrorCode, Rejected
+
+SAMPLE_RATE = 16_000  #: Hz, of everything that comes out; both engines want it
+
+#: Demuxers that may open an upload. No playlist, no image, no device, nothing that opens a second file.
+FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf"
+FORMAT_NAMES = "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF or W64"
+
+#: What a header may claim. Outside, one short frame could be resampled into gigabytes.
+MIN_RATE, MAX_RATE = 2_000, 768_000
+MAX_CHANNELS = 64
+#: Cap on samples before resampling, as a rate: a forged high rate makes hours look like minutes.
+RAW_RATE = 192_000
+
+_BLOCK = 1 << 16  #: samples given to the resampler at a time; one call a frame is slow
+_MAX_STALLS = 100  #: demuxer errors in a row after which the file is taken to have ended
+_SOME_AUDIO = 0.02  #: seconds; less is no recording
+_IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+#: First bytes of containers on the list, with their place: a file that has them and does not open is damaged.
+_KNOWN = ((0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (4, b"ftyp"), (8, b"WAVE"))
+
+Samples = npt.NDArray[np.float32]  #: shape (channels, samples), -1 to 1, 16 kHz
+Block = npt.NDArray[np.int16]  #: shape (channels, samples)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording in memory."""
+
+    samples: Samples  #: (1, n), or (channels of the source, n) when split
+    audio: Audio
+    cautions: tuple[Caution, ...] = ()
+
+
+def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
+    """Decode the best audio stream of a file to 16 kHz float32: mixed to mono, or each channel on its own.
+
+    Raises Rejected: empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a picture, a
+    silent video), decode_failed (no samples in it), too_long (more than `max_seconds`, counted while decoding; with
+    `split` the channels together may hold twice that).
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with _open(path) as container:
+        reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
+        with contextlib.closing(reader.blocks()) as blocks:
+            samples = _gather(blocks)
+        if samples.shape[1] < _SOME_AUDIO * SAMPLE_RATE:
+            raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
+        audio = Audio(
+            duration=samples.shape[1] / SAMPLE_RATE,
+            channels=reader.channels,
+            sample_rate=reader.rate,
+            sha256=sha256,
+            format=reader.format,
+        )
+        declared = _declared_seconds(container, reader.stream, path)
+    return Decoded(samples, audio, tuple(_cautions(reader, audio.duration, declared)))
+
+
+def _open(path: Path) -> InputContainer:
+    """Open under the white lists. Text for the user is ours alone: FFmpeg's messages hold paths."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        # `file:` keeps a name like `concat:a|b` a name. Tags in any encoding are ignored, not fatal.
+        return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)
+    except (av.error.FFmpegError, ValueError):
+        with path.open("rb") as file:
+            raise _unopened(file.read(16)) from None
+
+
+def _unopened(head: bytes) -> Rejected:
+    """Say why a file that starts so could not be opened."""
+    if head.startswith(_IMAGES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+        return Rejected(ErrorCode.NO_AUDIO_STREAM, "the file is a picture: there is no sound in it")
+    if any(head[at:].startswith(mark) for at, mark in _KNOWN):
+        return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged or incomplete: nothing in it could be decoded")
+    message = f"the file is not a recording that can be read: it must be {FORMAT_NAMES}"
+    return Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
+
+
+def _audio_stream(container: InputContainer) -> AudioStream:
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream):
+        raise Rejected(ErrorCode.NO_AUDIO_STREAM, "the file has no audio track")
+    try:
+        rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    except AttributeError:  # no decoder for this codec
+        raise Rejected(
+            ErrorCode.UNSUPPORTED_FORMAT, "the sound in this file is in a codec that cannot be read here"
+        ) from None
+    if rate and not MIN_RATE <= rate <= MAX_RATE:
+        raise Rejected(ErrorCode.DECODE_FAILED, f"the file claims a sample rate of {rate} Hz: it is damaged")
+    if channels > MAX_CHANNELS:
+        raise Rejected(ErrorCode.DECODE_FAILED, f"the file claims {channels} channels: it is damaged")
+    return stream
+
+
+class _Reader:
+    """Frames of one stream, counted, skipped where invalid, and resampled."""
+
+    def __init__(self, container: InputContainer, stream: AudioStream, *, split: bool, max_seconds: float) -> None:
+        self.container, self.stream, self.split, self.max_seconds = container, stream, split, max_seconds
+        self.channels = self.rate = 0  # of the first frame: a header may say otherwise
+        self.layout = "mono"
+        self.raw = self.made = 0  # samples a channel, before and after resampling
+        self.invalid = self.interrupted = 0  # invalid packets; of these, followed by good ones
+
+    @property
+    def format(self) -> str:
+        """`container/codec`, such as `mp4/aac`."""
+        names = self.container.format.name.split(",")
+        return f"{'mp4' if 'mp4' in names else names[0]}/{self.stream.codec_context.name}"
+
+    def blocks(self) -> Generator[Block]:
+        """Yield int16 blocks of shape (channels, n) at 16 kHz. Raises Rejected(too_long)."""
+        setup: tuple[str, str, int] | None = None
+        fifo, resampler = AudioFifo(), AudioResampler()
+        for frame in self._frames():
+            now = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if now != setup:  # the first frame; or a chained stream goes on with other parameters
+                if setup is not None:
+                    yield from self._resampled(fifo, resampler, flush=True)
+                setup = now
+                self._begin(frame)
+                fifo, resampler = AudioFifo(), AudioResampler("s16", self.layout, SAMPLE_RATE)
+            frame.pts = None  # the fifo refuses gaps
+            fifo.write(frame)
+            if fifo.samples >= _BLOCK:
+                yield from self._resampled(fifo, resampler)
+        if setup is not None:
+            yield from self._resampled(fifo, resampler, flush=True)
+
+    def _begin(self, frame: AudioFrame) -> None:
+        if not MIN_RATE <= frame.sample_rate <= MAX_RATE or frame.layout.nb_channels > MAX_CHANNELS:
+            raise Rejected(ErrorCode.DECODE_FAILED, "the audio in the file is damaged beyond use")
+        if not self.rate:
+            self.channels, self.rate = frame.layout.nb_channels, frame.sample_rate
+            self.layout = frame.layout.name if self.split else "mono"
+
+    def _resampled(self, fifo: AudioFifo, resampler: AudioResampler, *, flush: bool = False) -> Iterator[Block]:
+        frames = [frame for frame in (fifo.read(0, partial=True),) if frame is not None]
+        for frame in [*frames, None] if flush else frames:
+            for made in resampler.resample(frame):
+                block = made.to_ndarray().astype(np.int16, copy=False).reshape(-1, made.layout.nb_channels).T
+                self.made += block.shape[1]
+                if self.made > self._cap(SAMPLE_RATE):
+                    raise self._too_long()
+                yield block
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        bad_before = 0  # invalid packets since the last good one
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except (av.error.FFmpegError, UnicodeError):
+                self.invalid += 1
+                bad_before += 1
+                continue
+            for frame in frames:
+                if not isinstance(frame, AudioFrame) or not frame.samples:
+                    continue
+                self.interrupted += bad_before
+                bad_before = 0
+                self.raw += frame.samples
+                if self.raw > self._cap(RAW_RATE):
+                    raise self._too_long()
+                yield frame
+
+    def _packets(self) -> Iterator[av.Packet[AudioStream]]:
+        """Packets up to the end; a demuxer error costs what is unreadable, not the rest of the file."""
+        stalls = 0
+        while stalls < _MAX_STALLS:
+            try:
+                for packet in self.container.demux(self.stream):
+                    stalls = 0
+                    yield packet
+                return
+            except av.error.FFmpegError:
+                self.invalid += 1
+                stalls += 1
+
+    def _cap(self, rate: int) -> float:
+        seconds = self.max_seconds
+        if self.split and self.channels > 2:
+            seconds *= 2 / self.channels  # all channels together are held in memory
+        return seconds * rate
+
+    def _too_long(self) -> Rejected:
+        allowed = f"{self.max_seconds:.4g} seconds"
+        if self.max_seconds >= 3600:
+            allowed = f"{self.max_seconds / 3600:.4g} hours"
+        more = f" and {self.channels} separate channels" if self.split and self.channels > 2 else ""
+        return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
+
+
+def _gather(blocks: Iterator[Block]) -> Samples:
+    """One float32 array of all blocks. int16 until the end and freed as it goes: never two float copies."""
+    kept = list(blocks)
+    channels = kept[0].shape[0] if kept else 1
+    samples = np.empty((channels, sum(block.shape[1] for block in kept)), dtype=np.float32)
+    at = 0
+    kept.reverse()
+    while kept:
+        block = kept.pop()
+        np.multiply(block, np.float32(1 / 32768), out=samples[:, at : at + block.shape[1]])
+        at += block.shape[1]
+    return samples
+
+
+def _declared_seconds(container: InputContainer, stream: AudioStream, path: Path) -> float | None:
+    """What the header says, where it says it and does not guess.
+
+    FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, and AAC's and AMR's always.
+    """
+    name = container.format.name
+    if name in ("aac", "amr", "amrnb", "amrwb"):
+        return None
+    if name == "mp3":
+        with path.open("rb") as file:
+            head = file.read(10)
+            if head[:3] == b"ID3":  # size of the tag: four bytes of seven bits
+                file.seek(10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)))
+            else:
+                file.seek(0)
+            first_frame = file.read(200)
+        if not any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI")):
+            return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration is not None else None
+
+
+def _cautions(reader: _Reader, seconds: float, declared: float | None) -> Iterator[Caution]:
+    # One undecodable packet at the very end of an MP3 is a tag or padding, as in many good files.
+    junk_at_end = reader.stream.codec_context.name.startswith("mp3") and reader.invalid == 1 and not reader.interrupted
+    if reader.invalid and not junk_at_end:
+        yield Caution(code="damaged_audio", message="parts of the file could not be decoded and were left out")
+    elif declared is not None and seconds < 0.98 * declared - 0.5:
+        yield Caution(
+            code="damaged_audio",
+            message=f"the file ends early: {seconds:.1f} of {declared:.1f} seconds are there",
+        )
