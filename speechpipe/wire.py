@@ -1,0 +1,231 @@
+"""Envelopes of the platform <-> contract types. Pure: no I/O, no Google library; golden files in `tests/wire/golden/`.
+
+Everything read here raises `Unreadable` for what is not one of ours. Fields that we do not know are tolerated.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from speechpipe.contract import Completion, CompletionData, Source, Stage, Task
+from speechpipe.errors import Unreadable
+
+Message = tuple[bytes, dict[str, str]]  #: data and attributes of a Pub/Sub message
+
+#: An attribute's value may have so many bytes (https://cloud.google.com/pubsub/quotas#resource_limits).
+MAX_ATTRIBUTE_BYTES = 1024
+
+#: What Pub/Sub adds to a message that it forwards to a dead-letter topic
+#: (https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic).
+DEAD_LETTER_COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
+DEAD_LETTER_SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
+
+_PARTIAL = re.compile(r"(?:.*/)?recordings/(?P<id>[^/]+)/partials/(?P<stage>stt|ser)\.r(?P<revision>[1-9][0-9]{0,8})")
+
+
+class PartialPath(NamedTuple):
+    """Which partial a document is."""
+
+    recording_id: str
+    stage: Stage
+    revision: int
+
+
+class DeadLetter(NamedTuple):
+    """A task that was delivered as often as its subscription allows."""
+
+    task: Task
+    deliveries: int  #: 0 where the platform does not say
+    subscription: str | None
+
+
+# -------------------------------------------------------------------------------------------- Cloud Storage
+
+
+def source_from_event(data: object) -> Source:
+    """Read a `StorageObjectData`: the body of a Cloud Storage CloudEvent, an object of the JSON API, a notification.
+
+    64-bit integers come as strings; one that is 0 may be left out, as in all JSON made from protocol buffers
+    (https://protobuf.dev/programming-guides/json/).
+    """
+    if not isinstance(data, Mapping):
+        raise Unreadable(f"a storage event's data is an object, not {type(data).__name__}")
+    try:
+        bucket, name = _text(data, "bucket"), _text(data, "name")
+        return Source(
+            uri=gs_uri(bucket, name),
+            bucket=bucket,
+            name=name,
+            generation=str(int(data["generation"])),
+            size=int(data.get("size", 0)),
+            content_type=data.get("contentType") or None,
+            crc32c=data.get("crc32c") or None,
+            metadata=data.get("metadata") or {},
+            created_at=data["timeCreated"],
+        )
+    except (KeyError, TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        raise Unreadable(f"not a storage object: {_reason(error)}") from error
+
+
+def gs_uri(bucket: str, name: str) -> str:
+    """`gs://bucket/name`, the name as it is: `gs://` addresses have no escapes, `#` and `?` are plain characters."""
+    return f"gs://{bucket}/{name}"
+
+
+def split_gs_uri(uri: str) -> tuple[str, str]:
+    """Bucket and name. Raises Unreadable."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    if not uri.startswith("gs://") or not bucket or not name:
+        raise Unreadable("not a gs:// address of an object")
+    return bucket, name
+
+
+# -------------------------------------------------------------------------------------------------- Pub/Sub
+
+
+def task_to_message(task: Task) -> Message:
+    """A task as a message. The attributes are for filters and for people who look at a dead letter."""
+    attributes = {
+        "recording_id": task.recording_id,
+        "stage": task.stage.value,
+        "revision": str(task.revision),
+    }
+    return task.model_dump_json().encode(), attributes
+
+
+def task_from_push(body: bytes) -> Task:
+    """Read a push request's body (https://cloud.google.com/pubsub/docs/push#receive_push)."""
+    message = _push_message(body)
+    return _task(_decode(message.get("data")))
+
+
+def dead_letter_from_push(body: bytes) -> DeadLetter:
+    """Read a push request from a dead-letter topic: our task, wrapped once more with how often it was tried."""
+    message = _push_message(body)
+    attributes = message.get("attributes")
+    attributes = attributes if isinstance(attributes, Mapping) else {}
+    count = str(attributes.get(DEAD_LETTER_COUNT, ""))
+    return DeadLetter(
+        task=_task(_decode(message.get("data"))),
+        deliveries=int(count) if count.isascii() and count.isdigit() else 0,
+        subscription=attributes.get(DEAD_LETTER_SUBSCRIPTION),
+    )
+
+
+def _push_message(body: bytes) -> Mapping[str, Any]:
+    try:
+        envelope = json.loads(body)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise Unreadable("a push request's body is not JSON") from error
+    except RecursionError as error:
+        raise Unreadable("a push request's body is nested too deeply") from error
+    message = envelope.get("message") if isinstance(envelope, dict) else None
+    if not isinstance(message, dict):
+        raise Unreadable("a push request without a message")
+    return message
+
+
+def _decode(data: object) -> bytes:
+    if not isinstance(data, str) or not data:
+        raise Unreadable("a message without data")
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unreadable("a message's data is not base64") from error
+
+
+def _task(data: bytes) -> Task:
+    try:
+        return Task.model_validate_json(data)
+    except ValidationError as error:
+        raise Unreadable(f"not a task: {_reason(error)}") from error
+
+
+# ------------------------------------------------------------------------------------------------ Firestore
+
+
+def partial_document(recording_id: str, stage: Stage, revision: int) -> str:
+    """Path of a partial's document."""
+    return f"recordings/{recording_id}/partials/{stage.value}.r{revision}"
+
+
+def partial_from_path(document_path: object) -> PartialPath:
+    """Which partial a path names: `recordings/{id}/partials/{stage}.r{revision}`.
+
+    Takes the CloudEvent attributes `document` and `subject` and a full resource name alike. Attributes are not
+    percent-decoded by functions-framework; ids and stages have nothing to escape.
+    """
+    match = _PARTIAL.fullmatch(document_path) if isinstance(document_path, str) else None
+    if match is None:
+        raise Unreadable("not the path of a partial")
+    return PartialPath(match["id"], Stage(match["stage"]), int(match["revision"]))
+
+
+# -------------------------------------------------------------------------------------------------- completion
+
+
+def completion_to_message(completion: Completion) -> Message:
+    """A completion as CloudEvents' binary mode over Pub/Sub, with plain attributes to filter by.
+
+    Source: https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md. Values are cut at 1,024
+    bytes, the platform's limit; what matters of them stands in the body uncut.
+    """
+    data = completion.data
+    attributes = {
+        "ce-specversion": "1.0",
+        "ce-id": completion.id,
+        "ce-source": completion.source,
+        "ce-type": completion.type,
+        "ce-subject": completion.subject,
+        "ce-time": completion.time.isoformat().replace("+00:00", "Z"),
+        "content-type": "application/json",
+        "recording_id": data.recording_id,
+        "status": data.status.value,
+        "revision": str(data.revision),
+    }
+    if data.ref:
+        attributes["ref"] = data.ref
+    return data.model_dump_json().encode(), {key: _bounded(value) for key, value in attributes.items()}
+
+
+def completion_from_message(data: bytes, attributes: Mapping[str, str]) -> Completion:
+    """Read a completion from a subscription."""
+    try:
+        return Completion(
+            id=attributes["ce-id"],
+            type=attributes["ce-type"],
+            source=attributes["ce-source"],
+            subject=attributes["ce-subject"],
+            time=attributes["ce-time"],
+            data=CompletionData.model_validate_json(data),
+        )
+    except (KeyError, ValueError) as error:
+        raise Unreadable(f"not a completion: {_reason(error)}") from error
+
+
+def _bounded(value: str) -> str:
+    return value.encode()[:MAX_ATTRIBUTE_BYTES].decode(errors="ignore")
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data[key]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is not a name")
+    value.encode()  # JSON can escape half a surrogate pair, which no store can hold: UnicodeEncodeError, a ValueError
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line and without the content, which may be anybody's."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['type']}" for e in error.errors()[:3])
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return type(error).__name__
