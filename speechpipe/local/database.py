@@ -1,0 +1,72 @@
+"""The SQLite file behind the embedded store and bus: a connection a thread, write-ahead log, synchronous commits."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS recordings (
+    id TEXT PRIMARY KEY, uri TEXT NOT NULL, status TEXT NOT NULL, queued_at TEXT NOT NULL,
+    open INTEGER NOT NULL, body TEXT NOT NULL, result TEXT);
+CREATE INDEX IF NOT EXISTS recordings_by_uri ON recordings (uri);
+CREATE INDEX IF NOT EXISTS recordings_by_time ON recordings (queued_at);
+CREATE INDEX IF NOT EXISTS recordings_open ON recordings (queued_at) WHERE open;
+CREATE TABLE IF NOT EXISTS partials (
+    recording_id TEXT, stage TEXT, revision INTEGER, body TEXT NOT NULL,
+    PRIMARY KEY (recording_id, stage, revision));
+CREATE TABLE IF NOT EXISTS leases (
+    recording_id TEXT, stage TEXT, revision INTEGER, body TEXT NOT NULL,
+    PRIMARY KEY (recording_id, stage, revision));
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, body TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, visible_at REAL NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS messages_by_topic ON messages (topic, visible_at);
+CREATE TABLE IF NOT EXISTS objects (
+    name TEXT, generation TEXT, PRIMARY KEY (name, generation));
+"""
+
+
+class Database:
+    """Connections to one file. Writers take turns; readers never wait (sqlite.org/wal.html)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self.read().executescript(_SCHEMA)
+
+    def read(self) -> sqlite3.Connection:
+        """The calling thread's connection, in autocommit."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # check_same_thread is off only for close(): no connection is used by two threads.
+            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            self._local.connection = connection
+            self._opened.append(connection)
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock for a block: all of it is durable on leaving, or nothing of it."""
+        connection = self.read()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close every thread's connection; the threads must have ended."""
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._local = threading.local()

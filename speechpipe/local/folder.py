@@ -1,0 +1,145 @@
+"""A folder as the uploads bucket, another as the results bucket.
+
+An object's generation is its modification time in nanoseconds; its custom metadata lies beside it, in
+`NAME.meta.json` (`{"language": "en"}`).
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from speechpipe.contract import Source
+from speechpipe.errors import ErrorCode, NotFound, Rejected
+
+METADATA_SUFFIX = ".meta.json"
+
+
+class FolderUploads:
+    """The Uploads port on a folder and everything below it, hidden files left out."""
+
+    def __init__(self, root: Path, staging: Path) -> None:
+        self.root = root
+        self._staging = staging  # on the same file system, so that a file appears whole or not at all
+
+    def download(self, source: Source, into: Path) -> None:
+        """See ports.Uploads."""
+        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        path = self._path(source.name)
+        try:
+            shutil.copyfile(path, into)
+            if str(path.stat().st_mtime_ns) != source.generation:
+                raise gone
+        except FileNotFoundError:
+            raise gone from None
+
+    def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
+        """See ports.Uploads."""
+        target = self._path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
+        staged = self._staging / uuid.uuid4().hex
+        shutil.copyfile(path, staged)
+        sidecar = target.with_name(target.name + METADATA_SUFFIX)
+        if metadata:
+            sidecar.write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
+        else:
+            sidecar.unlink(missing_ok=True)
+        os.replace(staged, target)
+        return self._source(target)
+
+    def find(self, name: str) -> Source | None:
+        """See ports.Uploads."""
+        path = self._path(name)
+        return self._source(path) if path.is_file() else None
+
+    def objects(self) -> Iterator[Source]:
+        """Every object in the folder, oldest name first."""
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            for file in sorted(files):
+                if file.startswith(".") or file.endswith(METADATA_SUFFIX):
+                    continue
+                try:
+                    yield self._source(Path(folder) / file)
+                except FileNotFoundError:  # gone between the listing and the look
+                    continue
+
+    def _path(self, name: str) -> Path:
+        path = (self.root / name).resolve()
+        if not path.is_relative_to(self.root) or path == self.root:
+            raise NotFound(f"{name!r} is not a name in {self.root}")
+        return path
+
+    def _source(self, path: Path) -> Source:
+        stat = path.stat()
+        name = path.relative_to(self.root).as_posix()
+        return Source(
+            uri=path.as_uri(),
+            bucket=self.root.name or "root",
+            name=name,
+            generation=str(stat.st_mtime_ns),
+            size=stat.st_size,
+            content_type=mimetypes.guess_type(name)[0],
+            metadata=_metadata(path.with_name(path.name + METADATA_SUFFIX)),
+            created_at=datetime.fromtimestamp(stat.st_mtime, UTC),
+        )
+
+
+def _metadata(sidecar: Path) -> dict[str, str]:
+    """The custom metadata beside an object. What cannot be read is passed on, so that the user hears of it."""
+    try:
+        text = sidecar.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        return {METADATA_SUFFIX: "not UTF-8 text"}
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {METADATA_SUFFIX: "not JSON"}
+    if not isinstance(content, dict):
+        return {METADATA_SUFFIX: "not an object of names and texts"}
+    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+
+
+class FolderResults:
+    """The Results port on a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def uri(self, path: str) -> str:
+        """See ports.Results."""
+        return (self.root / path).as_uri()
+
+    def create(self, path: str, body: bytes, content_type: str) -> str:
+        """See ports.Results."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        try:
+            with staged.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(staged, target)  # fails if it is there: create-only
+        except FileExistsError:
+            pass
+        finally:
+            staged.unlink(missing_ok=True)
+        return target.as_uri()
+
+    def read(self, uri: str) -> bytes:
+        """See ports.Results."""
+        path = Path(unquote(urlsplit(uri).path)).resolve()
+        if not path.is_relative_to(self.root) or not path.is_file():
+            raise NotFound(f"there is no {uri}")
+        return path.read_bytes()

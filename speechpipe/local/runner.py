@@ -1,0 +1,217 @@
+"""The embedded pipeline at work: threads that watch the folder, take messages and run the verbs.
+
+What Eventarc, Pub/Sub push and Cloud Scheduler are in the cloud. Killed at any moment and started again it goes on
+where it was: messages stay until they are acknowledged, and everything done was written before that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from speechpipe import steps
+from speechpipe.contract import Source, Stage, Task
+from speechpipe.errors import Busy, ErrorCode, Unreadable
+from speechpipe.local import STATE_FOLDER
+from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, Message, enqueue, task_topic
+from speechpipe.local.database import Database
+from speechpipe.local.folder import FolderResults, FolderUploads
+from speechpipe.local.store import SqliteStore
+from speechpipe.ports import Analyse
+from speechpipe.settings import Limits
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5  #: deliveries of a task before it is given up
+LEASE_SECONDS = 3600.0  #: extended while the engine works; a killed runner's leases are freed at the next start
+SCAN_SECONDS = 0.5
+IDLE_SECONDS = 0.05
+SWEEP_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 60.0
+
+
+class AlreadyRunning(Exception):
+    """Another process works on this folder."""
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Runner:
+    """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process does."""
+
+    def __init__(self, directory: Path, engines: Mapping[Stage, Analyse], limits: Limits) -> None:
+        self.directory = directory.resolve()
+        state = self.directory / STATE_FOLDER
+        state.mkdir(exist_ok=True)
+        self._lock_path = state / "runner.lock"
+        self._lock: IO[str] | None = None
+        self._database = Database(state / "state.sqlite3")
+        self.store = SqliteStore(self._database)
+        self.bus = LocalBus(self._database)
+        self.uploads = FolderUploads(self.directory, state / "uploading")
+        self.results = FolderResults(state / "results")
+        self._engines = engines
+        self._limits = limits
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._scanned = threading.Event()
+        self._seen: dict[str, tuple[str, int]] = {}  # name -> generation and size at the last scan
+        self._growing = 0
+        self._holder = f"{socket.gethostname()}-{os.getpid()}"
+
+    def __enter__(self) -> Self:
+        """Take the folder and start the threads."""
+        self._lock = self._lock_path.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise AlreadyRunning(f"another speechpipe process works on {self.directory}") from None
+        self.store.free_leases()
+        self.bus.show_all()
+        self._spawn("scan", self._scan_forever)
+        self._spawn("sweep", self._sweep_forever)
+        self._spawn("functions", partial(self._serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
+        for stage, engine in self._engines.items():
+            self._spawn(stage.value, partial(self._serve, {task_topic(stage): self._performer(engine)}))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop after the messages in hand; what is not done stays for the next start."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._database.close()
+        if self._lock:
+            self._lock.close()
+
+    def wait_idle(self) -> None:
+        """Return when the folder holds nothing that is not finished and announced."""
+        self._scanned.wait()
+        while self.store.unfinished(limit=1) or self.bus.backlog() or self._growing:
+            if self._stopping.wait(IDLE_SECONDS):
+                return
+
+    def _spawn(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=f"speechpipe-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    # ------------------------------------------------------------------------------------- the uploads "event"
+
+    def _scan_forever(self) -> None:
+        while not self._stopping.is_set():
+            self._scan()
+            self._scanned.set()
+            self._stopping.wait(SCAN_SECONDS)
+
+    def _scan(self) -> None:
+        """Publish `finalized` once for each object generation that has stopped growing."""
+        rows = self._database.read().execute("SELECT name, generation FROM objects")
+        known = {(row["name"], row["generation"]) for row in rows}
+        before, self._seen, growing = self._seen, {}, 0
+        for source in self.uploads.objects():
+            if (source.name, source.generation) in known:
+                continue
+            state = self._seen[source.name] = (source.generation, source.size)
+            age = time.time_ns() - int(source.generation)
+            if age < 2e9 * SCAN_SECONDS and before.get(source.name) != state:
+                growing += 1
+                continue
+            with self._database.write() as connection:
+                connection.execute("INSERT INTO objects VALUES (?, ?)", (source.name, source.generation))
+                enqueue(connection, FINALIZED, source.model_dump_json())
+        self._growing = growing
+
+    # --------------------------------------------------------------------------------------------- the messages
+
+    def _serve(self, handlers: Mapping[str, Callable[[Message], None]]) -> None:
+        while not self._stopping.is_set():
+            idle = True
+            for topic, handle in handlers.items():
+                message = self.bus.take(topic)
+                if message:
+                    idle = False
+                    self._deliver(message, handle)
+            if idle:
+                self._stopping.wait(IDLE_SECONDS)
+
+    def _deliver(self, message: Message, handle: Callable[[Message], None]) -> None:
+        """Run a handler; its exception's type decides what becomes of the message (see errors.py)."""
+        try:
+            handle(message)
+        except Unreadable as error:
+            log.error("dropped a message: %s", error, extra={"action": "unreadable"})
+        except Busy:
+            self.bus.refuse(message, 1.0, spend=False)
+            return
+        except Exception:
+            log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
+            self.bus.refuse(message, min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS))
+            return
+        self.bus.acknowledge(message)
+
+    def _ingest(self, message: Message) -> None:
+        steps.ingest(
+            Source.model_validate_json(message.body),
+            store=self.store,
+            bus=self.bus,
+            results=self.results,
+            limits=self._limits,
+            clock=utc_now,
+        )
+
+    def _join(self, message: Message) -> None:
+        body = json.loads(message.body)
+        steps.join(
+            body["recording_id"],
+            body["revision"],
+            store=self.store,
+            bus=self.bus,
+            results=self.results,
+            clock=utc_now,
+        )
+
+    def _performer(self, engine: Analyse) -> Callable[[Message], None]:
+        def perform(message: Message) -> None:
+            task = Task.model_validate_json(message.body)
+            if message.attempts > MAX_ATTEMPTS:
+                reason = f"{task.stage.value} failed"
+                steps.give_up(task, store=self.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
+                return
+            steps.perform(
+                task,
+                store=self.store,
+                uploads=self.uploads,
+                results=self.results,
+                analyse=engine,
+                clock=utc_now,
+                holder=self._holder,
+                lease_seconds=LEASE_SECONDS,
+                max_bytes=self._limits.max_bytes,
+            )
+
+        return perform
+
+    def _sweep_forever(self) -> None:
+        while not self._stopping.wait(SWEEP_SECONDS):
+            try:
+                steps.sweep(store=self.store, bus=self.bus, results=self.results, clock=utc_now)
+            except Exception:
+                log.exception("the sweep failed", extra={"action": "sweep_failed"})

@@ -1,0 +1,233 @@
+"""The Store port on SQLite: rows hold the contract's JSON, columns what is searched for."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from speechpipe.contract import Attempt, HalfStatus, Lease, Partial, Recording, Stage, Status
+from speechpipe.errors import Busy
+from speechpipe.local.bus import PARTIAL_CREATED, enqueue
+from speechpipe.local.database import Database
+
+
+class SqliteStore:
+    """See ports.Store for what each method promises."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create_recording(self, recording: Recording) -> bool:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            return _insert_recording(connection, recording)
+
+    def recording(self, recording_id: str) -> Recording | None:
+        """See ports.Store."""
+        row = _select(self._database.read(), recording_id)
+        return _recording(row) if row else None
+
+    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
+        """See ports.Store."""
+        rows = self._database.read().execute(
+            "SELECT body, NULL AS result FROM recordings WHERE (:status IS NULL OR status = :status)"
+            " AND (:uri IS NULL OR uri = :uri) ORDER BY queued_at DESC, id LIMIT :limit",
+            {"status": status.value if status else None, "uri": uri, "limit": limit},
+        )
+        return [_recording(row) for row in rows]
+
+    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
+        """See ports.Store."""
+        rows = self._database.read().execute(
+            "SELECT body, NULL AS result FROM recordings WHERE open ORDER BY queued_at, id LIMIT ?", (limit,)
+        )
+        return [_recording(row) for row in rows]
+
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
+        """See ports.Store."""
+        self._change(recording_id, lambda body: _half(body, stage).update(queued_at=at.isoformat()))
+
+    def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
+        """See ports.Store."""
+
+        def change(body: dict[str, Any]) -> None:
+            body["status"] = Status.PROCESSING.value
+            started = {"status": HalfStatus.PROCESSING.value, "attempts": attempt, "started_at": at.isoformat()}
+            _half(body, stage).update(started, progress=0.0)
+
+        self._change(recording_id, change)
+
+    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
+        """See ports.Store."""
+        self._change(recording_id, lambda body: _half(body, stage).update(progress=share))
+
+    def _change(self, recording_id: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change a recording that is not final; the write lock makes it one step."""
+        with self._database.write() as connection:
+            row = _select(connection, recording_id)
+            if row is None or Status(row["status"]).is_final:
+                return
+            body = json.loads(row["body"])
+            change(body)
+            connection.execute(
+                "UPDATE recordings SET status = ?, body = ? WHERE id = ?",
+                (body["status"], json.dumps(body), recording_id),
+            )
+
+    def claim(
+        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+    ) -> Lease:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            held = _lease(connection, recording_id, stage, revision)
+            if held and held.holder and held.until and held.until > now:
+                raise Busy(f"{stage.value} of {recording_id} is being worked on")
+            attempts = _expired(held.attempts, now) if held else ()
+            attempt = Attempt(number=len(attempts) + 1, holder=holder, started_at=now)
+            lease = Lease(
+                recording_id=recording_id,
+                revision=revision,
+                stage=stage,
+                holder=holder,
+                until=until,
+                attempts=(*attempts, attempt),
+            )
+            _put_lease(connection, lease)
+        return lease
+
+    def extend(self, lease: Lease, until: datetime) -> Lease:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
+            if held is None or held.holder != lease.holder or len(held.attempts) != len(lease.attempts):
+                raise Busy(f"the lease on {lease.stage.value} of {lease.recording_id} was lost")
+            held = held.model_copy(update={"until": until})
+            _put_lease(connection, held)
+        return held
+
+    def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
+            if held is None or held.holder != lease.holder or len(held.attempts) != len(lease.attempts):
+                return
+            ended = held.attempts[-1].model_copy(update={"ended_at": now, "outcome": outcome, "error": error})
+            update = {"holder": None, "until": None, "attempts": (*held.attempts[:-1], ended)}
+            _put_lease(connection, held.model_copy(update=update))
+
+    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+        """See ports.Store."""
+        return _lease(self._database.read(), recording_id, stage, revision)
+
+    def free_leases(self) -> None:
+        """Let every lease expire: their holders ran under the runner's lock, which the caller now has."""
+        with self._database.write() as connection:
+            for row in connection.execute("SELECT body FROM leases WHERE json_extract(body, '$.holder') IS NOT NULL"):
+                lease = Lease.model_validate_json(row["body"])
+                _put_lease(connection, lease.model_copy(update={"holder": None, "until": None}))
+
+    def create_partial(self, partial: Partial) -> bool:
+        """See ports.Store. The event that triggers the join is in the same transaction."""
+        with self._database.write() as connection:
+            created = connection.execute(
+                "INSERT OR IGNORE INTO partials VALUES (?, ?, ?, ?)",
+                (partial.recording_id, partial.stage.value, partial.revision, partial.model_dump_json()),
+            ).rowcount
+            if created:
+                body = json.dumps({"recording_id": partial.recording_id, "revision": partial.revision})
+                enqueue(connection, PARTIAL_CREATED, body)
+        return bool(created)
+
+    def partials(self, recording_id: str) -> list[Partial]:
+        """See ports.Store."""
+        rows = self._database.read().execute(
+            "SELECT body FROM partials WHERE recording_id = ? ORDER BY stage, revision", (recording_id,)
+        )
+        return [Partial.model_validate_json(row["body"]) for row in rows]
+
+    def finish(self, recording: Recording) -> None:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            row = _select(connection, recording.id)
+            announced = _recording(row).announced_at if row else None
+            _update_recording(connection, recording.model_copy(update={"announced_at": announced}))
+
+    def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            row = _select(connection, recording_id)
+            recording = _recording(row) if row else None
+            if recording and recording.revision == revision:
+                _update_recording(connection, recording.model_copy(update={"announced_at": at}))
+
+
+def _select(connection: sqlite3.Connection, recording_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        "SELECT status, body, result FROM recordings WHERE id = ?", (recording_id,)
+    ).fetchone()
+    return row
+
+
+def _recording(row: sqlite3.Row) -> Recording:
+    body = json.loads(row["body"])
+    body["result"] = json.loads(row["result"]) if row["result"] else None
+    return Recording.model_validate(body)
+
+
+def _columns(recording: Recording) -> dict[str, Any]:
+    """The row of a recording; `result` has a column of its own, so that lists need not read it."""
+    return {
+        "id": recording.id,
+        "uri": recording.source.uri,
+        "status": recording.status.value,
+        "queued_at": recording.queued_at.isoformat(),
+        "open": int(recording.announced_at is None),
+        "body": recording.model_dump_json(exclude={"result"}),
+        "result": recording.result.model_dump_json() if recording.result else None,
+    }
+
+
+def _insert_recording(connection: sqlite3.Connection, recording: Recording) -> bool:
+    inserted = connection.execute(
+        "INSERT OR IGNORE INTO recordings (id, uri, status, queued_at, open, body, result)"
+        " VALUES (:id, :uri, :status, :queued_at, :open, :body, :result)",
+        _columns(recording),
+    ).rowcount
+    return bool(inserted)
+
+
+def _update_recording(connection: sqlite3.Connection, recording: Recording) -> None:
+    connection.execute(
+        "UPDATE recordings SET status = :status, open = :open, body = :body, result = :result WHERE id = :id",
+        _columns(recording),
+    )
+
+
+def _half(body: dict[str, Any], stage: Stage) -> dict[str, Any]:
+    half: dict[str, Any] = body["halves"][stage.value]
+    return half
+
+
+def _lease(connection: sqlite3.Connection, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+    row = connection.execute(
+        "SELECT body FROM leases WHERE recording_id = ? AND stage = ? AND revision = ?",
+        (recording_id, stage.value, revision),
+    ).fetchone()
+    return Lease.model_validate_json(row["body"]) if row else None
+
+
+def _put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)",
+        (lease.recording_id, lease.stage.value, lease.revision, lease.model_dump_json()),
+    )
+
+
+def _expired(attempts: tuple[Attempt, ...], now: datetime) -> tuple[Attempt, ...]:
+    """The attempts so far, the last one closed: nobody released it, so its worker died."""
+    if not attempts or attempts[-1].ended_at:
+        return attempts
+    return (*attempts[:-1], attempts[-1].model_copy(update={"ended_at": now, "outcome": "expired"}))
