@@ -1,0 +1,48 @@
+"""Google Cloud, and its emulators: Firestore, Pub/Sub and Cloud Storage behind the ports.
+
+The same clients talk to the emulators when `FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST` and
+`STORAGE_EMULATOR_HOST` are set. Google's libraries are imported by `connect` and not with this package: they take
+most of a function's start (`docs/operations.md`), and a message that is not ours needs none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from speechpipe.ports import Backend
+from speechpipe.settings import ClientSettings, Project, Topics
+
+if TYPE_CHECKING:
+    from speechpipe.gcp.storage import GcsUploads
+
+__all__ = ["connect"]
+
+
+def connect(settings: Project) -> Backend:
+    """Make the clients, once a process, and put the ports over them.
+
+    Takes any settings of a project: a worker has no topics and a function no subscription, so those parts of the
+    backend have the names' defaults and are not called there.
+    """
+    from google.cloud import firestore, storage
+
+    from speechpipe.gcp.firestore import FirestoreStore
+    from speechpipe.gcp.pubsub import PubSubBus, PubSubCompletions
+    from speechpipe.gcp.storage import GcsResults
+
+    topics = settings if isinstance(settings, Topics) else Topics.model_validate({})
+    client = ClientSettings.model_validate(dict(settings))
+    gcs = storage.Client(project=settings.project)
+    return Backend(
+        store=FirestoreStore(firestore.Client(project=settings.project, database=settings.database)),
+        bus=PubSubBus(settings.project, topics),
+        uploads=_uploads(gcs, settings),
+        results=GcsResults(gcs.bucket(settings.results_bucket)),
+        completions=PubSubCompletions(settings.project, client.completions_subscription),
+    )
+
+
+def _uploads(gcs: object, settings: Project) -> GcsUploads:
+    from speechpipe.gcp.storage import GcsUploads
+
+    return GcsUploads(gcs, settings.uploads_bucket, max_bytes=getattr(settings, "max_bytes", None))

@@ -1,0 +1,287 @@
+"""The store on Firestore: `recordings/{id}` with `partials/` and `leases/` under it.
+
+No transactions. Their read locks starve under contention, the Python client retries without a pause, and an `Aborted`
+that a read raises is not retried at all (https://cloud.google.com/firestore/docs/transaction-data-contention). Two
+primitives do instead: `create()` for what exists once, and `update()` with the document's `last_update_time` as a
+precondition, which is compare-and-swap.
+
+An answer can get lost and the library sends the commit again: our own write then looks like somebody else's. Where
+that matters we read what is there and compare it with what we meant to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.api_core.exceptions import NotFound as DocumentNotFound
+from google.cloud.firestore import Client, CollectionReference, DocumentReference, DocumentSnapshot, Query
+from google.cloud.firestore_v1.base_query import FieldFilter
+
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status
+from speechpipe.errors import Busy
+from speechpipe.gcp import leases
+from speechpipe.gcp.documents import from_document, plain, to_document
+
+#: Composite indexes of the queries below: the fields in order, with their direction. Production refuses a query
+#: without its index, the emulator does not. `infra/firestore.tf` and a test are compared with this.
+COMPOSITE_INDEXES: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(status=)
+    (("announced_at", "ASCENDING"), ("queued_at", "ASCENDING")),  # unfinished()
+    (("source.uri", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(uri=)
+    (("source.uri", "ASCENDING"), ("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # both
+)
+#: Fields without any index, as (collection group, field): bulky, never queried, and a document may hold at most
+#: 40,000 index entries (https://cloud.google.com/firestore/quotas#indexes).
+UNINDEXED: tuple[tuple[str, str], ...] = (
+    ("recordings", "result"),
+    ("recordings", "summary"),
+    ("recordings", "preview"),
+    ("recordings", "halves"),
+    ("recordings", "options"),
+    ("recordings", "warnings"),
+    ("recordings", "error"),
+    ("partials", "analysis"),
+    ("partials", "failure"),
+    ("leases", "attempts"),
+)
+#: Fields with a time-to-live policy, as (collection group, field). Deleting a document leaves what lies under it, so
+#: partials and leases carry their recording's time.
+TIME_TO_LIVE: tuple[tuple[str, str], ...] = (
+    ("recordings", "expires_at"),
+    ("partials", "expires_at"),
+    ("leases", "expires_at"),
+)
+
+_WITHOUT_RESULT = [name for name in Recording.model_fields if name != "result"]
+#: Tries of a compare-and-swap that must succeed. Its only rivals are two workers' progress, one write a second each.
+_TRIES = 20
+
+
+class FirestoreStore:
+    """`ports.Store` on Firestore. Errors of the platform go up as they are: they are somebody else's to retry."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    # ---------------------------------------------------------------------------------------- recordings
+
+    def create_recording(self, recording: Recording) -> bool:
+        """Create; False if the id exists, and also if it is ours from before a lost answer: the caller goes on."""
+        try:
+            self._recording(recording.id).create(to_document(recording))
+        except AlreadyExists:
+            return False
+        return True
+
+    def recording(self, recording_id: str) -> Recording | None:
+        """Read one."""
+        fields = self._recording(recording_id).get().to_dict()
+        return from_document(Recording, fields) if fields else None
+
+    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
+        """Read many; `result` is not transferred."""
+        query: Any = self._recordings
+        if uri is not None:
+            query = query.where(filter=FieldFilter("source.uri", "==", uri))
+        if status is not None:
+            query = query.where(filter=FieldFilter("status", "==", status.value))
+        query = query.order_by("queued_at", direction=Query.DESCENDING).limit(limit).select(_WITHOUT_RESULT)
+        return _read(query)
+
+    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
+        """What was not announced: a recording that is not final never was, `finish` sees to that."""
+        query = self._recordings.where(filter=FieldFilter("announced_at", "==", None)).order_by("queued_at")
+        return _read(query.limit(limit).select(_WITHOUT_RESULT))
+
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
+        """Note when a half's task was last published."""
+        self._swap(recording_id, lambda known: None if _final(known) else {f"halves.{stage.value}.queued_at": at})
+
+    def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
+        """Compare-and-swap, so that a recording that becomes final in between stays as it is."""
+        half = f"halves.{stage.value}"
+
+        def change(known: dict[str, Any]) -> dict[str, Any] | None:
+            if _final(known):
+                return None
+            return {
+                "status": Status.PROCESSING.value,
+                f"{half}.status": HalfStatus.PROCESSING.value,
+                f"{half}.attempts": attempt,
+                f"{half}.progress": 0.0,
+                f"{half}.started_at": at,
+            }
+
+        self._swap(recording_id, change)
+
+    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
+        """One field, without a look at the rest: a late one is harmless."""
+        field = f"halves.{stage.value}.progress"
+        try:
+            self._recording(recording_id).update({field: round(share, 6)})
+        except DocumentNotFound:  # expired meanwhile
+            return
+
+    def finish(self, recording: Recording) -> None:
+        """Write everything but `announced_at`, which is `mark_announced`'s; that of an earlier revision is undone.
+
+        Does nothing when a later revision has begun, or the recording expired. Raises FailedPrecondition when others
+        write it without end.
+        """
+        document = to_document(recording)
+        del document["announced_at"]
+
+        def change(known: dict[str, Any]) -> dict[str, Any] | None:
+            if known["revision"] > recording.revision:
+                return None
+            return document if known["revision"] == recording.revision else document | {"announced_at": None}
+
+        self._swap(recording.id, change, must=True)
+
+    def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
+        """Note it, unless a later revision has begun."""
+        self._swap(
+            recording_id, lambda known: {"announced_at": at} if known["revision"] == revision else None, must=True
+        )
+
+    # -------------------------------------------------------------------------------------------- leases
+
+    def claim(
+        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+    ) -> Lease:
+        """Take the lease: `create()` the first time, compare-and-swap after that."""
+        reference = self._lease(recording_id, stage, revision)
+        snapshot = reference.get()
+        known = _lease_of(snapshot) or Lease(recording_id=recording_id, revision=revision, stage=stage)
+        wanted = leases.claimed(known, holder=holder, now=now, until=until)
+        document = to_document(wanted) | {"expires_at": self._expiry(recording_id)}
+        try:
+            if snapshot.exists:
+                reference.update(document, option=self._unless_changed(snapshot))
+            else:
+                reference.create(document)
+        except (AlreadyExists, FailedPrecondition, DocumentNotFound) as lost:
+            if _lease_of(reference.get()) != wanted:
+                raise Busy(f"another attempt took {stage.value} of {recording_id}") from lost
+        return wanted
+
+    def extend(self, lease: Lease, until: datetime) -> Lease:
+        """Hold it longer."""
+        wanted = Lease.model_validate(lease.model_dump() | {"until": until})
+        if not self._swap_lease(lease, wanted):
+            raise Busy(f"the lease on {lease.stage.value} of {lease.recording_id} was lost")
+        return wanted
+
+    def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
+        """Free it."""
+        self._swap_lease(lease, leases.released(lease, now=now, outcome=outcome, error=error))
+
+    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+        """Read it."""
+        return _lease_of(self._lease(recording_id, stage, revision).get())
+
+    def _swap_lease(self, lease: Lease, wanted: Lease) -> bool:
+        """Write it if the attempt in it still holds it; whether it did."""
+        reference = self._lease(lease.recording_id, lease.stage, lease.revision)
+        snapshot = reference.get()
+        known = _lease_of(snapshot)
+        if known is None or not leases.holds(known, lease):
+            return False
+        try:
+            reference.update(to_document(wanted), option=self._unless_changed(snapshot))
+        except (FailedPrecondition, DocumentNotFound):
+            return _lease_of(reference.get()) == wanted  # only our own lost answer, or a rival, changes a lease
+        return True
+
+    # ------------------------------------------------------------------------------------------ partials
+
+    def create_partial(self, partial: Partial) -> bool:
+        """Create; the same partial from before a lost answer counts as created."""
+        reference = self._partial(partial)
+        document = to_document(partial) | {"expires_at": self._expiry(partial.recording_id)}
+        try:
+            reference.create(document)
+        except AlreadyExists:
+            known = reference.get().to_dict()
+            return known is not None and from_document(Partial, known) == partial
+        return True
+
+    def partials(self, recording_id: str) -> list[Partial]:
+        """All of them, by stage and revision."""
+        documents = self._recording(recording_id).collection("partials").stream()
+        found = [from_document(Partial, document.to_dict() or {}) for document in documents]
+        return sorted(found, key=lambda partial: (partial.stage, partial.revision))
+
+    # ---------------------------------------------------------------------------------------------- parts
+
+    @property
+    def _recordings(self) -> CollectionReference:
+        return self._client.collection("recordings")
+
+    def _recording(self, recording_id: str) -> DocumentReference:
+        reference: DocumentReference = self._recordings.document(recording_id)
+        return reference
+
+    def _partial(self, partial: Partial) -> DocumentReference:
+        name = f"{partial.stage.value}.r{partial.revision}"
+        reference: DocumentReference = self._recording(partial.recording_id).collection("partials").document(name)
+        return reference
+
+    def _lease(self, recording_id: str, stage: Stage, revision: int) -> DocumentReference:
+        name = f"{stage.value}.r{revision}"
+        reference: DocumentReference = self._recording(recording_id).collection("leases").document(name)
+        return reference
+
+    def _expiry(self, recording_id: str) -> datetime | None:
+        """When the recording expires, and with it what lies under it."""
+        fields = self._recording(recording_id).get(field_paths=["expires_at"]).to_dict() or {}
+        expires_at: datetime | None = plain(fields.get("expires_at"))
+        return expires_at
+
+    def _unless_changed(self, snapshot: DocumentSnapshot[Any]) -> Any:
+        return self._client.write_option(last_update_time=snapshot.update_time)
+
+    def _swap(
+        self,
+        recording_id: str,
+        change: Callable[[dict[str, Any]], dict[str, Any] | None],
+        *,
+        must: bool = False,
+    ) -> None:
+        """Change fields of a recording as its status and revision ask for; nothing if there is none.
+
+        After many tries, what must not be lost raises FailedPrecondition; the rest is given up quietly.
+        """
+        reference = self._recording(recording_id)
+        for attempt in range(_TRIES):
+            snapshot = reference.get(field_paths=["status", "revision"])
+            known = snapshot.to_dict()
+            fields = change(known) if known else None
+            if fields is None:
+                return
+            try:
+                reference.update(fields, option=self._unless_changed(snapshot))
+            except DocumentNotFound:
+                return
+            except FailedPrecondition:
+                if must and attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+
+def _final(known: dict[str, Any]) -> bool:
+    return Status(known["status"]).is_final
+
+
+def _lease_of(snapshot: DocumentSnapshot[Any]) -> Lease | None:
+    fields = snapshot.to_dict()
+    return from_document(Lease, fields) if fields else None
+
+
+def _read(query: Any) -> list[Recording]:
+    documents: Iterable[DocumentSnapshot[Any]] = query.stream()
+    return [from_document(Recording, document.to_dict() or {}) for document in documents]

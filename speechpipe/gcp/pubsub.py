@@ -1,0 +1,89 @@
+"""Topics and the completion subscription on Pub/Sub."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from functools import cached_property
+
+from google.api_core.exceptions import DeadlineExceeded, ServiceUnavailable
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
+from speechpipe import wire
+from speechpipe.contract import Completion, Stage, Task
+from speechpipe.errors import Unreadable
+from speechpipe.settings import Topics
+
+log = logging.getLogger(__name__)
+
+#: The library tries again for a minute by itself; after that the caller's caller does.
+PUBLISH_SECONDS = 60.0
+#: One request of a pull; an empty topic answers at its end.
+PULL_SECONDS = 10.0
+
+
+class PubSubBus:
+    """`ports.Bus` on topics."""
+
+    def __init__(self, project: str, topics: Topics) -> None:
+        self._project = project
+        self._task_topics = {Stage.STT: topics.stt_topic, Stage.SER: topics.ser_topic}
+        self._completions_topic = topics.completions_topic
+
+    @cached_property
+    def _publisher(self) -> PublisherClient:
+        """Made on first use: a worker and a give-up function never publish."""
+        return PublisherClient()
+
+    def publish_task(self, task: Task) -> None:
+        """Publish and wait until it is durable."""
+        self._publish(self._task_topics[task.stage], wire.task_to_message(task))
+
+    def publish_completion(self, completion: Completion) -> None:
+        """Publish and wait until it is durable."""
+        self._publish(self._completions_topic, wire.completion_to_message(completion))
+
+    def _publish(self, topic: str, message: wire.Message) -> None:
+        data, attributes = message
+        path = f"projects/{self._project}/topics/{topic}"
+        self._publisher.publish(path, data, **attributes).result(timeout=PUBLISH_SECONDS)
+
+
+class PubSubCompletions:
+    """`ports.Completions` on a pull subscription."""
+
+    def __init__(self, project: str, subscription: str) -> None:
+        self._path = f"projects/{project}/subscriptions/{subscription}"
+
+    @cached_property
+    def _subscriber(self) -> SubscriberClient:
+        """Made on first use: only clients receive."""
+        return SubscriberClient()
+
+    def receive(self, timeout: float) -> Iterator[Completion]:
+        """Yield events, one pull each: what a caller who stops early did not take, nobody has hidden from others."""
+        patience = time.monotonic() + timeout
+        while (left := patience - time.monotonic()) > 0:
+            completion = self._next(min(left, PULL_SECONDS))
+            if completion is not None:
+                yield completion
+                patience = time.monotonic() + timeout
+
+    def _next(self, seconds: float) -> Completion | None:
+        request = {"subscription": self._path, "max_messages": 1}
+        try:
+            response = self._subscriber.pull(request=request, timeout=seconds, retry=None)
+        except DeadlineExceeded:  # nothing came
+            return None
+        except ServiceUnavailable:  # the connection went: ask again, not at once
+            time.sleep(min(seconds, 1.0))
+            return None
+        for received in response.received_messages:
+            self._subscriber.acknowledge(request={"subscription": self._path, "ack_ids": [received.ack_id]})
+            message = received.message
+            try:
+                return wire.completion_from_message(message.data, dict(message.attributes))
+            except Unreadable as error:
+                log.error("%s", error, extra={"action": "unreadable"})
+        return None
