@@ -1,0 +1,31 @@
+"""Failure: a task was delivered as often as its subscription allows (push from the dead-letter topic).
+
+A plain HTTP function and not a CloudEvent one: it takes the push request as Pub/Sub sends it and answers 204.
+"""
+
+from __future__ import annotations
+
+import flask
+import functions_framework
+
+from functions.services import acknowledging_the_unreadable, services, start
+from speechpipe import steps, wire
+from speechpipe.errors import ErrorCode
+
+start()
+
+
+@functions_framework.http
+@acknowledging_the_unreadable
+def give_up(request: flask.Request) -> tuple[str, int]:
+    """Create the missing partial as a Failure; the join follows by itself."""
+    letter = wire.dead_letter_from_push(request.get_data())
+    service = services()
+    steps.give_up(
+        letter.task,
+        store=service.backend.store,
+        clock=service.clock,
+        code=ErrorCode.MODEL_ERROR,
+        reason=f"the {letter.task.stage.value} worker could not finish it",
+    )
+    return "", 204

@@ -1,0 +1,28 @@
+"""Hop 1: an object was finalized in the uploads bucket (Eventarc, `google.cloud.storage.object.v1.finalized`)."""
+
+from __future__ import annotations
+
+import functions_framework
+from cloudevents.http import CloudEvent
+
+from functions.services import acknowledging_the_unreadable, services, start
+from speechpipe import steps, wire
+
+start()
+
+
+@functions_framework.cloud_event
+@acknowledging_the_unreadable
+def ingest(event: CloudEvent) -> None:
+    """Create the recording and publish its tasks. Folders and objects outside the prefix are none of ours."""
+    source = wire.source_from_event(event.get_data())
+    service = services()
+    backend = service.backend
+    steps.ingest(
+        source,
+        store=backend.store,
+        bus=backend.bus,
+        results=backend.results,
+        limits=service.settings,
+        clock=service.clock,
+    )

@@ -1,0 +1,22 @@
+"""Hop 3: a partial was created (Eventarc, `google.cloud.firestore.document.v1.created`)."""
+
+from __future__ import annotations
+
+import functions_framework
+from cloudevents.http import CloudEvent
+
+from functions.services import acknowledging_the_unreadable, services, start
+from speechpipe import steps, wire
+
+start()
+
+
+@functions_framework.cloud_event
+@acknowledging_the_unreadable
+def join(event: CloudEvent) -> None:
+    """Assemble the record if every half is there.
+
+    The event's path is enough; its body, the new document as protocol buffer, is not read: the store is the truth.
+    """
+    path = wire.partial_from_path(event.get("document") or event.get("subject"))
+    steps.join(path.recording_id, path.revision, **services().joining)

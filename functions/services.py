@@ -1,0 +1,78 @@
+"""What the functions share: settings and backend, made once a process and on first use.
+
+Not at import: the framework imports a function in gunicorn's master and serves it in a fork, and a gRPC channel does
+not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, wraps
+from threading import Lock
+from typing import Any, ParamSpec
+
+from speechpipe.errors import Unreadable
+from speechpipe.log import configure
+from speechpipe.ports import Backend
+from speechpipe.settings import FunctionSettings, read
+
+P = ParamSpec("P")
+log = logging.getLogger("functions")
+_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Services:
+    """The settings of a function and what it works with."""
+
+    settings: FunctionSettings
+    backend: Backend
+
+    def clock(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.now(UTC)
+
+    @property
+    def joining(self) -> dict[str, Any]:
+        """What `join` and `sweep` take."""
+        backend = self.backend
+        return {"store": backend.store, "bus": backend.bus, "results": backend.results, "clock": self.clock}
+
+
+def services() -> Services:
+    """Settings and clients, the same ones each time. Raises SettingsMissing, naming every missing key."""
+    with _lock:  # two first requests at once make one set of clients
+        return _services()
+
+
+@cache
+def _services() -> Services:
+    from speechpipe import gcp
+
+    settings = read(FunctionSettings)
+    return Services(settings, gcp.connect(settings))
+
+
+def start() -> None:
+    """What a function's module does at import: set up the log. Clients wait for the first request."""
+    configure()
+
+
+def acknowledging_the_unreadable(function: Callable[P, Any]) -> Callable[P, Any]:
+    """Log what is not one of our messages and answer 2xx: a 400 would be delivered again for days.
+
+    Every other exception goes up: the framework answers 500 and the platform delivers again.
+    """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Unreadable as error:
+            log.error("%s", error, extra={"action": "unreadable"})
+            return "", 204
+
+    return wrapper

@@ -1,0 +1,19 @@
+"""Failure: every minute, bring on what got stuck (Cloud Scheduler, plain HTTP)."""
+
+from __future__ import annotations
+
+import flask
+import functions_framework
+
+from functions.services import services, start
+from speechpipe import steps
+
+start()
+
+
+@functions_framework.http
+def sweep(request: flask.Request) -> tuple[str, int, dict[str, str]]:
+    """Sweep once; the report as JSON."""
+    del request  # the call is all there is to say
+    report = steps.sweep(**services().joining)
+    return report.model_dump_json(), 200, {"content-type": "application/json"}
