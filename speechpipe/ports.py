@@ -43,9 +43,7 @@ class Store(Protocol):
         """Read one; None if there is none."""
         ...
 
-    def recordings(
-        self, *, status: Status | None = None, uri: str | None = None, limit: int = 100
-    ) -> list[Recording]:
+    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
         """Read many, newest `queued_at` first, without their `result`."""
         ...
 

@@ -135,9 +135,7 @@ def _check_size(size: int, max_bytes: int) -> None:
 def _superseded(source: Source, store: Store) -> str | None:
     """The recording of the newest earlier generation under the same name."""
     earlier = [
-        other
-        for other in store.recordings(uri=source.uri)
-        if int(other.source.generation) < int(source.generation)
+        other for other in store.recordings(uri=source.uri) if int(other.source.generation) < int(source.generation)
     ]
     return max(earlier, key=lambda other: int(other.source.generation)).id if earlier else None
 

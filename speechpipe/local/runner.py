@@ -21,14 +21,14 @@ from types import TracebackType
 from typing import IO, Self
 
 from speechpipe import steps
-from speechpipe.contract import Source, Stage, Task
+from speechpipe.contract import Analysis, Options, Source, Stage, Task
 from speechpipe.errors import Busy, ErrorCode, Unreadable
 from speechpipe.local import STATE_FOLDER
 from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, Message, enqueue, task_topic
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
-from speechpipe.ports import Analyse
+from speechpipe.ports import Analyse, Progress
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,35 @@ class AlreadyRunning(Exception):
     """Another process works on this folder."""
 
 
+class Stopping(Busy):
+    """The runner was asked to stop in the middle of an attempt."""
+
+
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
 
 
+class _Stoppable:
+    """An engine that ends its attempt soon after the runner was asked to stop."""
+
+    def __init__(self, engine: Analyse, stopping: threading.Event) -> None:
+        self._engine, self._stopping = engine, stopping
+        self.stage = engine.stage
+
+    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+        def show(share: float) -> None:
+            if self._stopping.is_set():
+                raise Stopping
+            progress(share)
+
+        return self._engine(path, options, show)
+
+
 class Runner:
     """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process does."""
 
-    def __init__(self, directory: Path, engines: Mapping[Stage, Analyse], limits: Limits) -> None:
+    def __init__(self, directory: Path, engines: Callable[[], Mapping[Stage, Analyse]], limits: Limits) -> None:
         self.directory = directory.resolve()
         state = self.directory / STATE_FOLDER
         state.mkdir(exist_ok=True)
@@ -81,19 +101,24 @@ class Runner:
         except BlockingIOError:
             self._lock.close()
             raise AlreadyRunning(f"another speechpipe process works on {self.directory}") from None
+        try:
+            engines = self._engines()  # under the lock: two processes need not both load them
+        except BaseException:
+            self._lock.close()
+            raise
         self.store.free_leases()
         self.bus.show_all()
         self._spawn("scan", self._scan_forever)
         self._spawn("sweep", self._sweep_forever)
         self._spawn("functions", partial(self._serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
-        for stage, engine in self._engines.items():
+        for stage, engine in engines.items():
             self._spawn(stage.value, partial(self._serve, {task_topic(stage): self._performer(engine)}))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop after the messages in hand; what is not done stays for the next start."""
+        """Stop soon; what is not done stays for the next start."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -101,12 +126,17 @@ class Runner:
         if self._lock:
             self._lock.close()
 
-    def wait_idle(self) -> None:
-        """Return when the folder holds nothing that is not finished and announced."""
-        self._scanned.wait()
-        while self.store.unfinished(limit=1) or self.bus.backlog() or self._growing:
-            if self._stopping.wait(IDLE_SECONDS):
-                return
+    def idle(self) -> bool:
+        """Whether the folder holds nothing that is not finished and announced.
+
+        The order matters: what leaves one of these places has entered the next before that.
+        """
+        return (
+            self._scanned.is_set()
+            and not self._growing
+            and not self.bus.backlog()
+            and not self.store.unfinished(limit=1)
+        )
 
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"speechpipe-{name}", daemon=True)
@@ -200,7 +230,7 @@ class Runner:
                 store=self.store,
                 uploads=self.uploads,
                 results=self.results,
-                analyse=engine,
+                analyse=_Stoppable(engine, self._stopping),
                 clock=utc_now,
                 holder=self._holder,
                 lease_seconds=LEASE_SECONDS,

@@ -1,0 +1,51 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Nothing outside .venv is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help setup demo test check up schemas lint types format clean
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(INSTALLED) ## Make the virtual environment with everything in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechpipe needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+demo: setup ## Run the bundled sample recordings through the whole pipeline
+	@rm -rf demo-out && mkdir demo-out
+	@cp workers/demo/samples/*.* demo-out/ && rm -f demo-out/samples.json
+	$(BIN)/speechpipe run demo-out --models demo
+
+test: setup ## Run all tests; the emulator suite too wherever the emulators are
+	$(BIN)/pytest -q
+
+check: setup lint types ## Lint, types and the fast tests, in under a minute
+	$(BIN)/pytest -q -m 'not emulators and not engines and not slow'
+
+lint: setup ## Lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: setup ## Write docs/schemas from the contract
+	$(BIN)/python -m speechpipe.schemas
+
+up: setup ## Run the whole system on Google's emulators
+	$(BIN)/speechpipe up
+
+clean: ## Remove everything that was made
+	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache

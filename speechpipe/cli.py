@@ -1,0 +1,274 @@
+"""`speechpipe`: run, up, submit, wait, watch, get, list, explain, doctor. Each command parses, calls, and prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from speechpipe import __version__, display
+from speechpipe.client import Client, Submission
+from speechpipe.contract import Stage, Status
+from speechpipe.errors import NotFound, Rejected, SpeechpipeError
+from speechpipe.local import load_engines
+from speechpipe.ports import Analyse
+from speechpipe.settings import EngineSettings, Limits, read
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Drop a recording into a bucket, get one record of what was said and how it was said.",
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+class Format(StrEnum):
+    """What `get` prints."""
+
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+
+
+Recording_ = Annotated[str, typer.Argument(metavar="ID|URI|NAME", help="Recording id, gs:// or file:// URI, or name.")]
+Models = Annotated[
+    str,
+    typer.Option(
+        envvar="SPEECHPIPE_MODELS",
+        help="auto: the real models from the cache or the hub, else the bundled demo models, with a warning."
+        " demo: the bundled ones. Or the name or folder of a Whisper model.",
+    ),
+]
+Device = Annotated[str, typer.Option(envvar="SPEECHPIPE_DEVICE", help="auto, cpu or cuda.")]
+OptionList = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the recording, e.g. language=en."),
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"speechpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def choose(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", envvar="SPEECHPIPE_DIR", help="A folder worked on by `speechpipe run`; else the cloud."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Choose the backend: a folder, or Google Cloud and its emulators by environment variables."""
+    context.obj = directory
+
+
+def _client() -> Client:
+    return Client(click.get_current_context().find_object(Path))
+
+
+@app.command()
+def run(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of recordings.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Go on and take new files until Ctrl-C.")] = False,
+    models: Models = "auto",
+    device: Device = "auto",
+) -> None:
+    """Work on a folder: every recording in it becomes a record. No cloud needed; stops and resumes at any time."""
+    if not directory.is_dir():
+        raise NotFound(f"there is no folder {directory}; make it and put recordings in")
+    from speechpipe.local.runner import Runner
+
+    settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
+    client = Client(directory)
+    shown = {recording.id for recording in client.recordings(limit=1_000_000) if recording.announced_at}
+    with Runner(directory, lambda: _load_engines(settings), read(Limits)) as runner:
+        if watch:
+            err.print(f"watching {directory}; put recordings in, Ctrl-C stops")
+        display.follow(client, out, shown=shown, ended=lambda: not watch and runner.idle())
+
+
+def _load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
+    with err.status("loading the models"):
+        engines = load_engines(settings)
+    for notice in {notice for engine in engines.values() if (notice := getattr(engine, "notice", None))}:
+        err.print(f"[yellow]warning:[/] {escape(notice)}", highlight=False)
+    return engines
+
+
+@app.command()
+def up(
+    models: Models = "auto",
+    max_attempts: Annotated[int, typer.Option(min=5, max=100, help="Deliveries before a stage is given up.")] = 5,
+) -> None:
+    """Run the whole system on Google's emulators, over real HTTP. Ctrl-C ends everything it started."""
+    from speechpipe.emulators.up import serve
+
+    serve(models=models, max_attempts=max_attempts, out=out, err=err)
+
+
+@app.command()
+def submit(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings to upload.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the records and print what was said.")] = False,
+    option: OptionList = None,
+    name: Annotated[str | None, typer.Option(help="Name in the bucket; of one file only.")] = None,
+    timeout: Timeout = None,
+) -> None:
+    """Upload recordings. With --wait, exit status 1 unless all are completed."""
+    if name and len(files) > 1:
+        raise typer.BadParameter("--name goes with one file", param_hint="--name")
+    options = dict(_split(text) for text in option or ())
+    client = _client()
+    submissions: list[Submission] = []
+    for file in files:
+        submissions.append(client.submit(file, name=name, **options))
+        out.print(f"{submissions[-1].id}  {escape(submissions[-1].source.uri)}", highlight=False)
+    if wait:
+        _wait_for(client, [submission.id for submission in submissions], timeout)
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+    return name.replace("-", "_"), value
+
+
+@app.command()
+def wait(recordings: Annotated[list[str], typer.Argument(metavar="ID|URI|NAME...")], timeout: Timeout = None) -> None:
+    """Wait for recordings to reach an end. Exit status 1 unless all are completed."""
+    _wait_for(_client(), recordings, timeout)
+
+
+def _wait_for(client: Client, recordings: list[str], timeout: float | None) -> None:
+    records = [client.wait(recording, timeout=timeout) for recording in recordings]
+    for record in records:
+        display.show_record(record, out)
+    if any(record.status != Status.COMPLETED for record in records):
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    recordings: Annotated[list[str] | None, typer.Argument(metavar="[ID|URI|NAME...]")] = None,
+) -> None:
+    """Show the progress of recordings, or of all that are not finished, until they are. Ctrl-C leaves."""
+    display.watch(_client(), recordings or [], out)
+
+
+@app.command()
+def get(
+    recording: Recording_,
+    format: Annotated[Format, typer.Option("--format", "-f", help="json: the whole record.")] = Format.JSON,
+) -> None:
+    """Print a record, its text or its subtitles."""
+    from speechpipe import artifacts
+
+    record = _client().record(recording)
+    writers = {
+        Format.JSON: lambda: record.model_dump_json(indent=2) + "\n",
+        Format.TEXT: lambda: record.text + "\n",
+        Format.SRT: lambda: artifacts.transcript_srt(record),
+        Format.VTT: lambda: artifacts.transcript_vtt(record),
+    }
+    sys.stdout.write(display.printable(writers[format]()) if sys.stdout.isatty() else writers[format]())
+
+
+@app.command("list")
+def list_(
+    status: Annotated[Status | None, typer.Option(help="Only recordings in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a recording.")] = False,
+) -> None:
+    """List recordings, newest first."""
+    recordings = _client().recordings(status=status, limit=limit)
+    if as_json:
+        for recording in recordings:
+            sys.stdout.write(recording.model_dump_json(exclude={"result"}) + "\n")
+    elif recordings:
+        out.print(display.table(recordings))
+    else:
+        err.print("no recordings" + (f" are {status.value}" if status else " yet"))
+
+
+@app.command()
+def explain(
+    recording: Recording_,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a moment.")] = False,
+) -> None:
+    """Tell the life-story of one recording: what happened, when and why."""
+    client = _client()
+    moments = client.explain(recording)
+    if as_json:
+        for moment in moments:
+            sys.stdout.write(json.dumps(moment.model_dump(mode="json")) + "\n")
+        return
+    found = client.get(recording)
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for moment in moments:
+        stage = moment.stage.value if moment.stage else ""
+        detail = escape(display.printable(moment.detail))
+        grid.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}.{moment.at.microsecond // 1000:03}", stage, moment.what, detail)
+    out.print(grid)
+    if found.status.is_final:
+        out.print(f"ended {display.coloured(found.status)}", highlight=False)
+    else:
+        age = (datetime.now(UTC) - found.queued_at).total_seconds()
+        out.print(f"still {display.coloured(found.status)}, {age:.0f} s after it was seen", highlight=False)
+
+
+@app.command()
+def doctor(
+    cloud: Annotated[
+        bool, typer.Option("--cloud", help="Also ask the Google Cloud project of the environment.")
+    ] = False,
+) -> None:
+    """Say what is missing on this machine or in this project, and the command that mends it."""
+    from speechpipe.doctor import diagnose
+
+    findings = diagnose(cloud=cloud)
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else ("[red]missing[/]" if finding.required else "[yellow]absent[/]")
+        remedy = "" if finding.ok or not finding.remedy else f"\n[bold]{escape(finding.remedy)}[/]"
+        grid.add_row(mark, finding.what, escape(finding.detail) + remedy)
+    out.print(grid)
+    if any(not finding.ok and finding.required for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is one line, not a traceback."""
+    try:
+        app()
+    except Rejected as error:
+        sys.exit(_complain(error.message))
+    except (SpeechpipeError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(message: str) -> int:
+    err.print(f"[red]speechpipe:[/] {escape(display.printable(message))}", highlight=False)
+    return 2

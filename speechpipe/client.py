@@ -1,0 +1,196 @@
+"""What users call: submit, wait, get, list, explain - the same on a folder, on the emulators and on Google Cloud.
+
+>>> client = speechpipe.Client()
+>>> record = client.submit("call.wav", language="en").result(timeout=600)
+>>> record.text, record.summary.dominant_emotion
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from speechpipe import local
+from speechpipe.contract import Completion, Record, Recording, Source, Stage, Status
+from speechpipe.errors import NotFound, SettingsMissing, WaitTimeout
+from speechpipe.explain import Moment, life_story
+from speechpipe.options import parse_options
+from speechpipe.ports import Analyse, Backend
+from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
+
+POLL_SECONDS = 0.5
+
+
+class Submission:
+    """An uploaded file on its way."""
+
+    def __init__(self, client: Client, source: Source) -> None:
+        self._client = client
+        self.source = source
+        self.id = source.recording_id
+
+    def __repr__(self) -> str:
+        return f"Submission({self.id!r}, {self.source.uri!r})"
+
+    def status(self) -> Status:
+        """Where it stands; `queued` also before anybody has seen it."""
+        recording = self._client.find(self.id)
+        return recording.status if recording else Status.QUEUED
+
+    def result(self, timeout: float | None = None) -> Record:
+        """Wait for the record. Raises WaitTimeout after `timeout` seconds.
+
+        A recording that ends `failed` or `rejected` has a record too: look at its `status` and `error`.
+        """
+        return self._client.wait(self.id, timeout=timeout)
+
+
+class Client:
+    """A connection to one speechpipe.
+
+    With `directory`, or SPEECHPIPE_DIR set: the embedded backend of that folder, whose work this process does by
+    itself when nobody else does. Otherwise Google Cloud (or the emulators), by GOOGLE_CLOUD_PROJECT,
+    SPEECHPIPE_UPLOADS_BUCKET and SPEECHPIPE_RESULTS_BUCKET. Raises SettingsMissing if neither is there.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        *,
+        engines: Callable[[], Mapping[Stage, Analyse]] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        directory = directory or environ.get("SPEECHPIPE_DIR") or None
+        self.directory = Path(directory) if directory else None
+        self._engines = engines or (lambda: local.load_engines(read(EngineSettings, environ)))
+        self._limits = read(Limits, environ)
+        self._stack = ExitStack()
+        self._working = False
+        self.backend = self._connect(environ)
+
+    def _connect(self, environ: Mapping[str, str]) -> Backend:
+        if self.directory:
+            return local.connect(self.directory)
+        if not environ.get("SPEECHPIPE_UPLOADS_BUCKET"):
+            raise SettingsMissing(
+                "which speechpipe? Name a folder (--dir DIR, SPEECHPIPE_DIR or Client(directory)), or set"
+                " GOOGLE_CLOUD_PROJECT, SPEECHPIPE_UPLOADS_BUCKET and SPEECHPIPE_RESULTS_BUCKET;"
+                " `speechpipe up` prints them for the emulators"
+            )
+        from speechpipe import gcp  # Google's libraries take a second to import; the embedded mode needs none
+
+        return gcp.connect(read(ClientSettings, environ))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the work that this client does for its folder, if any."""
+        self._stack.close()
+        self._working = False
+
+    # ------------------------------------------------------------------------------------------------- verbs
+
+    def submit(self, path: str | Path, *, name: str | None = None, **options: str) -> Submission:
+        """Upload a file, with options as in the object's metadata (`language="en"`, `initial_prompt=...`).
+
+        Raises Rejected for an option that would be rejected anyway, FileNotFoundError, IsADirectoryError.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name the files in it")
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        metadata = {key.replace("_", "-"): value for key, value in options.items()}
+        parse_options(metadata)
+        return Submission(self, self.backend.uploads.upload(path, name or path.name, metadata))
+
+    def find(self, recording: str) -> Recording | None:
+        """A recording by id, URI or name; of a name, the newest upload. None if there is none."""
+        if recording.startswith("rec_") and (found := self.backend.store.recording(recording)):
+            return found
+        uris = [recording] if "://" in recording else self._uris(recording)
+        for uri in uris:
+            newest = self.backend.store.recordings(uri=uri, limit=1)
+            if newest:
+                return self.backend.store.recording(newest[0].id)
+        return None
+
+    def _uris(self, name: str) -> list[str]:
+        """What a bare name may stand for: a file of the folder, an object of the bucket."""
+        if self.directory:
+            root = self.directory.resolve()
+            return [(root / name).as_uri(), Path(name).resolve().as_uri()]
+        source = self.backend.uploads.find(name)
+        return [source.uri] if source else []
+
+    def get(self, recording: str) -> Recording:
+        """As `find`. Raises NotFound."""
+        found = self.find(recording)
+        if found is None:
+            raise NotFound(f"there is no recording {recording!r}; `speechpipe list` shows what there is")
+        return found
+
+    def record(self, recording: str) -> Record:
+        """The record of a finished recording. Raises NotFound while there is none."""
+        found = self.get(recording)
+        if found.result:
+            return found.result
+        if found.artifacts is None:
+            raise NotFound(f"{recording} is not finished: it is {found.status.value}")
+        return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
+
+    def wait(self, recording: str, *, timeout: float | None = None) -> Record:
+        """Wait until a recording has reached an end. Raises WaitTimeout."""
+        self.work()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            found = self.find(recording)
+            if found and found.status.is_final:
+                return self.record(found.id)
+            if deadline is not None and time.monotonic() >= deadline:
+                state = found.status.value if found else "not seen yet"
+                raise WaitTimeout(f"{recording} is {state} after {timeout:g} s; `speechpipe explain` tells its story")
+            time.sleep(POLL_SECONDS)
+
+    def recordings(self, *, status: Status | None = None, limit: int = 100) -> list[Recording]:
+        """Recordings, newest first, without their `result`."""
+        return self.backend.store.recordings(status=status, limit=limit)
+
+    def explain(self, recording: str) -> list[Moment]:
+        """The life-story of one recording. Raises NotFound."""
+        found = self.get(recording)
+        partials = self.backend.store.partials(found.id)
+        leases = [self.backend.store.lease(found.id, stage, found.revision) for stage in Stage]
+        return life_story(found, partials, [lease for lease in leases if lease], datetime.now(UTC))
+
+    def completions(self, timeout: float) -> Iterator[Completion]:
+        """Completion events as they come, until none has come for `timeout` seconds."""
+        return self.backend.completions.receive(timeout)
+
+    def work(self) -> bool:
+        """On a folder that nobody works on: do its work in this process, until `close`. Whether it does."""
+        if self.directory is None or self._working:
+            return self._working
+        from speechpipe.local.runner import AlreadyRunning, Runner
+
+        try:
+            runner = self._stack.enter_context(Runner(self.directory, self._engines, self._limits))
+        except AlreadyRunning:
+            return False
+        self._working = runner is not None
+        atexit.register(self.close)
+        return True

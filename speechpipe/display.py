@@ -1,0 +1,144 @@
+"""What the terminal shows of recordings. Everything from a recording goes through `printable` first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from speechpipe.client import Client
+from speechpipe.contract import Half, HalfStatus, Record, Recording, Stage, Status
+from speechpipe.errors import NotFound
+from speechpipe.report import clock_time
+
+REFRESH_SECONDS = 0.3
+_COLOURS = {
+    Status.QUEUED: "dim",
+    Status.PROCESSING: "cyan",
+    Status.COMPLETED: "green",
+    Status.PARTIAL: "yellow",
+    Status.FAILED: "red",
+    Status.REJECTED: "red",
+}
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control and direction characters are shown, not sent."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def coloured(status: Status) -> str:
+    """A state as rich markup."""
+    return f"[{_COLOURS[status]}]{status.value}[/]"
+
+
+def show_record(record: Record, out: Console) -> None:
+    """What was said and how, and where the files lie."""
+    length = f", {clock_time(record.audio.duration)}" if record.audio else ""
+    language = f", {record.language.code}" if record.language else ""
+    name = escape(printable(record.source.name))
+    out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}", highlight=False)
+    if record.error:
+        out.print(f"  [red]{record.error.code.value}[/]: {escape(printable(record.error.message))}", highlight=False)
+    for segment in record.segments:
+        speaker = f"{segment.speaker}: " if segment.speaker else ""
+        text = escape(printable(speaker + segment.text.strip()))
+        emotion = f"  [magenta]{segment.emotion.top} {segment.emotion.confidence:.0%}[/]" if segment.emotion else ""
+        out.print(f"  [dim]{clock_time(segment.start):>5}[/]  {text}{emotion}", highlight=False)
+    if record.summary.emotion_share:
+        share = ", ".join(f"{label} {part:.0%}" for label, part in record.summary.emotion_share.items())
+        points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
+        out.print(f"  how: {escape(printable(share + points))}", highlight=False)
+    for caution in record.warnings:
+        out.print(f"  [yellow]{caution.code}[/]: {escape(printable(caution.message))}", highlight=False)
+    for uri in record.artifacts.model_dump(exclude_none=True).values():
+        out.print(f"  [dim]{escape(printable(_place(uri)))}[/]", highlight=False)
+
+
+def _place(uri: str) -> str:
+    """A file's path rather than its URI."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+
+
+def table(recordings: Iterable[Recording]) -> Table:
+    """Recordings, a row each."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("id", "status", "queued", "name", "emotion", "text"):
+        grid.add_column(column, no_wrap=column in ("id", "status", "queued"), overflow="ellipsis")
+    for recording in recordings:
+        emotion = recording.summary.dominant_emotion if recording.summary else None
+        text = recording.error.message if recording.error and not recording.preview else recording.preview or ""
+        grid.add_row(
+            recording.id,
+            coloured(recording.status),
+            f"{recording.queued_at:%m-%d %H:%M:%S}",
+            escape(printable(recording.source.name)),
+            escape(emotion or ""),
+            escape(printable(text[:60])),
+        )
+    return grid
+
+
+def follow(client: Client, out: Console, *, shown: set[str], ended: Callable[[], bool]) -> None:
+    """Print each record as it is announced, with the progress of the others below, until `ended`."""
+    with Live(console=out, refresh_per_second=4, transient=True) as live:
+        while True:
+            over = ended()
+            open_, finished = [], []
+            for recording in client.backend.store.unfinished():
+                open_.append(recording)
+            for recording in reversed(client.recordings(limit=1000)):
+                if recording.announced_at and recording.id not in shown:
+                    shown.add(recording.id)
+                    finished.append(recording.id)
+            for recording_id in finished:
+                show_record(client.record(recording_id), live.console)
+            live.update(progress_table(open_))
+            if over:
+                return
+            time.sleep(REFRESH_SECONDS)
+
+
+def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
+    """Show progress until the recordings named, or all that are unfinished now, have reached an end."""
+    ids = [client.get(name).id for name in recordings]
+    ids = ids or [recording.id for recording in client.backend.store.unfinished()]
+    if not ids:
+        raise NotFound("nothing is in progress; `speechpipe list` shows what there is")
+    client.work()
+    with Live(console=out, refresh_per_second=4) as live:
+        while True:
+            current = [client.get(recording_id) for recording_id in ids]
+            live.update(progress_table(current))
+            if all(recording.status.is_final for recording in current):
+                return
+            time.sleep(REFRESH_SECONDS)
+
+
+def progress_table(recordings: Sequence[Recording]) -> Table:
+    """State and progress of both halves, a row a recording."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for recording in recordings[:30]:
+        grid.add_row(
+            coloured(recording.status),
+            escape(printable(recording.source.name)),
+            "stt",
+            _bar(recording.halves[Stage.STT]),
+            "ser",
+            _bar(recording.halves[Stage.SER]),
+        )
+    if len(recordings) > 30:
+        grid.add_row("", f"and {len(recordings) - 30} more", "", "", "", "")
+    return grid
+
+
+def _bar(half: Half) -> ProgressBar | str:
+    if half.status in (HalfStatus.SKIPPED, HalfStatus.FAILED, HalfStatus.COMPLETED):
+        return half.status.value
+    return ProgressBar(total=1.0, completed=half.progress, width=16)

@@ -1,0 +1,121 @@
+"""What is missing on this machine or in this project, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from speechpipe.errors import SettingsMissing
+from speechpipe.settings import ClientSettings, read
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `required` for the embedded mode, or for the cloud when that was asked about."""
+
+    what: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    required: bool = False
+
+
+def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[Finding]:
+    """Look at everything; nothing is changed, nothing is downloaded."""
+    environ = os.environ if environ is None else environ
+    findings = [_python(), *_packages(), _gpu(), *_models(environ), *_emulators()]
+    if cloud:
+        findings += _project(environ)
+    return findings
+
+
+def _python() -> Finding:
+    here = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), here, "install Python 3.11 or later", required=True)
+
+
+def _packages() -> list[Finding]:
+    wanted = {
+        "faster-whisper": ("speech to text", "pip install 'speechpipe[stt]'"),
+        "torch": ("speech emotion", "pip install 'speechpipe[ser]'"),
+        "transformers": ("speech emotion", "pip install 'speechpipe[ser]'"),
+        "functions-framework": ("the functions, for `speechpipe up`", "pip install 'speechpipe[functions]'"),
+        "gcp-storage-emulator": ("the bucket of `speechpipe up`", "pip install 'speechpipe[emulators]'"),
+    }
+    engines = ("faster-whisper", "torch", "transformers")
+    return [_package(name, purpose, remedy, name in engines) for name, (purpose, remedy) in wanted.items()]
+
+
+def _package(name: str, purpose: str, remedy: str, required: bool) -> Finding:
+    try:
+        return Finding(name, True, f"{version(name)}, for {purpose}", required=required)
+    except PackageNotFoundError:
+        return Finding(name, False, f"for {purpose}", remedy, required=required)
+
+
+def _gpu() -> Finding:
+    try:
+        from workers.device import device_report
+    except ImportError:
+        return Finding("GPU", False, "cannot be asked without the engines", "pip install 'speechpipe[stt,ser]'")
+    report = device_report()
+    name = report.get("name")
+    remedy = "a CPU works, more slowly; for a GPU install its driver and a CUDA build of torch"
+    return Finding("GPU", bool(name), str(name or "none; the CPU is used"), remedy)
+
+
+def _models(environ: Mapping[str, str]) -> list[Finding]:
+    """Whether the real models lie in the hub's cache (huggingface_hub's environment variables)."""
+    home = Path(environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
+    found = []
+    for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):
+        names = sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern))
+        remedy = "fetched at the first run if the hub can be reached; otherwise the bundled demo models are used"
+        found.append(Finding(what, bool(names), ", ".join(names) or f"none in {cache}", remedy))
+    return found
+
+
+def _emulators() -> list[Finding]:
+    java, gcloud = shutil.which("java"), shutil.which("gcloud")
+    findings = [
+        Finding("Java", bool(java), java or "for `speechpipe up`", "apt-get install default-jre-headless"),
+        Finding("gcloud", bool(gcloud), gcloud or "for `speechpipe up`", "https://cloud.google.com/sdk/docs/install"),
+    ]
+    if gcloud:
+        from speechpipe.emulators.discovery import missing_emulators
+
+        for name, remedy in missing_emulators().items():
+            findings.append(Finding(f"{name} emulator", False, "for `speechpipe up`", remedy))
+    return findings
+
+
+def _project(environ: Mapping[str, str]) -> list[Finding]:
+    """The settings, then each service asked once for something small."""
+    try:
+        settings = read(ClientSettings, environ)
+    except SettingsMissing as error:
+        remedy = "set them; `terraform output` and `speechpipe up` print them"
+        return [Finding("settings", False, str(error), remedy, required=True)]
+    from speechpipe import gcp
+
+    backend = gcp.connect(settings)
+    checks = {
+        f"Firestore database {settings.database}": lambda: backend.store.recordings(limit=1),
+        f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
+        f"subscription {settings.completions_subscription}": lambda: gcp.check_subscription(settings),
+    }
+    findings = []
+    for what, check in checks.items():
+        try:
+            check()
+            findings.append(Finding(what, True, f"answers in project {settings.project}", required=True))
+        except Exception as error:  # whatever the libraries raise is the finding
+            remedy = "gcloud auth application-default login, then check that it exists and that you may read it"
+            findings.append(Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True))
+    return findings
