@@ -27,7 +27,9 @@ from speechpipe.ports import Progress
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 AUDIO = Audio(duration=4.0, channels=1, sample_rate=16000, sha256="0" * 64, format="wav/pcm_s16le")
-VOCABULARY = Vocabulary(id="test", labels=("anger", "neutral", "other"), primary=("anger", "neutral"), activation="softmax")
+VOCABULARY = Vocabulary(
+    id="test", labels=("anger", "neutral", "other"), primary=("anger", "neutral"), activation="softmax"
+)
 
 
 def source(name: str = "call.wav", *, generation: str = "1", size: int = 9, **metadata: str) -> Source:
@@ -83,7 +85,9 @@ EMOTIONS = Emotions(vocabulary=VOCABULARY, windows=(window(0.0, 2.2), window(2.2
 class FixedEngine:
     """An engine that always gives the same analysis, or raises what it is told to."""
 
-    def __init__(self, stage: Stage, *, error: BaseException | None = None, gate: threading.Event | None = None) -> None:
+    def __init__(
+        self, stage: Stage, *, error: BaseException | None = None, gate: threading.Event | None = None
+    ) -> None:
         self.stage = stage
         self.error = error
         self.gate = gate

@@ -1,0 +1,178 @@
+"""The whole system in one thread, on the embedded backend in memory: messages are delivered by hand, in any order, any
+number of times, and any write can be the last one before a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from speechpipe import steps, wire
+from speechpipe.contract import Completion, Recording, Source, Stage, Task
+from speechpipe.errors import Busy, ErrorCode, NotFound, Rejected, Unreadable
+from speechpipe.local.bus import COMPLETIONS, FINALIZED, PARTIAL_CREATED, LocalBus, task_topic
+from speechpipe.local.database import Database
+from speechpipe.local.store import SqliteStore
+from speechpipe.settings import Limits
+from tests.doubles import FixedEngine, SteppedClock
+
+
+class Crash(BaseException):
+    """The process died here. A BaseException, so that nothing mends it."""
+
+
+class MemoryUploads:
+    """The uploads bucket; every object holds its own name."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+
+    def download(self, source: Source, into: Path) -> None:
+        if source.name in self.gone:
+            raise Rejected(ErrorCode.OBJECT_GONE, "gone")
+        into.write_text(source.name)
+
+    def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
+        raise NotImplementedError
+
+    def find(self, name: str) -> Source | None:
+        raise NotImplementedError
+
+
+class MemoryResults:
+    """The results bucket; remembers an attempt to write anything twice with other bytes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.conflicts: list[str] = []
+
+    def uri(self, path: str) -> str:
+        return f"gs://results/{path}"
+
+    def create(self, path: str, body: bytes, content_type: str) -> str:
+        if self.objects.setdefault(self.uri(path), body) != body:
+            self.conflicts.append(path)
+        return self.uri(path)
+
+    def read(self, uri: str) -> bytes:
+        if uri not in self.objects:
+            raise NotFound(uri)
+        return self.objects[uri]
+
+
+class Crashing:
+    """A port whose calls are counted, and one of whose writes is the last thing this process does."""
+
+    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download")
+
+    def __init__(self, port: object, world: World) -> None:
+        self._port, self._world = port, world
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name in self.READS:
+            return method
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self._world.crash_if("before")
+            result = method(*args, **kwargs)
+            self._world.crash_if("after")
+            return result
+
+        return write
+
+
+class World:
+    """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth."""
+
+    def __init__(self, crash_at: tuple[int, str] | None = None) -> None:
+        self.clock = SteppedClock()
+        self.database = Database(Path(":memory:"))
+        self.store, self.bus = SqliteStore(self.database), LocalBus(self.database)
+        self.uploads, self.results = MemoryUploads(), MemoryResults()
+        self.engines = {stage: FixedEngine(stage) for stage in Stage}
+        self.crash_at = crash_at
+        self.crashes = 0
+        self._writes = -1
+
+    def crash_if(self, when: str) -> None:
+        self._writes += when == "before"
+        if self.crash_at == (self._writes, when):
+            self.crash_at = None
+            self.crashes += 1
+            raise Crash
+
+    def ports(self, *names: str) -> dict[str, Any]:
+        return {name: Crashing(getattr(self, name), self) for name in names} | {"clock": self.clock}
+
+    def arrive(self, source: Source) -> None:
+        self.bus._publish(FINALIZED, source.model_dump_json())
+
+    def pending(self) -> list[tuple[int, str, str]]:
+        """Messages that nobody has acknowledged: (id, topic, body)."""
+        rows = self.database.read().execute("SELECT id, topic, body FROM messages WHERE topic != ?", (COMPLETIONS,))
+        return [(row["id"], row["topic"], row["body"]) for row in rows]
+
+    def deliver(self, message: tuple[int, str, str], *, acknowledge: bool = True) -> None:
+        """Deliver once. A crash, Busy or an error leaves the message; its lease is left as a dead process leaves it."""
+        number, topic, body = message
+        try:
+            self._handle(topic, body)
+        except Crash:
+            # Nobody released the lease: time passes until it has run out.
+            self.clock.pass_time(seconds=700)
+            return
+        except Busy:
+            return
+        except Unreadable:
+            pass
+        if acknowledge:
+            with self.database.write() as connection:
+                connection.execute("DELETE FROM messages WHERE id = ?", (number,))
+
+    def _handle(self, topic: str, body: str) -> None:
+        handlers: dict[str, Callable[[], object]] = {
+            FINALIZED: lambda: steps.ingest(
+                Source.model_validate_json(body), **self.ports("store", "bus", "results"), limits=Limits()
+            ),
+            PARTIAL_CREATED: lambda: steps.join(**json.loads(body), **self.ports("store", "bus", "results")),
+        }
+        for stage in Stage:
+            handlers[task_topic(stage)] = lambda: self.perform(Task.model_validate_json(body))
+        handlers[topic]()
+
+    def perform(self, task: Task, holder: str = "worker") -> bool:
+        return steps.perform(
+            task,
+            **self.ports("store", "uploads", "results"),
+            analyse=self.engines[task.stage],
+            holder=holder,
+            lease_seconds=600,
+            max_bytes=10**9,
+        )
+
+    def sweep(self) -> steps.SweepReport:
+        return steps.sweep(**self.ports("store", "bus", "results"))
+
+    def settle(self) -> None:
+        """Deliver everything, oldest first, until nothing is left."""
+        for _ in range(100):
+            messages = self.pending()
+            if not messages:
+                return
+            for message in messages:
+                self.deliver(message)
+        raise AssertionError(f"never settles: {self.pending()}")
+
+    def completions(self) -> list[Completion]:
+        rows = self.database.read().execute("SELECT body FROM messages WHERE topic = ? ORDER BY id", (COMPLETIONS,))
+        bodies = [json.loads(row["body"]) for row in rows]
+        return [wire.completion_from_message(b["data"].encode(), b["attributes"]) for b in bodies]
+
+    def only(self) -> Recording:
+        (listed,) = self.store.recordings()
+        recording = self.store.recording(listed.id)
+        assert recording is not None
+        return recording
