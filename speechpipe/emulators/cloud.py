@@ -1,0 +1,241 @@
+"""The supervisor: starts everything, waits until it is ready, says how it does, ends everything."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from speechpipe import resources
+from speechpipe.contract import Stage, Status
+from speechpipe.emulators import find
+from speechpipe.emulators.deliver import Deliverer
+from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
+from speechpipe.emulators.relay import Relay
+from speechpipe.emulators.setup import Delivery, exported, make_topics, make_trigger
+from speechpipe.resources import Service
+
+log = logging.getLogger(__name__)
+
+EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
+WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
+LOOPBACK = "127.0.0.1,localhost"
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Names in the local cloud."""
+
+    project: str = "speechpipe-local"
+    uploads: str = "uploads"
+    results: str = "results"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where everything listens, on the loopback interface only."""
+
+    pubsub: int
+    firestore: int
+    storage: int
+    relay: int
+    services: Mapping[Service, int]
+
+    @classmethod
+    def choose(cls) -> Ports:
+        """Free ones."""
+        pubsub, firestore, storage, relay, *rest = free_ports(4 + len(Service))
+        return cls(pubsub, firestore, storage, relay, dict(zip(Service, rest, strict=True)))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How it does, at one moment."""
+
+    processes: dict[str, bool]
+    recordings: dict[Status, int]
+    events_pending: int  #: Firestore events that `join` has not taken
+
+
+@dataclass
+class LocalCloud:
+    """Everything on this machine, from `start` to `stop`; a context manager.
+
+    `workers` gives the command of a stage's worker and `copies` how often each event is delivered: both for tests.
+    """
+
+    ids: Ids = field(default_factory=Ids)
+    state: Path | None = None  #: where logs go; a temporary folder by default
+    delivery: Delivery = field(default_factory=Delivery)
+    workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
+    settings: Mapping[str, str] = field(default_factory=dict)  #: further environment of functions and workers
+    sweep_seconds: float = resources.SCHEDULE.seconds
+    copies: int = 1
+    report: Callable[[str], None] | None = None  #: told the name of each process that became ready
+
+    def __post_init__(self) -> None:
+        """Choose ports and make the folder for logs."""
+        self.ports = Ports.choose()
+        root = self.state or Path(tempfile.mkdtemp(prefix="speechpipe-up-"))
+        self.logs = root / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._processes = Processes(self.logs)
+        self._deliverer: Deliverer | None = None
+        self._relay: Relay | None = None
+        self._stopping = threading.Event()
+        self._scheduler: threading.Thread | None = None
+
+    def __enter__(self) -> LocalCloud:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    def environment(self) -> dict[str, str]:
+        """What to export so that speechpipe and any Google client library find this cloud."""
+        return {
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.ports.pubsub}",
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.ports.firestore}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.ports.storage}",
+            "GOOGLE_CLOUD_PROJECT": self.ids.project,
+            "SPEECHPIPE_UPLOADS_BUCKET": self.ids.uploads,
+            "SPEECHPIPE_RESULTS_BUCKET": self.ids.results,
+            # Both gRPC and requests would send even these through a proxy.
+            "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK))),
+            "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), LOOPBACK))),
+        }
+
+    # ------------------------------------------------------------------------------------------- start, stop
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready. Raises EmulatorsMissing or StartFailed, leaving nothing."""
+        emulators = find.find()
+        try:
+            self._start_emulators(emulators)
+            self._start_services()
+            self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
+            make_topics(self.ids.project, self.ports.pubsub, self.ports.services, self.delivery)
+            make_trigger(self.ids.project, self.ports.firestore)
+            self._processes.wait(EMULATOR_SECONDS, *(name.value for name in resources.FUNCTIONS), report=self.report)
+            self._processes.wait(WORKER_SECONDS, report=self.report)
+            self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
+            self._scheduler.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything. May be called again, and before `start`."""
+        self._stopping.set()
+        if self._scheduler:
+            self._scheduler.join()
+        if self._deliverer:
+            self._deliverer.stop()
+        self._processes.stop()
+        if self._relay:
+            self._relay.stop()
+            self._relay = None
+
+    def restart_worker(self, stage: Stage) -> None:
+        """End a stage's worker, if it runs, and start it again."""
+        self._processes.stop(resources.WORKERS[stage].value)
+        self._start_worker(stage)
+        self._processes.wait(WORKER_SECONDS, resources.WORKERS[stage].value)
+
+    def _start_emulators(self, emulators: find.Emulators) -> None:
+        ports, plain = self.ports, inherited()
+        self._deliverer = Deliverer(copies=self.copies)
+        self._relay = Relay(ports.relay, ports.services[Service.JOIN], self._deliverer)
+        self._processes.start("pubsub", emulators.pubsub(ports.pubsub), plain, listening(ports.pubsub))
+        firestore = emulators.firestore(ports.firestore, ports.relay)
+        self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
+        command = [sys.executable, "-m", "speechpipe.emulators.storage", f"--port={ports.storage}"]
+        command += [f"--uploads={self.ids.uploads}", f"--results={self.ids.results}", f"--copies={self.copies}"]
+        command += [f"--ingest-port={ports.services[Service.INGEST]}"]
+        self._processes.start("storage", command, plain, answering(ports.storage, "/"))
+
+    def _start_services(self) -> None:
+        folder = _functions_folder()
+        for service in resources.FUNCTIONS:
+            port, name = self.ports.services[service], service.value
+            command = [sys.executable, "-m", "functions_framework", f"--source={folder / name}.py", f"--target={name}"]
+            command += ["--host=127.0.0.1", f"--port={port}"]
+            self._processes.start(name, command, self._environment(), listening(port))
+        for stage in Stage:
+            self._start_worker(stage)
+
+    def _start_worker(self, stage: Stage) -> None:
+        service = resources.WORKERS[stage]
+        port = self.ports.services[service]
+        environment = self._environment(SPEECHPIPE_STAGE=stage.value, PORT=str(port), SPEECHPIPE_HOST="127.0.0.1")
+        self._processes.start(service.value, self.workers(stage), environment, answering(port, "/readyz"))
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        return inherited(**self.environment(), **self.settings, **more)
+
+    def _schedule(self) -> None:
+        """Cloud Scheduler: call sweep at fixed intervals; a failed call is the next one's to make good."""
+        while not self._stopping.wait(self.sweep_seconds):
+            self.sweep()
+
+    def sweep(self) -> bool:
+        """Call the sweep function once; whether it answered 200."""
+        port = self.ports.services[Service.SWEEP]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("POST", "/")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException) as error:
+            log.warning("sweep failed: %s", type(error).__name__, extra={"action": "sweep_failed"})
+            return False
+        finally:
+            connection.close()
+
+    # ------------------------------------------------------------------------------------------------ status
+
+    def status(self) -> Snapshot:
+        """What runs and how many recordings are in each state."""
+        return Snapshot(
+            processes=self._processes.up(),
+            recordings=self._counts(),
+            events_pending=self._deliverer.pending if self._deliverer else 0,
+        )
+
+    def _counts(self) -> dict[Status, int]:
+        """One aggregation a state: no document is transferred."""
+        from google.cloud.firestore_v1.base_query import FieldFilter
+
+        counts = {}
+        for status in Status:
+            query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "==", status.value))
+            counts[status] = int(query.count().get()[0][0].value)
+        return counts
+
+    @cached_property
+    def _firestore(self) -> Any:
+        """A client of this cloud, whatever the process' own environment says."""
+        from google.cloud import firestore
+
+        with exported(FIRESTORE_EMULATOR_HOST=self.environment()["FIRESTORE_EMULATOR_HOST"]):
+            return firestore.Client(project=self.ids.project)
+
+
+def _functions_folder() -> Path:
+    """Where the functions' files lie, in a source tree or installed. Not imported: that sets up their log."""
+    spec = find_spec("functions")
+    if spec is None or spec.origin is None:
+        raise find.EmulatorsMissing("Not found here: the package `functions`, which comes with speechpipe.")
+    return Path(spec.origin).parent

@@ -1,0 +1,123 @@
+"""Where Google's emulators and Java are on this machine, and how to get them if they are not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechpipe.errors import SpeechpipeError
+
+#: Smaller and quicker to start than the JVM's defaults: one compiler tier, the simple collector.
+JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.net.preferIPv4Stack=true")
+#: Google's image with all emulators; the last way, and the only one without Java on the machine.
+DOCKER_IMAGE = "gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators"
+
+HOW_TO_INSTALL = f"""\
+Install them in one of these ways:
+  Debian, Ubuntu (Google's apt repository):
+    sudo apt-get install -y google-cloud-cli-pubsub-emulator google-cloud-cli-firestore-emulator default-jre-headless
+  any gcloud that was not installed by a package manager (Java 17 or later is needed as well):
+    gcloud components install beta pubsub-emulator cloud-firestore-emulator
+  Docker, which then needs no Java here:
+    docker pull {DOCKER_IMAGE}"""
+
+
+class EmulatorsMissing(SpeechpipeError):
+    """An emulator, Java or the GCS emulator's package is not there; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Emulators:
+    """The commands that start each emulator on a port of the loopback interface."""
+
+    pubsub_jar: Path | None  #: None: in Docker
+    firestore_jar: Path | None
+    java: str | None
+
+    def pubsub(self, port: int) -> Sequence[str]:
+        """Command of the Pub/Sub emulator."""
+        if self.java and self.pubsub_jar:
+            return (self.java, *JVM_FLAGS, "-jar", str(self.pubsub_jar), "--host=127.0.0.1", f"--port={port}")
+        return _in_docker("pubsub", port)
+
+    def firestore(self, port: int, functions_port: int) -> Sequence[str]:
+        """Command of the Firestore emulator, which posts its triggers to the other port."""
+        functions = f"--functions_emulator=127.0.0.1:{functions_port}"
+        if self.java and self.firestore_jar:
+            # As the launcher beside it does, whose `$*` would break a path with a space.
+            main = ("-cp", str(self.firestore_jar), "com.google.cloud.datastore.emulator.firestore.CloudFirestore")
+            where = ("--host=127.0.0.1", f"--port={port}", functions)
+            return (self.java, *JVM_FLAGS, "-Duser.language=en", *main, *where)
+        return (*_in_docker("firestore", port), functions)
+
+
+def find() -> Emulators:
+    """Look beside gcloud, then ask gcloud, then fall back to Docker. Raises EmulatorsMissing."""
+    _check_packages()
+    java = _java()
+    missing = [] if java else ["Java"]
+    for root in _sdk_roots():
+        pubsub = _newest(root, "pubsub-emulator/lib/cloud-pubsub-emulator-*-all.jar")
+        firestore = _newest(root, "cloud-firestore-emulator/cloud-firestore-emulator.jar")
+        if java and pubsub and firestore:
+            return Emulators(pubsub, firestore, java)
+        missing += [] if pubsub else ["the Pub/Sub emulator"]
+        missing += [] if firestore else ["the Firestore emulator"]
+    if _docker_has_image():
+        return Emulators(None, None, None)
+    names = ", ".join(dict.fromkeys(missing)) or "gcloud with its Pub/Sub and Firestore emulators"
+    raise EmulatorsMissing(f"Not found here: {names}.\n{HOW_TO_INSTALL}")
+
+
+def _check_packages() -> None:
+    try:
+        import functions_framework
+        import gcp_storage_emulator
+    except ModuleNotFoundError as error:
+        raise EmulatorsMissing(f"Not found here: {error.name}.\n  pip install 'speechpipe[emulators]'") from error
+    del functions_framework, gcp_storage_emulator
+
+
+def _java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    inside = Path(home, "bin", "java") if home else None
+    return str(inside) if inside and inside.is_file() else shutil.which("java")
+
+
+def _sdk_roots() -> list[Path]:
+    """The SDK's `platform` folder: beside the gcloud binary, or where gcloud says, which takes it seconds."""
+    binary = shutil.which("gcloud")
+    if binary is None:
+        return []
+    beside = Path(binary).resolve().parent.parent / "platform"
+    if beside.is_dir():
+        return [beside]
+    command = [binary, "info", "--format=value(installation.sdk_root)"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+    return [Path(told) / "platform"] if told else []
+
+
+def _newest(root: Path, pattern: str) -> Path | None:
+    return max(root.glob(pattern), default=None, key=lambda path: path.stat().st_mtime)
+
+
+def _docker_has_image() -> bool:
+    """Whether a Docker engine answers and has the image: it is never pulled behind anybody's back."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    command = [docker, "image", "inspect", DOCKER_IMAGE]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _in_docker(emulator: str, port: int) -> Sequence[str]:
+    """Run it in a container on the host's network, so that it reaches our functions and workers. Not tried yet."""
+    run = ("docker", "run", "--rm", "--init", "--network=host", DOCKER_IMAGE)
+    return (*run, "gcloud", "beta", "emulators", emulator, "start", f"--host-port=127.0.0.1:{port}")

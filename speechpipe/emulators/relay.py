@@ -1,0 +1,54 @@
+"""Eventarc between the Firestore emulator and `join`.
+
+The emulator posts a trigger's event once, whatever the answer, with its body as base64 text under
+`application/protobuf` (firebase-tools decodes it in functionsEmulator.ts). Here it is decoded and delivered until it
+was taken.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from speechpipe.emulators.deliver import Deliverer, Event
+
+
+class Relay:
+    """Takes the emulator's posts on a port and delivers them to another."""
+
+    def __init__(self, port: int, target_port: int, deliverer: Deliverer) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                deliverer.deliver(Event(target_port, _headers(self.headers.items()), _decoded(body)))
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Keep quiet: the deliverer logs what goes wrong."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="relay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _headers(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """The event's own: its attributes and its type."""
+    return {key: value for key, value in headers if key.lower().startswith("ce-") or key.lower() == "content-type"}
+
+
+def _decoded(body: bytes) -> bytes:
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error:  # an emulator that sends the bytes themselves
+        return body

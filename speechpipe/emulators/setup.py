@@ -1,0 +1,99 @@
+"""Makes topics, subscriptions and the Firestore trigger on running emulators, from `resources`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from speechpipe import resources
+from speechpipe.errors import SpeechpipeError
+from speechpipe.resources import Service, Subscription
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How patient task subscriptions are; the emulator looks for what is due about every 3 s and not more often."""
+
+    max_attempts: int = resources.MAX_DELIVERY_ATTEMPTS
+    minimum_backoff_seconds: float = 1.0
+    maximum_backoff_seconds: float = 30.0
+
+
+@contextmanager
+def exported(**variables: str) -> Iterator[None]:
+    """Have environment variables for a moment: Google's clients read where an emulator is when they are made."""
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], delivery: Delivery) -> None:
+    """Create every topic and subscription. Raises GoogleAPICallError."""
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
+    with exported(PUBSUB_EMULATOR_HOST=f"127.0.0.1:{pubsub_port}"):
+        publisher, subscriber = PublisherClient(), SubscriberClient()
+    with publisher, subscriber:
+        for topic in resources.TOPICS:
+            publisher.create_topic(name=f"projects/{project}/topics/{topic}")
+        for subscription in resources.SUBSCRIPTIONS:
+            subscriber.create_subscription(request=subscription_request(project, subscription, ports, delivery))
+
+
+def subscription_request(
+    project: str, subscription: Subscription, ports: Mapping[Service, int], delivery: Delivery
+) -> dict[str, object]:
+    """A subscription in the API's words."""
+    from google.protobuf.duration_pb2 import Duration
+
+    def duration(seconds: float) -> Duration:
+        return Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
+
+    request: dict[str, object] = {
+        "name": f"projects/{project}/subscriptions/{subscription.name}",
+        "topic": f"projects/{project}/topics/{subscription.topic}",
+        "ack_deadline_seconds": subscription.ack_deadline_seconds,
+        "retry_policy": {
+            "minimum_backoff": duration(delivery.minimum_backoff_seconds),
+            "maximum_backoff": duration(delivery.maximum_backoff_seconds),
+        },
+    }
+    if subscription.push_to:
+        request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
+    if subscription.dead_letter_topic:
+        request["dead_letter_policy"] = {
+            "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",
+            "max_delivery_attempts": delivery.max_attempts,
+        }
+    return request
+
+
+def make_trigger(project: str, firestore_port: int) -> None:
+    """Register the Firestore trigger; the emulator posts its events to where `--functions_emulator` says."""
+    trigger = resources.FIRESTORE_TRIGGER
+    body = {
+        "eventType": trigger.event_type,
+        "database": "(default)",
+        "namespace": "(default)",
+        "document": {"value": trigger.document, "matchType": "PATH_PATTERN"},
+    }
+    path = f"/emulator/v1/projects/{project}/eventarcTrigger?eventarcTriggerId={trigger.service.value}"
+    connection = http.client.HTTPConnection("127.0.0.1", firestore_port, timeout=30)
+    try:
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise SpeechpipeError(f"the Firestore emulator refused the trigger: {response.status} {response.read()!r}")
+    finally:
+        connection.close()
