@@ -1,0 +1,221 @@
+"""The worker's HTTP service: a push delivery in, one stage performed, a status code that says who tries again.
+
+    POST /         a task from Pub/Sub      204 done, or never to be tried again; 429, 500, 503: deliver again
+    GET  /healthz  is the process alive     200, whatever the model does
+    GET  /readyz   may it get work          200 once the model is loaded and warmed up, else 503 and a reason
+    GET  /device   what it runs on          200
+
+Starlette on uvicorn in one process, and the model in threads: functions-framework forks after loading, which breaks
+CUDA. The server listens at once and loads in the background, so that a probe sees "loading" rather than nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from speechpipe.contract import Analysis, Options, Stage, Task
+from speechpipe.errors import Busy, Unreadable
+from speechpipe.ports import Analyse, Backend, Progress
+from speechpipe.settings import EngineSettings, WorkerSettings
+from speechpipe.steps import perform
+from speechpipe.wire import task_from_push
+from workers.device import device_report
+
+log = logging.getLogger(__name__)
+
+Load = Callable[[Stage, EngineSettings], Analyse]
+
+#: A push request: Pub/Sub's 10 MB in base64, and attributes. Larger is none.
+MAX_BODY_BYTES = 15 * 1024**2
+_RETRY_AFTER = {"Retry-After": "10"}  # seconds
+
+
+class Worker:
+    """One stage's engine with its slots, from loading to shutdown."""
+
+    def __init__(self, settings: WorkerSettings, backend: Backend, load: Load) -> None:
+        self.settings = settings
+        self._backend, self._load = backend, load
+        self._engine: Analyse | None = None
+        self.failure: str | None = None  #: why the model could not be loaded
+        self._stopping = threading.Event()
+        self._slots = threading.BoundedSemaphore(settings.concurrency)
+        # A model loads for tens of seconds and an analysis takes minutes: they have threads of their own.
+        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="analysis")
+
+    @property
+    def unready(self) -> str | None:
+        """Why there is no work for this worker now; None when it is ready."""
+        if self._stopping.is_set():
+            return "the worker is shutting down"
+        if self.failure is not None:
+            return f"the model could not be loaded: {self.failure}"
+        return "the model is loading" if self._engine is None else None
+
+    def start(self, failed: Callable[[], None]) -> None:
+        """Load the model in the background; call `failed` if that does not work."""
+
+        def work() -> None:
+            try:
+                self._engine = self._load(self.settings.stage, self.settings)
+                log.info("the model is ready", extra={"action": "ready", "stage": self.settings.stage.value})
+            except BaseException as error:
+                self.failure = f"{type(error).__name__}: {error}"
+                log.critical("the model could not be loaded", exc_info=True, extra={"action": "load_failed"})
+                failed()
+
+        threading.Thread(target=work, name="load", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more work; a running analysis ends at its next step and frees its lease."""
+        self._stopping.set()
+
+    async def deliver(self, body: bytes) -> Response:
+        """Perform what a push request asks for, and say who tries again."""
+        reason = self.unready
+        if reason is not None:
+            return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
+        if not self._slots.acquire(blocking=False):
+            return JSONResponse({"error": "every slot is in use"}, status_code=429, headers=_RETRY_AFTER)
+        try:
+            # Shielded: the slot is free when the thread has ended, not when the client went away.
+            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, self._handle, body))
+        except RuntimeError:  # the executor is shut down
+            self._slots.release()
+            return JSONResponse({"error": "the worker is shutting down"}, status_code=503, headers=_RETRY_AFTER)
+
+    def _handle(self, body: bytes) -> Response:
+        known: dict[str, str] = {"stage": self.settings.stage.value}
+        try:
+            task = task_from_push(body)
+            known["recording_id"] = task.recording_id
+            self._perform(task)
+        except Unreadable as error:
+            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable", **known})
+            return Response(status_code=204)
+        except Busy as error:
+            log.info("busy: %s", error, extra={"action": "busy", **known})
+            return JSONResponse({"error": "busy"}, status_code=429, headers=_RETRY_AFTER)
+        except Exception:
+            log.exception("the analysis failed", extra={"action": "failed", **known})
+            return JSONResponse({"error": "the analysis failed; see the log"}, status_code=500)
+        finally:
+            self._slots.release()
+        return Response(status_code=204)
+
+    def _perform(self, task: Task) -> None:
+        engine = self._engine
+        if task.stage is not self.settings.stage or engine is None:
+            raise Unreadable(f"a task for {task.stage.value} came to a worker for {self.settings.stage.value}")
+        perform(
+            task,
+            store=self._backend.store,
+            uploads=self._backend.uploads,
+            results=self._backend.results,
+            analyse=_Interruptible(engine, self._stopping),
+            clock=lambda: datetime.now(UTC),
+            holder=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",  # each delivery is another
+            lease_seconds=self.settings.request_seconds,
+            max_bytes=self.settings.max_bytes,
+        )
+
+    def close(self) -> None:
+        """Let go of the threads without waiting for them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Interruptible:
+    """An engine that gives up at its next sign of progress when the worker stops.
+
+    Nothing can end a running thread, and Cloud Run allows ten seconds: better to free the lease and be delivered again.
+    """
+
+    def __init__(self, engine: Analyse, stopping: threading.Event) -> None:
+        self._engine, self._stopping = engine, stopping
+
+    @property
+    def stage(self) -> Stage:
+        return self._engine.stage
+
+    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+        def watch(share: float) -> None:
+            if self._stopping.is_set():
+                raise Busy("this worker is shutting down")
+            progress(share)
+
+        watch(0.0)
+        return self._engine(path, options, watch)
+
+
+def create_app(
+    settings: WorkerSettings, backend: Backend, load: Load, *, failed: Callable[[], None] = lambda: None
+) -> Starlette:
+    """Make the service. It loads the model when it starts; `app.state.worker` is the Worker.
+
+    `failed` is called, in another thread, when the model cannot be loaded.
+    """
+    worker = Worker(settings, backend, load)
+
+    async def push(request: Request) -> Response:
+        body = await _read(request)
+        if body is None:
+            return JSONResponse({"error": "the request is too large"}, status_code=413)
+        return await worker.deliver(body)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def readyz(_: Request) -> Response:
+        reason = worker.unready
+        body = {"ready": reason is None, "stage": settings.stage.value, "reason": reason}
+        return JSONResponse(body, status_code=200 if reason is None else 503)
+
+    async def device(_: Request) -> Response:
+        report = await asyncio.to_thread(device_report, settings.stage, settings)
+        return JSONResponse({**report, "ready": worker.unready is None})
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        worker.start(failed)
+        try:
+            yield
+        finally:
+            worker.stop()
+            worker.close()
+
+    app = Starlette(
+        routes=[
+            Route("/", push, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/device", device),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.worker = worker
+    return app
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None if it is larger than any push request. Counted as it comes: a header may lie."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
