@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -82,8 +82,8 @@ def choose(
     context.obj = directory
 
 
-def _client() -> Client:
-    return Client(click.get_current_context().find_object(Path))
+def _client(context: typer.Context) -> Client:
+    return Client(context.find_object(Path))
 
 
 @app.command()
@@ -109,25 +109,24 @@ def run(
 
 def _load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
     with err.status("loading the models"):
-        engines = load_engines(settings)
-    for notice in {notice for engine in engines.values() if (notice := getattr(engine, "notice", None))}:
-        err.print(f"[yellow]warning:[/] {escape(notice)}", highlight=False)
-    return engines
+        return load_engines(settings)
 
 
 @app.command()
 def up(
     models: Models = "auto",
+    device: Device = "auto",
     max_attempts: Annotated[int, typer.Option(min=5, max=100, help="Deliveries before a stage is given up.")] = 5,
 ) -> None:
     """Run the whole system on Google's emulators, over real HTTP. Ctrl-C ends everything it started."""
     from speechpipe.emulators.up import serve
 
-    serve(models=models, max_attempts=max_attempts, out=out, err=err)
+    serve(models=models, device=device, max_attempts=max_attempts, out=out, err=err)
 
 
 @app.command()
 def submit(
+    context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings to upload.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the records and print what was said.")] = False,
     option: OptionList = None,
@@ -138,7 +137,7 @@ def submit(
     if name and len(files) > 1:
         raise typer.BadParameter("--name goes with one file", param_hint="--name")
     options = dict(_split(text) for text in option or ())
-    client = _client()
+    client = _client(context)
     submissions: list[Submission] = []
     for file in files:
         submissions.append(client.submit(file, name=name, **options))
@@ -155,9 +154,13 @@ def _split(text: str) -> tuple[str, str]:
 
 
 @app.command()
-def wait(recordings: Annotated[list[str], typer.Argument(metavar="ID|URI|NAME...")], timeout: Timeout = None) -> None:
+def wait(
+    context: typer.Context,
+    recordings: Annotated[list[str], typer.Argument(metavar="ID|URI|NAME...")],
+    timeout: Timeout = None,
+) -> None:
     """Wait for recordings to reach an end. Exit status 1 unless all are completed."""
-    _wait_for(_client(), recordings, timeout)
+    _wait_for(_client(context), recordings, timeout)
 
 
 def _wait_for(client: Client, recordings: list[str], timeout: float | None) -> None:
@@ -170,21 +173,23 @@ def _wait_for(client: Client, recordings: list[str], timeout: float | None) -> N
 
 @app.command()
 def watch(
+    context: typer.Context,
     recordings: Annotated[list[str] | None, typer.Argument(metavar="[ID|URI|NAME...]")] = None,
 ) -> None:
     """Show the progress of recordings, or of all that are not finished, until they are. Ctrl-C leaves."""
-    display.watch(_client(), recordings or [], out)
+    display.watch(_client(context), recordings or [], out)
 
 
 @app.command()
 def get(
+    context: typer.Context,
     recording: Recording_,
     format: Annotated[Format, typer.Option("--format", "-f", help="json: the whole record.")] = Format.JSON,
 ) -> None:
     """Print a record, its text or its subtitles."""
     from speechpipe import artifacts
 
-    record = _client().record(recording)
+    record = _client(context).record(recording)
     writers = {
         Format.JSON: lambda: record.model_dump_json(indent=2) + "\n",
         Format.TEXT: lambda: record.text + "\n",
@@ -196,12 +201,13 @@ def get(
 
 @app.command("list")
 def list_(
+    context: typer.Context,
     status: Annotated[Status | None, typer.Option(help="Only recordings in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a recording.")] = False,
 ) -> None:
     """List recordings, newest first."""
-    recordings = _client().recordings(status=status, limit=limit)
+    recordings = _client(context).recordings(status=status, limit=limit)
     if as_json:
         for recording in recordings:
             sys.stdout.write(recording.model_dump_json(exclude={"result"}) + "\n")
@@ -213,11 +219,12 @@ def list_(
 
 @app.command()
 def explain(
+    context: typer.Context,
     recording: Recording_,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a moment.")] = False,
 ) -> None:
     """Tell the life-story of one recording: what happened, when and why."""
-    client = _client()
+    client = _client(context)
     moments = client.explain(recording)
     if as_json:
         for moment in moments:
@@ -259,6 +266,7 @@ def doctor(
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose is one line, not a traceback."""
+    logging.basicConfig(level=logging.WARNING, handlers=[display.WarningLines(err)], force=True)
     try:
         app()
     except Rejected as error:

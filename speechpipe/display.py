@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,26 @@ _COLOURS = {
 def printable(text: str) -> str:
     """Text that cannot steer a terminal: control and direction characters are shown, not sent."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class WarningLines(logging.Handler):
+    """Log records as lines on the terminal, each message once: both engines say that they are the demo models."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message that was not printed yet."""
+        message = record.getMessage()
+        if record.exc_info and record.exc_info[0]:
+            message += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+        if message not in self._said:
+            self._said.add(message)
+            style = "yellow" if record.levelno < logging.ERROR else "red"
+            line = f"[{style}]{record.levelname.lower()}:[/] {escape(printable(message))}"
+            self._console.print(line, highlight=False)
 
 
 def coloured(status: Status) -> str:

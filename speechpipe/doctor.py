@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from speechpipe.contract import Stage
 from speechpipe.errors import SettingsMissing
-from speechpipe.settings import ClientSettings, read
+from speechpipe.settings import ClientSettings, EngineSettings, read
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finding:
 def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """Look at everything; nothing is changed, nothing is downloaded."""
     environ = os.environ if environ is None else environ
-    findings = [_python(), *_packages(), _gpu(), *_models(environ), *_emulators()]
+    findings = [_python(), *_packages(), _gpu(environ), *_models(environ), *_emulators()]
     if cloud:
         findings += _project(environ)
     return findings
@@ -58,15 +58,16 @@ def _package(name: str, purpose: str, remedy: str, required: bool) -> Finding:
         return Finding(name, False, f"for {purpose}", remedy, required=required)
 
 
-def _gpu() -> Finding:
+def _gpu(environ: Mapping[str, str]) -> Finding:
     try:
         from workers.device import device_report
-    except ImportError:
-        return Finding("GPU", False, "cannot be asked without the engines", "pip install 'speechpipe[stt,ser]'")
-    report = device_report()
-    name = report.get("name")
-    remedy = "a CPU works, more slowly; for a GPU install its driver and a CUDA build of torch"
-    return Finding("GPU", bool(name), str(name or "none; the CPU is used"), remedy)
+
+        report = device_report(Stage.SER, read(EngineSettings, environ))
+    except (ImportError, SettingsMissing, RuntimeError) as error:
+        return Finding("GPU", False, str(error), "pip install 'speechpipe[stt,ser]'")
+    gpu = report["gpu"]
+    name = f"{gpu['name'] or 'there is one'}, {report['compute_type']}" if gpu else "none; the CPU is used"
+    return Finding("GPU", gpu is not None, name, "a CPU works, only slower; a GPU wants its driver and a CUDA torch")
 
 
 def _models(environ: Mapping[str, str]) -> list[Finding]:
@@ -82,17 +83,15 @@ def _models(environ: Mapping[str, str]) -> list[Finding]:
 
 
 def _emulators() -> list[Finding]:
-    java, gcloud = shutil.which("java"), shutil.which("gcloud")
-    findings = [
-        Finding("Java", bool(java), java or "for `speechpipe up`", "apt-get install default-jre-headless"),
-        Finding("gcloud", bool(gcloud), gcloud or "for `speechpipe up`", "https://cloud.google.com/sdk/docs/install"),
-    ]
-    if gcloud:
-        from speechpipe.emulators.discovery import missing_emulators
+    from speechpipe.emulators import EmulatorsMissing, find
 
-        for name, remedy in missing_emulators().items():
-            findings.append(Finding(f"{name} emulator", False, "for `speechpipe up`", remedy))
-    return findings
+    what = "emulators"
+    try:
+        found = find.find()
+    except EmulatorsMissing as error:
+        reason, _, remedy = str(error).partition("\n")
+        return [Finding(what, False, f"for `speechpipe up`: {reason}", remedy)]
+    return [Finding(what, True, str(found.pubsub_jar.parents[2]) if found.pubsub_jar else "in Docker")]
 
 
 def _project(environ: Mapping[str, str]) -> list[Finding]:
@@ -102,20 +101,26 @@ def _project(environ: Mapping[str, str]) -> list[Finding]:
     except SettingsMissing as error:
         remedy = "set them; `terraform output` and `speechpipe up` print them"
         return [Finding("settings", False, str(error), remedy, required=True)]
+    from google.cloud.pubsub_v1 import SubscriberClient
+
     from speechpipe import gcp
 
     backend = gcp.connect(settings)
-    checks = {
+    name = f"projects/{settings.project}/subscriptions/{settings.completions_subscription}"
+    checks: dict[str, Callable[[], object]] = {
         f"Firestore database {settings.database}": lambda: backend.store.recordings(limit=1),
         f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
-        f"subscription {settings.completions_subscription}": lambda: gcp.check_subscription(settings),
+        f"subscription {settings.completions_subscription}": lambda: SubscriberClient().get_subscription(
+            subscription=name, timeout=20
+        ),
     }
-    findings = []
-    for what, check in checks.items():
-        try:
-            check()
-            findings.append(Finding(what, True, f"answers in project {settings.project}", required=True))
-        except Exception as error:  # whatever the libraries raise is the finding
-            remedy = "gcloud auth application-default login, then check that it exists and that you may read it"
-            findings.append(Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True))
-    return findings
+    return [_asked(what, check, settings.project) for what, check in checks.items()]
+
+
+def _asked(what: str, check: Callable[[], object], project: str) -> Finding:
+    try:
+        check()
+    except Exception as error:  # whatever the libraries raise is the finding
+        remedy = "gcloud auth application-default login, then check that it exists and that you may read it"
+        return Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True)
+    return Finding(what, True, f"answers in project {project}", required=True)
