@@ -85,7 +85,7 @@ def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
             sha256=sha256,
             format=reader.format,
         )
-        declared = _declared_seconds(container, reader.stream, path)
+        declared = _declared_seconds(reader, audio.duration, path)
     return Decoded(samples, audio, tuple(_cautions(reader, audio.duration, declared)))
 
 
@@ -239,36 +239,45 @@ def _gather(blocks: Iterator[Block]) -> Samples:
     return samples
 
 
-def _declared_seconds(container: InputContainer, stream: AudioStream, path: Path) -> float | None:
+def _declared_seconds(reader: _Reader, seconds: float, path: Path) -> float | None:
     """What the header says, where it says it and does not guess.
 
-    FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, and AAC's and AMR's always.
+    FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, AAC's and AMR's always, and it
+    corrects a WAV's by the size of the file.
     """
-    name = container.format.name
-    if name in ("aac", "amr", "amrnb", "amrwb"):
+    stream, name = reader.stream, reader.container.format.name
+    if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(path)):
         return None
-    if name == "mp3":
+    if name == "wav":
         with path.open("rb") as file:
-            head = file.read(10)
-            if head[:3] == b"ID3":  # size of the tag: four bytes of seven bits
-                file.seek(10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)))
-            else:
-                file.seek(0)
-            first_frame = file.read(200)
-        if not any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI")):
-            return None
+            declared = int.from_bytes(file.read(8)[4:], "little") + 8
+        # A writer that could not seek back leaves a huge number, or none.
+        return seconds * max(1.0, declared / path.stat().st_size) if declared < 0x7FFF_0000 else None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    return container.duration / 1e6 if container.duration is not None else None
+    duration = reader.container.duration
+    return duration / 1e6 if duration is not None else None
+
+
+def _has_mp3_length(path: Path) -> bool:
+    """Whether an MP3's first frame, behind its ID3 tag, says how many frames there are."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        tag = 0
+        if head[:3] == b"ID3":  # its size: four bytes of seven bits
+            tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        file.seek(tag)
+        first_frame = file.read(200)
+    return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _cautions(reader: _Reader, seconds: float, declared: float | None) -> Iterator[Caution]:
     # One undecodable packet at the very end of an MP3 is a tag or padding, as in many good files.
     junk_at_end = reader.stream.codec_context.name.startswith("mp3") and reader.invalid == 1 and not reader.interrupted
-    if reader.invalid and not junk_at_end:
+    # FLAC and PCM count samples; other formats round to frames and hide an encoder's lead-in.
+    exact = reader.container.format.name in ("flac", "wav", "aiff")
+    if declared is not None and seconds < (declared - 0.05 if exact else 0.98 * declared - 0.5):
+        message = f"parts of the file are missing or damaged: {seconds:.1f} of {declared:.1f} seconds could be read"
+        yield Caution(code="damaged_audio", message=message)
+    elif reader.invalid and not junk_at_end:
         yield Caution(code="damaged_audio", message="parts of the file could not be decoded and were left out")
-    elif declared is not None and seconds < 0.98 * declared - 0.5:
-        yield Caution(
-            code="damaged_audio",
-            message=f"the file ends early: {seconds:.1f} of {declared:.1f} seconds are there",
-        )
