@@ -81,6 +81,7 @@ class LocalCloud:
     settings: Mapping[str, str] = field(default_factory=dict)  #: further environment of functions and workers
     sweep_seconds: float = resources.SCHEDULE.seconds
     copies: int = 1
+    serve: bool = True  #: False: the emulators alone, no function, worker, push or trigger
     report: Callable[[str], None] | None = None  #: told the name of each process that became ready
 
     def __post_init__(self) -> None:
@@ -125,14 +126,18 @@ class LocalCloud:
         emulators = find.find()
         try:
             self._start_emulators(emulators)
-            self._start_services()
+            if self.serve:
+                self._start_services()
             self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
-            make_topics(self.ids.project, self.ports.pubsub, self.ports.services, self.delivery)
-            make_trigger(self.ids.project, self.ports.firestore)
-            self._processes.wait(EMULATOR_SECONDS, *(name.value for name in resources.FUNCTIONS), report=self.report)
-            self._processes.wait(WORKER_SECONDS, report=self.report)
-            self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
-            self._scheduler.start()
+            ports = self.ports.services if self.serve else {}
+            make_topics(self.ids.project, self.ports.pubsub, ports, self.delivery)
+            if self.serve:
+                make_trigger(self.ids.project, self.ports.firestore)
+                functions = (name.value for name in resources.FUNCTIONS)
+                self._processes.wait(EMULATOR_SECONDS, *functions, report=self.report)
+                self._processes.wait(WORKER_SECONDS, report=self.report)
+                self._scheduler = threading.Thread(target=self._schedule, name="scheduler", daemon=True)
+                self._scheduler.start()
         except BaseException:
             self.stop()
             raise
@@ -164,7 +169,7 @@ class LocalCloud:
         self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
         command = [sys.executable, "-m", "speechpipe.emulators.storage", f"--port={ports.storage}"]
         command += [f"--uploads={self.ids.uploads}", f"--results={self.ids.results}", f"--copies={self.copies}"]
-        command += [f"--ingest-port={ports.services[Service.INGEST]}"]
+        command += [f"--ingest-port={ports.services[Service.INGEST]}"] if self.serve else []
         self._processes.start("storage", command, plain, answering(ports.storage, "/"))
 
     def _start_services(self) -> None:

@@ -54,7 +54,7 @@ def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], de
 def subscription_request(
     project: str, subscription: Subscription, ports: Mapping[Service, int], delivery: Delivery
 ) -> dict[str, object]:
-    """A subscription in the API's words."""
+    """A subscription in the API's words; a pull one while its service has no port."""
     from google.protobuf.duration_pb2 import Duration
 
     def duration(seconds: float) -> Duration:
@@ -69,7 +69,7 @@ def subscription_request(
             "maximum_backoff": duration(delivery.maximum_backoff_seconds),
         },
     }
-    if subscription.push_to:
+    if subscription.push_to in ports:
         request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {

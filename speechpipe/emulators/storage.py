@@ -118,12 +118,12 @@ def finalized_event(obj: dict[str, Any], port: int) -> Event:
     return Event(port, headers, json.dumps(obj).encode())
 
 
-def serve(port: int, *, uploads: str, results: str, ingest_port: int, copies: int = 1) -> None:
+def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, copies: int = 1) -> None:
     """Serve until the process is ended."""
     deliverer = Deliverer(copies=copies)
 
     def tell(obj: dict[str, Any]) -> None:
-        if obj["bucket"] == uploads:
+        if obj["bucket"] == uploads and ingest_port is not None:
             deliverer.deliver(finalized_event(obj, ingest_port))
 
     storage = HonestStorage(tell)
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--uploads", required=True)
     parser.add_argument("--results", required=True)
-    parser.add_argument("--ingest-port", type=int, required=True)
+    parser.add_argument("--ingest-port", type=int, help="notify nobody without it")
     parser.add_argument("--copies", type=int, default=1, help="deliver each event so often, for tests")
     given = parser.parse_args()
     log.configure()

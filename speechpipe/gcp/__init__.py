@@ -7,6 +7,7 @@ most of a function's start (`docs/operations.md`), and a message that is not our
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from speechpipe.ports import Backend
@@ -30,6 +31,9 @@ def connect(settings: Project) -> Backend:
     from speechpipe.gcp.pubsub import PubSubBus, PubSubCompletions
     from speechpipe.gcp.storage import GcsResults
 
+    # The library looks buckets up in a thread to label its own traces: a permission we do not ask for, and CPU that a
+    # function does not have between requests (google/cloud/storage/_opentelemetry_tracing.py).
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     topics = settings if isinstance(settings, Topics) else Topics.model_validate({})
     client = ClientSettings.model_validate(dict(settings))
     gcs = storage.Client(project=settings.project)

@@ -1,0 +1,91 @@
+"""What every pair of buckets promises (`ports.Uploads`, `ports.Results`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speechpipe.errors import ErrorCode, NotFound, Rejected
+from speechpipe.ports import Backend
+from tests.contract.examples import ODD_NAME
+
+NAMES = [
+    "plain.wav",
+    "a folder/with space.mp3",
+    "100%25 #1?x=1&y=2.flac",
+    "trailing newline\n.ogg",
+    "émoji 🎧 東京.m4a",
+    ODD_NAME,
+]
+METADATA = {"language": "de", "ref": "Fall 7 – Ä"}
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_any_name_comes_back(backend: Backend, elsewhere: Path, name: str) -> None:
+    content = name.encode() * 3
+    (elsewhere / "in").write_bytes(content)
+    source = backend.uploads.upload(elsewhere / "in", name, METADATA)
+    assert (source.name, source.size, source.metadata) == (name, len(content), METADATA)
+    assert backend.uploads.find(name) == source
+    backend.uploads.download(source, elsewhere / "out")
+    assert (elsewhere / "out").read_bytes() == content
+
+
+@pytest.mark.parametrize("size", [0, 1, 9 * 1024 * 1024 + 1])
+def test_a_file_of_any_size_comes_back(backend: Backend, elsewhere: Path, size: int) -> None:
+    content = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    (elsewhere / "in").write_bytes(content)
+    source = backend.uploads.upload(elsewhere / "in", f"{size}.wav", {})
+    backend.uploads.download(source, elsewhere / "out")
+    assert (elsewhere / "out").read_bytes() == content
+    assert source.metadata == {}
+
+
+def test_an_upload_under_the_same_name_is_another_recording(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").write_bytes(b"one")
+    first = backend.uploads.upload(elsewhere / "in", "same.wav", {})
+    second = backend.uploads.upload(elsewhere / "in", "same.wav", {})
+    assert int(second.generation) > int(first.generation)
+    assert first.recording_id != second.recording_id
+    assert first.uri == second.uri
+
+
+def test_what_was_overwritten_is_gone(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").write_bytes(b"one")
+    first = backend.uploads.upload(elsewhere / "in", "over #?.wav", {})
+    (elsewhere / "in").write_bytes(b"two")
+    backend.uploads.upload(elsewhere / "in", "over #?.wav", {})
+    with pytest.raises(Rejected) as rejected:
+        backend.uploads.download(first, elsewhere / "out")
+    assert rejected.value.code is ErrorCode.OBJECT_GONE
+
+
+def test_what_never_was_is_gone(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").write_bytes(b"one")
+    source = backend.uploads.upload(elsewhere / "in", "was.wav", {})
+    other = source.model_copy(update={"name": "was-not.wav"})
+    assert backend.uploads.find("was-not.wav") is None
+    with pytest.raises(Rejected) as rejected:
+        backend.uploads.download(other, elsewhere / "out")
+    assert rejected.value.code is ErrorCode.OBJECT_GONE
+
+
+def test_a_result_is_created_once(backend: Backend, elsewhere: Path) -> None:
+    results, path = backend.results, f"{elsewhere.name}/r1/record.json"
+    uri = results.create(path, "{«1»}".encode(), "application/json")
+    assert uri == results.uri(path)
+    assert results.create(path, b"{2}", "application/json") == uri
+    assert results.read(uri) == "{«1»}".encode()
+
+
+def test_there_is_no_result_where_none_was_created(backend: Backend) -> None:
+    with pytest.raises(NotFound):
+        backend.results.read(backend.results.uri("none/r1/record.json"))
+    with pytest.raises(NotFound):
+        backend.results.read("s3://another/address")

@@ -1,0 +1,320 @@
+"""What every store promises (`ports.Store`)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+
+from speechpipe.contract import Half, HalfStatus, Lease, Recording, Stage, Status
+from speechpipe.errors import Busy
+from speechpipe.ports import Backend, Store
+from tests.contract.examples import LATER, NOW, finished, partial, recording
+
+R = TypeVar("R")
+CROWD = 16
+
+
+@pytest.fixture
+def store(backend: Backend) -> Store:
+    return backend.store
+
+
+@pytest.fixture
+def known(store: Store) -> Recording:
+    """A recording as ingest left it."""
+    made = recording()
+    assert store.create_recording(made)
+    return made
+
+
+def at_once(action: Callable[[int], R]) -> list[R | Exception]:
+    """What a crowd of threads gets that all start together."""
+    gate = threading.Barrier(CROWD)
+
+    def run(number: int) -> R | Exception:
+        gate.wait()
+        try:
+            return action(number)
+        except Busy as error:
+            return error
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        return list(pool.map(run, range(CROWD)))
+
+
+def read(store: Store, of: Recording) -> Recording:
+    found = store.recording(of.id)
+    assert found is not None
+    return found
+
+
+def claim(store: Store, of: Recording, holder: str = "a", *, minute: float = 0, minutes: float = 10) -> Lease:
+    now = NOW + timedelta(minutes=minute)
+    return store.claim(of.id, Stage.STT, 1, holder=holder, now=now, until=now + timedelta(minutes=minutes))
+
+
+# ------------------------------------------------------------------------------------------------ recordings
+
+
+def test_a_recording_is_read_as_it_was_created(store: Store, known: Recording) -> None:
+    assert store.recording(known.id) == known
+
+
+def test_there_is_nothing_where_nothing_was_created(store: Store) -> None:
+    assert store.recording("rec_none") is None
+    assert store.partials("rec_none") == []
+    assert store.lease("rec_none", Stage.STT, 1) is None
+    assert store.recordings() == []
+    assert store.unfinished() == []
+
+
+def test_a_recording_is_created_once(store: Store, known: Recording) -> None:
+    assert not store.create_recording(known.model_copy(update={"status": Status.FAILED}))
+    assert store.recording(known.id) == known
+
+
+def test_of_a_crowd_that_creates_a_recording_one_does(store: Store) -> None:
+    made = recording()
+    assert sorted(map(str, at_once(lambda _: store.create_recording(made)))) == ["False"] * (CROWD - 1) + ["True"]
+
+
+def test_a_recording_with_every_field_set_is_read_as_it_was_finished(store: Store, known: Recording) -> None:
+    done = finished(known)
+    store.finish(done)
+    assert store.recording(known.id) == done
+
+
+def test_lists_have_the_newest_first_and_no_results(store: Store) -> None:
+    made = [recording(n, queued_at=NOW + timedelta(seconds=n)) for n in (2, 3, 1)]
+    for one in made:
+        store.create_recording(one)
+        store.finish(finished(one))
+    newest = sorted(made, key=lambda one: one.queued_at, reverse=True)
+    assert store.recordings() == [finished(one).model_copy(update={"result": None}) for one in newest]
+    assert [one.id for one in store.recordings(limit=2)] == [one.id for one in newest[:2]]
+
+
+def test_lists_can_be_of_one_status_or_one_address(store: Store) -> None:
+    one, other, third = recording(1, name="a #?"), recording(2, name="a #?"), recording(3, name="b")
+    for each in (one, other, third):
+        store.create_recording(each)
+    store.finish(finished(one, Status.PARTIAL))
+    assert [r.id for r in store.recordings(status=Status.PARTIAL)] == [one.id]
+    assert {r.id for r in store.recordings(uri=one.source.uri)} == {one.id, other.id}
+    assert [r.id for r in store.recordings(uri=one.source.uri, status=Status.QUEUED)] == [other.id]
+    assert store.recordings(uri="gs://uploads/c") == []
+
+
+def test_unfinished_is_what_is_not_final_or_not_announced_oldest_first(store: Store) -> None:
+    queued, processing, finished_only, announced = (
+        recording(n, queued_at=NOW - timedelta(seconds=n)) for n in range(1, 5)
+    )
+    for each in (queued, processing, finished_only, announced):
+        store.create_recording(each)
+    store.begin(processing.id, Stage.STT, attempt=1, at=NOW)
+    store.finish(finished(finished_only))
+    store.finish(finished(announced))
+    store.mark_announced(announced.id, 1, LATER)
+    assert [r.id for r in store.unfinished()] == [finished_only.id, processing.id, queued.id]
+    assert [r.id for r in store.unfinished(limit=1)] == [finished_only.id]
+    assert store.unfinished()[0].result is None
+
+
+# ---------------------------------------------------------------------------------------------------- status
+
+
+def test_begin_shows_an_attempt(store: Store, known: Recording) -> None:
+    store.begin(known.id, Stage.SER, attempt=3, at=LATER)
+    expected = Half(status=HalfStatus.PROCESSING, attempts=3, queued_at=NOW, started_at=LATER)
+    halves = {**known.halves, Stage.SER: expected}
+    assert read(store, known) == known.model_copy(update={"status": Status.PROCESSING, "halves": halves})
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.is_final])
+def test_begin_and_requeued_never_change_a_final_recording(store: Store, known: Recording, status: Status) -> None:
+    done = finished(known, status)
+    store.finish(done)
+    store.begin(known.id, Stage.STT, attempt=9, at=LATER)
+    store.requeued(known.id, Stage.STT, at=LATER)
+    assert read(store, known) == done
+
+
+def test_requeued_notes_when_the_task_was_published(store: Store, known: Recording) -> None:
+    store.requeued(known.id, Stage.STT, at=LATER)
+    assert read(store, known).halves[Stage.STT].queued_at == LATER
+    assert read(store, known).halves[Stage.SER].queued_at == NOW
+
+
+def test_progress_shows_a_share_of_one_half(store: Store, known: Recording) -> None:
+    store.progress(known.id, Stage.STT, 0.25)
+    assert {stage: half.progress for stage, half in read(store, known).halves.items()} == {
+        Stage.STT: 0.25,
+        Stage.SER: 0,
+    }
+    assert read(store, known).status is Status.QUEUED
+
+
+def test_late_progress_never_touches_status_or_result(store: Store, known: Recording) -> None:
+    done = finished(known)
+    store.finish(done)
+    store.progress(known.id, Stage.STT, 0.5)
+    late = read(store, known)
+    assert late.model_copy(update={"halves": done.halves}) == done
+    assert late.halves[Stage.STT].status is HalfStatus.COMPLETED
+
+
+def test_nothing_is_made_by_changing_what_is_not_there(store: Store) -> None:
+    store.begin("rec_none", Stage.STT, attempt=1, at=NOW)
+    store.progress("rec_none", Stage.STT, 0.5)
+    store.requeued("rec_none", Stage.STT, at=NOW)
+    store.mark_announced("rec_none", 1, NOW)
+    assert store.recording("rec_none") is None
+
+
+def test_a_recording_that_becomes_final_among_a_crowd_of_workers_stays_so(store: Store, known: Recording) -> None:
+    done = finished(known)
+
+    def act(number: int) -> None:
+        if number == 0:
+            store.finish(done)
+        elif number % 2:
+            store.begin(known.id, Stage.STT, attempt=number, at=LATER)
+        else:
+            store.progress(known.id, Stage.SER, number / CROWD)
+
+    at_once(act)
+    assert (read(store, known).status, read(store, known).result) == (Status.COMPLETED, done.result)
+
+
+# ---------------------------------------------------------------------------------------------------- finish
+
+
+def test_finish_keeps_that_it_was_announced(store: Store, known: Recording) -> None:
+    store.finish(finished(known))
+    store.mark_announced(known.id, 1, LATER)
+    store.finish(finished(known))  # a join that lost the race
+    assert read(store, known).announced_at == LATER
+
+
+def test_only_the_revision_that_is_there_can_be_announced(store: Store, known: Recording) -> None:
+    store.finish(finished(known))
+    store.mark_announced(known.id, 2, LATER)
+    assert read(store, known).announced_at is None
+
+
+def test_finishing_twice_gives_the_same_document(store: Store, known: Recording) -> None:
+    at_once(lambda _: store.finish(finished(known)))
+    assert read(store, known) == finished(known)
+
+
+# ---------------------------------------------------------------------------------------------------- leases
+
+
+def test_a_claim_starts_an_attempt(store: Store, known: Recording) -> None:
+    lease = claim(store, known)
+    assert (lease.holder, lease.until) == ("a", LATER)
+    assert [(a.number, a.holder, a.started_at, a.ended_at) for a in lease.attempts] == [(1, "a", NOW, None)]
+    assert store.lease(known.id, Stage.STT, 1) == lease
+
+
+def test_of_a_crowd_that_claims_one_succeeds(store: Store, known: Recording) -> None:
+    results = at_once(lambda number: claim(store, known, f"holder {number}"))
+    winners = [result for result in results if isinstance(result, Lease)]
+    assert len(winners) == 1
+    assert store.lease(known.id, Stage.STT, 1) == winners[0]
+
+
+def test_of_a_crowd_that_claims_what_expired_one_succeeds(store: Store, known: Recording) -> None:
+    claim(store, known, minutes=1)
+    results = at_once(lambda number: claim(store, known, f"holder {number}", minute=2))
+    winners = [result for result in results if isinstance(result, Lease)]
+    assert len(winners) == 1
+    assert store.lease(known.id, Stage.STT, 1) == winners[0]
+
+
+def test_a_lease_that_runs_cannot_be_claimed(store: Store, known: Recording) -> None:
+    lease = claim(store, known)
+    with pytest.raises(Busy):
+        claim(store, known, "b", minute=9.99)
+    assert store.lease(known.id, Stage.STT, 1) == lease
+
+
+def test_leases_of_other_stages_and_revisions_are_others(store: Store, known: Recording) -> None:
+    claim(store, known)
+    store.claim(known.id, Stage.SER, 1, holder="b", now=NOW, until=LATER)
+    store.claim(known.id, Stage.STT, 2, holder="b", now=NOW, until=LATER)
+    assert store.lease(known.id, Stage.SER, 2) is None
+
+
+def test_a_lease_that_expired_can_be_claimed_and_its_attempt_ends_so(store: Store, known: Recording) -> None:
+    claim(store, known, "a")
+    second = claim(store, known, "b", minute=10)
+    assert [(a.number, a.holder, a.outcome) for a in second.attempts] == [(1, "a", "expired"), (2, "b", None)]
+
+
+def test_a_lease_that_is_extended_runs_longer(store: Store, known: Recording) -> None:
+    until = LATER + timedelta(minutes=5)
+    lease = store.extend(claim(store, known), until)
+    assert lease.until == until
+    with pytest.raises(Busy):
+        claim(store, known, "b", minute=12)
+
+
+def test_a_lease_that_was_lost_cannot_be_extended_or_released(store: Store, known: Recording) -> None:
+    lost = claim(store, known, "a")
+    mine = claim(store, known, "b", minute=11)
+    with pytest.raises(Busy):
+        store.extend(lost, LATER + timedelta(hours=1))
+    store.release(lost, now=LATER, outcome="done")
+    assert store.lease(known.id, Stage.STT, 1) == mine
+
+
+def test_a_released_lease_is_free_and_remembers_the_attempt(store: Store, known: Recording) -> None:
+    store.release(claim(store, known), now=LATER, outcome="failed", error="MemoryError")
+    free = store.lease(known.id, Stage.STT, 1)
+    assert free is not None
+    assert (free.holder, free.until) == (None, None)
+    assert [(a.ended_at, a.outcome, a.error) for a in free.attempts] == [(LATER, "failed", "MemoryError")]
+    assert [a.number for a in claim(store, known, "b", minute=1).attempts] == [1, 2]
+
+
+def test_a_released_lease_cannot_be_extended(store: Store, known: Recording) -> None:
+    lease = claim(store, known)
+    store.release(lease, now=LATER, outcome="done")
+    with pytest.raises(Busy):
+        store.extend(lease, LATER)
+
+
+# -------------------------------------------------------------------------------------------------- partials
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_partial_is_read_as_it_was_created(store: Store, known: Recording, stage: Stage) -> None:
+    made = partial(known, stage)
+    assert store.create_partial(made)
+    assert store.partials(known.id) == [made]
+
+
+def test_the_first_partial_wins(store: Store, known: Recording) -> None:
+    first = partial(known, attempt=1)
+    assert store.create_partial(first)
+    assert not store.create_partial(partial(known, attempt=2))
+    assert store.partials(known.id) == [first]
+
+
+def test_of_a_crowd_that_creates_a_partial_one_does(store: Store, known: Recording) -> None:
+    results = at_once(lambda number: store.create_partial(partial(known, attempt=number + 1)))
+    assert results.count(True) == 1
+    assert [p.attempt for p in store.partials(known.id)] == [results.index(True) + 1]
+
+
+def test_partials_of_every_revision_are_kept(store: Store, known: Recording) -> None:
+    made = [partial(known, stage, revision) for stage in (Stage.SER, Stage.STT) for revision in (1, 2)]
+    for one in reversed(made):
+        assert store.create_partial(one)
+    assert store.partials(known.id) == made
