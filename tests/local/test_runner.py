@@ -1,0 +1,159 @@
+"""The embedded pipeline at work, with fixed engines: what arrives, what is retried, what a stop leaves."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from speechpipe.contract import Partial, Recording, Stage, Status
+from speechpipe.local import connect, runner
+from speechpipe.local.runner import AlreadyRunning, Runner
+from speechpipe.ports import Backend
+from speechpipe.settings import Limits
+from tests.doubles import FixedEngine
+
+Engines = dict[Stage, FixedEngine]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "recordings"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def engines() -> Engines:
+    return {stage: FixedEngine(stage) for stage in Stage}
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SCAN_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
+
+
+@contextmanager
+def running(folder: Path, engines: Engines) -> Iterator[Runner]:
+    with Runner(folder, lambda: engines, Limits()) as work:
+        yield work
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.02)
+
+
+def partials(work: Runner) -> list[Partial]:
+    return [partial for recording in work.store.recordings() for partial in work.store.partials(recording.id)]
+
+
+def drop(folder: Path, name: str, body: bytes = b"audio") -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(body)
+
+
+def by_name(backend: Backend) -> dict[str, Recording]:
+    return {recording.source.name: recording for recording in backend.store.recordings()}
+
+
+def test_every_file_in_the_folder_ends_and_nothing_else_becomes_a_recording(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    drop(folder, "deep/b.mp3")
+    drop(folder, "empty.wav", b"")
+    drop(folder, "wrong.wav")
+    drop(folder, "wrong.wav.meta.json", b'{"language": "klingon"}')
+    drop(folder, ".hidden.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    recordings = by_name(connect(folder))
+    assert {name: recording.status.value for name, recording in recordings.items()} == {
+        "a.wav": "completed",
+        "deep/b.mp3": "completed",
+        "empty.wav": "rejected",
+        "wrong.wav": "rejected",
+    }
+    assert len({event.id for event in connect(folder).completions.receive(0.2)}) == 4
+
+
+def test_a_file_that_still_grows_is_not_taken(folder: Path, engines: Engines) -> None:
+    with running(folder, engines) as work:
+        with (folder / "long.wav").open("wb") as file:
+            for _ in range(20):
+                file.write(b"more")
+                file.flush()
+                time.sleep(0.03)
+        until(lambda: bool(by_name(connect(folder))))
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.source.size == 80
+
+
+def test_a_second_run_repeats_nothing_and_a_changed_file_is_new(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    for _ in range(2):
+        with running(folder, engines) as work:
+            until(work.idle)
+    assert engines[Stage.STT].runs == 1
+    os.utime(folder / "a.wav", ns=(7, 7))
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert engines[Stage.STT].runs == 2
+    assert len(connect(folder).store.recordings()) == 2
+
+
+def test_one_stage_that_always_fails_ends_partial(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    engines[Stage.SER].error = RuntimeError("broken")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.PARTIAL
+    assert recording.error is not None
+    assert recording.error.attempts == runner.MAX_ATTEMPTS == engines[Stage.SER].runs
+    assert recording.preview == "where is my order it is late"
+    assert [event.data.status for event in connect(folder).completions.receive(0.2)] == [Status.PARTIAL]
+
+
+def test_a_failure_that_passes_is_retried_to_success(folder: Path, engines: Engines) -> None:
+    class Flaky(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            self.error = OSError("for now") if self.runs < 2 else None
+            return super().__call__(path, options, progress)
+
+    engines[Stage.STT] = Flaky(Stage.STT)
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.COMPLETED
+    assert recording.halves[Stage.STT].attempts == 3
+
+
+def test_a_stop_in_the_middle_is_quick_and_the_next_run_finishes(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    gate = threading.Event()
+    engines[Stage.STT].gate = gate
+    with running(folder, engines) as work:
+        until(lambda: engines[Stage.STT].runs == 1 and bool(partials(work)))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    gate.set()
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.COMPLETED
+    assert engines[Stage.SER].runs == 1  # done before the stop, not done again
+
+
+def test_two_processes_do_not_work_on_one_folder(folder: Path, engines: Engines) -> None:
+    with running(folder, engines), pytest.raises(AlreadyRunning, match="another speechpipe process"):
+        Runner(folder, lambda: engines, Limits()).__enter__()
