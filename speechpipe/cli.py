@@ -212,7 +212,7 @@ def list_(
         for recording in recordings:
             sys.stdout.write(recording.model_dump_json(exclude={"result"}) + "\n")
     elif recordings:
-        out.print(display.table(recordings))
+        out.print(display.table(recordings, out.width))
     else:
         err.print("no recordings" + (f" are {status.value}" if status else " yet"))
 

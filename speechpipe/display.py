@@ -87,22 +87,26 @@ def _place(uri: str) -> str:
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
 
 
-def table(recordings: Iterable[Recording]) -> Table:
-    """Recordings, a row each."""
+def table(recordings: Iterable[Recording], width: int) -> Table:
+    """Recordings, a line each; the text only where the terminal is wide enough for some of it."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("id", "status", "queued", "name", "emotion", "text"):
-        grid.add_column(column, no_wrap=column in ("id", "status", "queued"), overflow="ellipsis")
+    for column, least in (("id", 30), ("status", 10), ("queued", 14), ("emotion", 9)):
+        grid.add_column(column, no_wrap=True, min_width=least)
+    grid.add_column("name", no_wrap=True, overflow="ellipsis")
+    if width >= 120:
+        grid.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for recording in recordings:
         emotion = recording.summary.dominant_emotion if recording.summary else None
         text = recording.error.message if recording.error and not recording.preview else recording.preview or ""
-        grid.add_row(
+        cells = (
             recording.id,
             coloured(recording.status),
             f"{recording.queued_at:%m-%d %H:%M:%S}",
-            escape(printable(recording.source.name)),
             escape(emotion or ""),
-            escape(printable(text[:60])),
+            escape(printable(recording.source.name)),
+            escape(printable(text)),
         )
+        grid.add_row(*cells[: len(grid.columns)])
     return grid
 
 

@@ -1,0 +1,138 @@
+"""The command line as a user meets it: what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechpipe import Client, cli
+from speechpipe.contract import Stage
+from tests.doubles import FixedEngine
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "bucket"
+    path.mkdir()
+    monkeypatch.setenv("SPEECHPIPE_DIR", str(path))
+    return path
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    path = tmp_path / "call.wav"
+    path.write_bytes(b"audio")
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line with fixed engines; (exit status, stdout, stderr)."""
+    engines = {stage: FixedEngine(stage) for stage in Stage}
+    monkeypatch.setattr("speechpipe.local.load_engines", lambda settings: engines)
+    monkeypatch.setattr("speechpipe.cli.load_engines", lambda settings: engines)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["speechpipe", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+def test_run_prints_what_was_said_and_how_and_where_the_files_lie(run: Run, folder: Path, audio: Path) -> None:
+    audio.rename(folder / "call.wav")
+    status, out, _ = run("run", str(folder))
+    assert status == 0
+    assert "where is my order" in out
+    assert "anger" in out
+    for name in ("record.json", "transcript.vtt", "transcript.srt", "emotion.vtt", "report.html"):
+        (line,) = (line for line in out.splitlines() if line.endswith(name))
+        assert Path(line.strip()).is_file()
+    assert "where is my order" not in run("run", str(folder))[1]  # a second run has nothing to tell
+
+
+def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio: Path) -> None:
+    status, out, _ = run("submit", str(audio), "--wait", "-o", "language=en", "-o", "ref=case-7")
+    assert status == 0
+    recording = out.split()[0]
+    assert recording.startswith("rec_")
+    assert json.loads(run("get", recording)[1])["options"]["ref"] == "case-7"
+    assert run("get", "call.wav", "-f", "text")[1] == "where is my order it is late\n"
+    assert run("get", recording, "-f", "srt")[1].startswith("1\n00:00:00,000 --> ")
+    assert run("get", recording, "-f", "vtt")[1].startswith("WEBVTT")
+    assert recording in run("list")[1]
+    assert recording in run("list", "--status", "completed", "--json")[1]
+    assert recording not in run("list", "--status", "failed")[1]
+    story = run("explain", recording)[1]
+    for word in ("uploaded", "seen", "queued", "attempt 1", "partial", "joined", "ended completed"):
+        assert word in story
+    assert run("wait", recording)[0] == 0
+
+
+def test_a_reject_is_told_in_words_and_by_the_exit_status(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    status, out, _ = run("submit", str(tmp_path / "empty.wav"), "--wait")
+    assert status == 1
+    assert "empty_object" in out
+    assert "0 bytes" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("submit", "gone.wav"), "there is no file gone.wav"),
+        (("submit", __file__, "-o", "langage=en"), "unknown option 'langage'"),
+        (("submit", __file__, "-o", "language=klingon"), "'klingon'"),
+        (("get", "nobody"), "speechpipe list"),
+        (("explain", "nobody"), "there is no recording 'nobody'"),
+        (("run", "gone"), "there is no folder gone"),
+        (("watch",), "nothing is in progress"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(
+    run: Run, folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    status, out, err = run(*arguments)
+    assert status == 2
+    assert out == ""
+    assert words in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_hostile_text_cannot_steer_the_terminal(run: Run, folder: Path, audio: Path) -> None:
+    name = "a\x1b]0;pwned\x07[red]\u202e.wav"
+    Client(folder).submit(audio, name=name)
+    for arguments in (("run", str(folder)), ("list",)):
+        out = run(*arguments)[1]
+        assert "\x1b]" not in out
+        assert "\u202e" not in out
+        assert "[red]" in out or arguments[0] == "explain"
+
+
+def test_every_command_and_the_program_itself_explain_themselves(run: Run) -> None:
+    for command in ("run", "up", "submit", "wait", "watch", "get", "list", "explain", "doctor"):
+        status, out, _ = run(command, "--help")
+        assert status == 0
+        assert command in out
+    assert run("--version")[1].startswith("speechpipe ")
+
+
+def test_doctor_names_what_is_missing_and_the_command_that_mends_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    _, out, _ = run("doctor")
+    assert "emulators" in out
+    assert "apt-get install" in out
+    status, out, _ = run("doctor", "--cloud")
+    assert status == 1
+    assert "GOOGLE_CLOUD_PROJECT" in out
