@@ -185,11 +185,15 @@ class LocalCloud:
     def _start_worker(self, stage: Stage) -> None:
         service = resources.WORKERS[stage]
         port = self.ports.services[service]
-        environment = self._environment(SPEECHPIPE_STAGE=stage.value, PORT=str(port), SPEECHPIPE_HOST="127.0.0.1")
+        # The emulator pushes two messages at a time, whatever it is answered. A 429 for the second would spend its
+        # attempts within seconds, so two are taken.
+        own = {"SPEECHPIPE_CONCURRENCY": "2", **self.settings}
+        own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
+        environment = self._environment() | own
         self._processes.start(service.value, self.workers(stage), environment, answering(port, "/readyz"))
 
-    def _environment(self, **more: str) -> dict[str, str]:
-        return inherited(**self.environment(), **self.settings, **more)
+    def _environment(self) -> dict[str, str]:
+        return inherited(**self.environment()) | dict(self.settings)
 
     def _schedule(self) -> None:
         """Cloud Scheduler: call sweep at fixed intervals; a failed call is the next one's to make good."""

@@ -69,7 +69,7 @@ def subscription_request(
             "maximum_backoff": duration(delivery.maximum_backoff_seconds),
         },
     }
-    if subscription.push_to in ports:
+    if subscription.push_to and subscription.push_to in ports:
         request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {

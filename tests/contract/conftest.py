@@ -88,7 +88,7 @@ def gcp_ready(environment: dict[str, str]) -> Iterator[Ready]:
         yield Ready(replace(backend, store=FirestoreStore(client)), taken)
     finally:
         subscriber.close()
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A worker that answers with canned analyses: `python push_worker.py`, with a worker's environment.
 
-BEHAVIOUR_STT and BEHAVIOUR_SER say what each does: `work` (the default), `fail` (500 to everything).
+A file that begins with `bad` is rejected, one that begins with `fail-stt` or `fail-ser` is answered 500 by that
+stage's worker whenever it comes.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Canned:
         content = path.read_bytes()
         if content.startswith(b"bad"):
             raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, "this is no sound file")
+        if content.startswith(f"fail-{self.stage.value}".encode()):
+            raise MemoryError("an engine's message that quotes content")
         progress(0.5)
         audio = Audio(duration=2.0, channels=1, sample_rate=16000, sha256="0" * 64)
         return Analysis(value=self.value(), audio=audio, model=MODEL, compute_seconds=0.1)
@@ -67,8 +70,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if os.environ.get(f"BEHAVIOUR_{settings.stage.value.upper()}") == "fail":
-            return self.answer(500)
         try:
             steps.perform(
                 wire.task_from_push(body),
@@ -85,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(204)
         except Busy:
             return self.answer(429)
+        except MemoryError:
+            return self.answer(500)
         return self.answer(204)
 
     def answer(self, status: int) -> None:

@@ -1,0 +1,30 @@
+"""Poll a recording's document in Firestore until it is final, then print what was said and how.
+
+python poll_result.py rec_abc...
+"""
+
+import sys
+import time
+
+from google.cloud import firestore
+
+FINAL = {"completed", "partial", "failed", "rejected"}
+
+
+def main(recording_id: str) -> None:
+    document = firestore.Client().document(f"recordings/{recording_id}")
+    while (recording := document.get().to_dict()) is None or recording["status"] not in FINAL:
+        time.sleep(0.5)
+
+    print("status:", recording["status"])
+    if recording["error"]:
+        print("error:", recording["error"]["code"], "-", recording["error"]["message"])
+    if recording["result"]:
+        print("text:", recording["result"]["text"])
+        print("emotion:", recording["summary"]["dominant_emotion"])
+    else:  # over 256 KiB: the whole record lies in the results bucket
+        print("record:", recording["artifacts"] and recording["artifacts"]["record"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,122 @@
+"""The local cloud with canned workers, and what a user does with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from speechpipe import gcp
+from speechpipe.contract import Completion, Recording, recording_id
+from speechpipe.emulators import EmulatorsMissing, LocalCloud
+from speechpipe.emulators.setup import Delivery, exported
+from speechpipe.ports import Backend
+from speechpipe.settings import ClientSettings, read
+
+PUSH_WORKER = Path(__file__).parent / "push_worker.py"
+PREFIX = "calls/"
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T | None], timeout: float = 60) -> T:
+    """The first thing that `look` finds."""
+    patience = time.monotonic() + timeout
+    while time.monotonic() < patience:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"nothing after {timeout} s")
+
+
+@dataclass
+class User:
+    """Somebody with Google's client libraries and the environment that `speechpipe up` prints."""
+
+    cloud: LocalCloud
+    backend: Backend
+    bucket: Any
+    events: dict[str, list[Completion]] = field(default_factory=lambda: defaultdict(list))
+
+    def drop(self, content: bytes, name: str, **metadata: str) -> str:
+        """Upload; the recording's id."""
+        blob = self.bucket.blob(name)
+        blob.metadata = metadata
+        blob.upload_from_string(content, content_type="audio/x-wav")
+        return self.id_of(blob)
+
+    def id_of(self, blob: Any) -> str:
+        """Id of the recording that an object is."""
+        return recording_id(self.bucket.name, blob.name, str(blob.generation))
+
+    def final(self, recording: str, timeout: float = 60) -> Recording:
+        """The recording once it is final and announced."""
+
+        def look() -> Recording | None:
+            found = self.backend.store.recording(recording)
+            return found if found and found.announced_at else None
+
+        return wait_for(look, timeout)
+
+    def events_of(self, recording: str) -> list[Completion]:
+        """The completion events of a recording, once there is one."""
+        return wait_for(lambda: self.events.get(recording))
+
+    def collect(self, stopping: threading.Event) -> None:
+        """Take completion events until told to stop."""
+        while not stopping.is_set():
+            for event in self.backend.completions.receive(0.5):
+                self.events[event.data.recording_id].append(event)
+
+
+def started(cloud: LocalCloud) -> LocalCloud:
+    """The cloud, running; without emulators skip on a laptop and fail in CI."""
+    try:
+        cloud.start()
+    except EmulatorsMissing as missing:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(missing))
+    return cloud
+
+
+def using(cloud: LocalCloud) -> Iterator[User]:
+    """A user of a running cloud; stops the cloud at the end."""
+    from google.cloud import storage
+
+    stopping = threading.Event()
+    try:
+        with exported(**cloud.environment()):
+            backend = gcp.connect(read(ClientSettings))
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
+            user = User(cloud, backend, storage.Client().bucket(cloud.ids.uploads))
+        collector = threading.Thread(target=user.collect, args=[stopping])
+        collector.start()
+        yield user
+        stopping.set()
+        collector.join()
+    finally:
+        stopping.set()
+        cloud.stop()
+
+
+@pytest.fixture(scope="session")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """A user of the local cloud, which delivers each event twice."""
+    cloud = LocalCloud(
+        state=tmp_path_factory.mktemp("cloud"),
+        workers=lambda stage: (sys.executable, str(PUSH_WORKER)),
+        delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
+        settings={"SPEECHPIPE_UPLOADS_PREFIX": PREFIX},
+        sweep_seconds=2,
+        copies=2,
+    )
+    yield from using(started(cloud))

@@ -1,0 +1,163 @@
+"""The whole system over real HTTP, with canned engines: every event comes twice, as platforms may deliver them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.cloud import firestore, storage
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from speechpipe.contract import HalfStatus, Stage, Status
+from speechpipe.emulators.setup import exported
+from speechpipe.errors import ErrorCode
+from tests.emulators.conftest import PREFIX, User
+
+pytestmark = pytest.mark.emulators
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+ODD_NAME = PREFIX + "Übergabe #1 100%? a b\n🎧.wav"
+
+
+def test_a_dropped_file_becomes_a_record_and_an_event(user: User) -> None:
+    recording = user.drop(b"RIFF", ODD_NAME, language="de", ref="Fall 7 – Ä")
+    final = user.final(recording)
+    assert (final.status, final.source.name, final.options.ref) == (Status.COMPLETED, ODD_NAME, "Fall 7 – Ä")
+    assert final.result is not None
+    assert final.result.text.strip() == "Grüße"
+    assert final.result.summary.dominant_emotion == "Joy"
+    (event, *repeats) = user.events_of(recording)
+    assert event.id == f"{recording}.r1.completed"
+    assert all(repeat == event for repeat in repeats)
+    assert (event.data.uri, event.data.ref) == (f"gs://uploads/{ODD_NAME}", "Fall 7 – Ä")
+    assert final.artifacts is not None
+    assert b"Gr" in user.backend.results.read(final.artifacts.record)
+
+
+def test_the_same_name_again_supersedes(user: User) -> None:
+    first = user.drop(b"RIFF", PREFIX + "again.wav")
+    user.final(first)
+    second = user.drop(b"RIFF2", PREFIX + "again.wav")
+    assert user.final(second).supersedes == first
+    assert user.final(first).supersedes is None
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User, stage: Stage) -> None:
+    recording = user.drop(f"fail-{stage.value}".encode(), f"{PREFIX}fails-{stage.value}.wav")
+    final = user.final(recording, timeout=90)
+    failed, good = final.halves[stage], next(half for s, half in final.halves.items() if s is not stage)
+    assert final.status is Status.PARTIAL
+    assert good.status is HalfStatus.COMPLETED
+    assert failed.status is HalfStatus.FAILED
+    assert failed.attempts >= 5  # the repeated event may have published a second task
+    assert failed.error is not None
+    assert failed.error.code is ErrorCode.OUT_OF_MEMORY
+    assert "quotes" not in failed.error.message
+    assert final.result is not None
+    assert bool(final.result.text) is (stage is Stage.SER)
+    event = user.events_of(recording)[0]
+    assert event.type == "dev.speechpipe.recording.v1.partial"
+    assert event.data.status is Status.PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata", "code"),
+    [
+        (b"", {}, ErrorCode.EMPTY_OBJECT),
+        (b"bad", {}, ErrorCode.UNSUPPORTED_FORMAT),
+        (b"RIFF", {"language": "klingon"}, ErrorCode.INVALID_OPTION),
+    ],
+)
+def test_what_can_never_work_is_rejected_and_announced(
+    user: User, content: bytes, metadata: dict[str, str], code: ErrorCode
+) -> None:
+    recording = user.drop(content, f"{PREFIX}{code.value}.wav", **metadata)
+    final = user.final(recording)
+    assert final.status is Status.REJECTED
+    assert final.error is not None
+    assert final.error.code is code
+    assert user.events_of(recording)[0].data.error == final.error
+
+
+def test_every_way_of_making_an_object_is_noticed(user: User) -> None:
+    large = user.bucket.blob(PREFIX + "resumable.wav")
+    large.upload_from_string(b"0" * (8 * 1024 * 1024 + 1))  # above 8 MiB the library sends a resumable upload
+    composed = user.bucket.blob(PREFIX + "composed.wav")
+    composed.compose([large, large])
+    copied = user.bucket.copy_blob(large, user.bucket, PREFIX + "copied.wav")
+    rewritten = user.bucket.blob(PREFIX + "rewritten.wav")
+    rewritten.rewrite(large)
+    for blob in (large, composed, copied, rewritten):
+        blob.reload()
+        assert user.final(user.id_of(blob)).status is Status.COMPLETED
+
+
+def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) -> None:
+    others = [user.drop(b"", PREFIX + "folder/"), user.drop(b"RIFF", "elsewhere.wav")]
+    user.final(user.drop(b"RIFF", PREFIX + "afterwards.wav"))
+    assert [user.backend.store.recording(other) for other in others] == [None, None]
+
+
+def test_a_worker_that_is_away_gets_its_task_when_it_is_back(user: User) -> None:
+    user.cloud.restart_worker(Stage.STT)
+    assert user.final(user.drop(b"RIFF", PREFIX + "back.wav")).status is Status.COMPLETED
+
+
+def test_the_status_counts_recordings(user: User) -> None:
+    user.final(user.drop(b"RIFF", PREFIX + "counted.wav"))
+    snapshot = user.cloud.status()
+    assert snapshot.recordings[Status.COMPLETED] >= 1
+    assert all(snapshot.processes.values())
+    assert user.cloud.sweep()
+
+
+def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path: Path) -> None:
+    (tmp_path / "a call.wav").write_bytes(b"RIFF")
+    environment = user.cloud.environment() | {
+        "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
+        "SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "completions-example",
+    }
+    project = f"projects/{user.cloud.ids.project}"
+    with exported(**environment), SubscriberClient() as subscriber:
+        subscriber.create_subscription(
+            name=f"{project}/subscriptions/completions-example", topic=f"{project}/topics/completions"
+        )
+
+    def example(name: str, *arguments: str) -> str:
+        command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout
+
+    recording = example("drop_file.py", str(tmp_path / "a call.wav"), "language=de").strip()
+    polled = example("poll_result.py", recording).splitlines()
+    assert polled == ["status: completed", "text: Grüße", "emotion: Joy"]
+    received = example("completions.py", recording)
+    assert f"dev.speechpipe.recording.v1.completed gs://uploads/{PREFIX}a call.wav Joy" in received
+
+
+def test_documents_are_plain_firestore(user: User) -> None:
+    recording = user.drop(b"RIFF", PREFIX + "plain.wav")
+    user.final(recording)
+    with exported(**user.cloud.environment()):
+        client = firestore.Client()
+    fields = client.document(f"recordings/{recording}").get().to_dict()
+    client.close()  # type: ignore[no-untyped-call]
+    assert fields is not None
+    assert fields["queued_at"].tzinfo is not None
+    assert fields["halves"]["stt"]["status"] == "completed"
+    assert fields["result"]["segments"][0]["text"] == "Grüße"
+
+
+def test_the_emulator_minds_generations(user: User) -> None:
+    with exported(**user.cloud.environment()):
+        bucket = storage.Client().bucket(user.cloud.ids.results)
+    blob = bucket.blob("generations")
+    blob.upload_from_string(b"1", if_generation_match=0)
+    old = blob.generation
+    blob.upload_from_string(b"2", if_generation_match=old)
+    assert bucket.get_blob("generations", generation=old) is None
+    assert bucket.blob("generations", generation=blob.generation).download_as_bytes() == b"2"
