@@ -280,3 +280,7 @@ def main() -> None:
 def _complain(message: str) -> int:
     err.print(f"[red]speechpipe:[/] {escape(display.printable(message))}", highlight=False)
     return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,9 @@ VOCABULARY = Vocabulary(
 )
 
 
-def source(name: str = "call.wav", *, generation: str = "1", size: int = 9, **metadata: str) -> Source:
+def source(
+    name: str = "call.wav", *, generation: str = "1", size: int = 9, metadata: dict[str, str] | None = None
+) -> Source:
     """An uploaded object."""
     return Source(
         uri=f"gs://uploads/{name}",
@@ -40,7 +42,7 @@ def source(name: str = "call.wav", *, generation: str = "1", size: int = 9, **me
         name=name,
         generation=generation,
         size=size,
-        metadata=metadata,
+        metadata=metadata or {},
         created_at=START,
     )
 

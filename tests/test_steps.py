@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechpipe import steps
-from speechpipe.contract import Recording, Stage, Status, Task
+from speechpipe.contract import Recording, Source, Stage, Status, Task
 from speechpipe.errors import Busy, ErrorCode, Rejected, Unreadable
 from speechpipe.settings import Limits
 from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
@@ -19,7 +19,7 @@ from tests.world import World
 def quiet(*sources_options: dict[str, str]) -> World:
     world = World()
     for options in sources_options or ({},):
-        world.arrive(source(**options))
+        world.arrive(source(metadata=options))
     world.settle()
     return world
 
@@ -91,14 +91,16 @@ def test_a_new_upload_under_the_same_name_says_what_it_supersedes() -> None:
 @pytest.mark.parametrize(
     ("upload", "code"),
     [
-        ({"size": 0}, ErrorCode.EMPTY_OBJECT),
-        ({"size": 10**13}, ErrorCode.TOO_LARGE),
-        ({"language": "klingon"}, ErrorCode.INVALID_OPTION),
-        ({"colour": "red"}, ErrorCode.INVALID_OPTION),
+        (source(size=0), ErrorCode.EMPTY_OBJECT),
+        (source(size=10**13), ErrorCode.TOO_LARGE),
+        (source(metadata={"language": "klingon"}), ErrorCode.INVALID_OPTION),
+        (source(metadata={"colour": "red"}), ErrorCode.INVALID_OPTION),
     ],
 )
-def test_a_reject_has_a_document_a_reason_and_an_event(upload: dict[str, str], code: ErrorCode) -> None:
-    world = quiet(upload)
+def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: ErrorCode) -> None:
+    world = World()
+    world.arrive(upload)
+    world.settle()
     recording = world.only()
     assert recording.status == Status.REJECTED
     assert recording.error is not None
@@ -367,7 +369,7 @@ def test_whatever_is_repeated_reordered_or_cut_off_the_outcome_is_that_of_a_quie
     chance = random.Random(seed)
     world = World()
     for _ in range(chance.randint(1, 3)):
-        world.arrive(source(**upload))
+        world.arrive(source(metadata=upload))
     for _ in range(400):
         pending = world.pending()
         if not pending:

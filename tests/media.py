@@ -1,0 +1,96 @@
+"""Recordings for tests: the bundled samples, longer ones made of them, and files that are none."""
+
+from __future__ import annotations
+
+import json
+import re
+import wave
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+RATE = 16000
+
+
+def samples() -> list[dict[str, Any]]:
+    """What the bundled samples say: file, text, turns, options."""
+    listed: list[dict[str, Any]] = json.loads((SAMPLES / "samples.json").read_text())
+    return listed
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return re.findall(r"[\w']+", text.lower())
+
+
+def word_errors(expected: str, given: str) -> int:
+    """Edit distance in words."""
+    reference, hypothesis = words(expected), words(given)
+    row = list(range(len(hypothesis) + 1))
+    for i, word in enumerate(reference, 1):
+        previous, row[0] = row[0], i
+        for j, other in enumerate(hypothesis, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
+    return row[-1]
+
+
+def write_wav(path: Path, samples: NDArray[np.int16], rate: int = RATE) -> None:
+    """A mono 16-bit WAV."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+
+
+def joined(path: Path, seconds: float) -> str:
+    """A WAV of at least so many seconds, made of the mono samples with pauses; its text."""
+    mono = [sample for sample in samples() if sample["channels"] == 1]
+    pieces: list[NDArray[np.int16]] = []
+    texts: list[str] = []
+    length = 0
+    while length < seconds * RATE:
+        sample = mono[len(texts) % len(mono)]
+        audio = decode_audio(str(SAMPLES / sample["file"]), sampling_rate=RATE)
+        pieces += [(audio * 32767).astype(np.int16), np.zeros(RATE, np.int16)]
+        length += len(audio) + RATE
+        texts.append(sample["text"])
+    write_wav(path, np.concatenate(pieces))
+    return " ".join(texts)
+
+
+def empty_files(folder: Path) -> dict[str, tuple[str, str]]:
+    """Files that are no recording; name -> (status, error code) that each must end with."""
+    (folder / "text.wav").write_text("this is no audio, and it is secret\n" * 20)
+    (folder / "empty.wav").touch()
+    (folder / "secret.txt.meta.json").write_text("{}")
+    (folder / "playlist.wav").write_text("ffconcat version 1.0\nfile 'secret.flac'\n")
+    (folder / "headers.mp3").write_bytes(_mp3()[:300])
+    _silent_video(folder / "video.mp4")
+    return {
+        "text.wav": ("rejected", "unsupported_format"),
+        "empty.wav": ("rejected", "empty_object"),
+        "playlist.wav": ("rejected", "unsupported_format"),
+        "headers.mp3": ("rejected", "decode_failed"),
+        "video.mp4": ("rejected", "no_audio_stream"),
+    }
+
+
+def _mp3() -> bytes:
+    name: str = next(s["file"] for s in samples() if s["file"].endswith(".mp3"))
+    return (SAMPLES / name).read_bytes()
+
+
+def _silent_video(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

@@ -1,0 +1,176 @@
+"""`speechpipe run` as a process, with the bundled demo models: real speech in, real records out."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from speechpipe import Client
+from speechpipe.contract import Record, Stage
+from tests.media import SAMPLES, empty_files, joined, samples, word_errors, write_wav
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "demo", *more]
+
+
+def run(folder: Path) -> str:
+    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout + done.stderr
+
+
+def records(folder: Path) -> dict[str, Record]:
+    client = Client(folder)
+    return {recording.source.name: client.record(recording.id) for recording in client.recordings()}
+
+
+def lay_out_samples(folder: Path) -> None:
+    folder.mkdir()
+    for sample in samples():
+        (folder / sample["file"]).write_bytes((SAMPLES / sample["file"]).read_bytes())
+        if sample.get("options"):
+            (folder / f"{sample['file']}.meta.json").write_text(json.dumps(sample["options"]))
+
+
+def timeless(record: Record) -> dict[str, Any]:
+    """A record without what differs between two runs: times, attempts, places."""
+    body = record.model_dump(mode="json", exclude={"timing", "artifacts", "recording_id"})
+    for moving in ("uri", "bucket", "generation", "created_at"):
+        body["source"].pop(moving)
+    for half in body["halves"].values():
+        for moving in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds"):
+            half.pop(moving)
+    return body
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Record], str]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "recordings"
+    lay_out_samples(folder)
+    printed = run(folder)
+    return records(folder), printed
+
+
+def test_the_samples_become_the_right_words_and_emotions(undisturbed: tuple[dict[str, Record], str]) -> None:
+    made, printed = undisturbed
+    assert len(samples()) >= 4
+    for sample in samples():
+        record = made[sample["file"]]
+        assert record.status.value == "completed"
+        assert word_errors(sample["text"], record.text) == 0, sample["file"]
+        assert record.language is not None
+        assert record.language.code == "en"
+        for uri in record.artifacts.model_dump(exclude_none=True).values():
+            assert Path(uri.removeprefix("file://")).stat().st_size > 0
+        assert record.segments[0].text.strip() in printed
+    assert "warning: " in printed
+    assert "demo models" in printed
+    assert all(any(w.code == "demo_models" for w in record.warnings) for record in made.values())
+
+
+def test_emotion_stands_on_every_segment_and_is_mostly_that_of_the_turn(
+    undisturbed: tuple[dict[str, Record], str],
+) -> None:
+    right = total = 0
+    for sample in samples():
+        record = undisturbed[0][sample["file"]]
+        assert all(segment.emotion for segment in record.segments)
+        for turn in sample["turns"]:
+            inside = [s for s in record.segments if s.channel == turn.get("channel", 0)]
+            inside = [s for s in inside if min(s.end, turn["end"]) - max(s.start, turn["start"]) > 0.5]
+            total += len(inside)
+            right += sum(s.emotion is not None and s.emotion.top == turn["emotion"] for s in inside)
+    assert right / total > 0.8
+
+
+def test_words_have_times_inside_the_recording_and_in_order(undisturbed: tuple[dict[str, Record], str]) -> None:
+    for record in undisturbed[0].values():
+        assert record.audio is not None
+        for channel in {segment.channel for segment in record.segments}:
+            words = [word for s in record.segments if s.channel == channel for word in s.words]
+            times = [time for word in words for time in (word.start, word.end)]
+            assert times == sorted(times)
+            assert times[-1] <= record.audio.duration + 0.01
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_the_same(
+    tmp_path: Path, undisturbed: tuple[dict[str, Record], str]
+) -> None:
+    folder = tmp_path / "recordings"
+    lay_out_samples(folder)
+    chance = random.Random(11)
+    stored: dict[tuple[str, Stage], str] = {}
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(chance.uniform(3, 9))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if (folder / ".speechpipe" / "state.sqlite3").exists():
+            store = Client(folder).backend.store
+            for recording in store.recordings():
+                for partial in store.partials(recording.id):
+                    earlier = stored.setdefault((recording.id, partial.stage), partial.model_dump_json())
+                    assert earlier == partial.model_dump_json()
+    run(folder)
+    made = records(folder)
+    assert {name: timeless(record) for name, record in made.items()} == {
+        name: timeless(record) for name, record in undisturbed[0].items()
+    }
+    store = Client(folder).backend.store
+    final = {(r.id, p.stage): p.model_dump_json() for r in store.recordings() for p in store.partials(r.id)}
+    assert {key: final[key] for key in stored} == stored
+    events = [event.id for event in Client(folder).completions(timeout=0.5)]
+    assert set(events) == {f"{record.recording_id}.r1.completed" for record in made.values()}
+
+
+def test_twenty_minutes_are_transcribed_to_their_end(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    text = joined(folder / "long.wav", seconds=1200)
+    run(folder)
+    (record,) = records(folder).values()
+    assert record.status.value == "completed"
+    assert record.audio is not None
+    assert record.audio.duration >= 1200
+    assert record.segments[-1].end > record.audio.duration - 15
+    assert word_errors(text, record.text) / len(text.split()) < 0.10
+    assert record.emotion_windows[-1].end > record.audio.duration - 15
+    assert record.summary.turning_points
+
+
+def test_silence_and_files_that_are_no_recording_end_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    write_wav(folder / "silent.wav", np.zeros(16000 * 8, np.int16))
+    expected = {"silent.wav": ("completed", None)} | empty_files(folder)
+    began = time.monotonic()
+    run(folder)
+    made = records(folder)
+    outcome = {n: (r.status.value, r.error.code.value if r.error else None) for n, r in made.items()}
+    assert outcome == expected
+    assert time.monotonic() - began < 90
+    silent = made["silent.wav"]
+    assert silent.text == ""
+    assert "no_speech" in [caution.code for caution in silent.warnings]
+    assert all("/" not in record.error.message for record in made.values() if record.error)
+    assert "secret" not in json.dumps([record.model_dump(mode="json") for record in made.values()])
+
+
+def test_av_is_the_decoder_that_was_measured() -> None:
+    assert int(av.__version__.split(".")[0]) >= 16
