@@ -18,9 +18,14 @@ RATE = 16000
 
 
 def samples() -> list[dict[str, Any]]:
-    """What the bundled samples say: file, text, turns, options."""
+    """What the bundled samples say: file, channels, turns, options."""
     listed: list[dict[str, Any]] = json.loads((SAMPLES / "samples.json").read_text())
     return listed
+
+
+def spoken(sample: dict[str, Any]) -> str:
+    """A sample's words in the order of time, over all channels."""
+    return " ".join(turn["text"] for turn in sorted(sample["turns"], key=lambda turn: turn["start"]))
 
 
 def words(text: str) -> list[str]:
@@ -59,7 +64,7 @@ def joined(path: Path, seconds: float) -> str:
         audio = decode_audio(str(SAMPLES / sample["file"]), sampling_rate=RATE)
         pieces += [(audio * 32767).astype(np.int16), np.zeros(RATE, np.int16)]
         length += len(audio) + RATE
-        texts.append(sample["text"])
+        texts.append(spoken(sample))
     write_wav(path, np.concatenate(pieces))
     return " ".join(texts)
 
