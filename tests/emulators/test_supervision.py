@@ -1,0 +1,199 @@
+"""Nothing is left behind, and what cannot start says why."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from speechpipe.emulators import EmulatorsMissing, StartFailed, find
+from speechpipe.emulators.deliver import Deliverer, Event
+from speechpipe.emulators.processes import Processes, free_ports, listening
+from speechpipe.emulators.relay import Relay
+from speechpipe.emulators.storage import finalized_event
+from tests.emulators.conftest import wait_for
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+#: A child that starts a child of its own and minds no SIGTERM, as an emulator in trouble would.
+STUBBORN = (
+    sys.executable,
+    "-c",
+    "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(60)",
+)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie, which nobody may reap in a container without an init."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    children = Processes(tmp_path)
+    yield children
+    children.stop()
+
+
+def test_stop_ends_grandchildren_and_those_who_do_not_want_to(processes: Processes, tmp_path: Path) -> None:
+    processes.start("stubborn", STUBBORN, os.environ, ready=lambda: True)
+    log = tmp_path / "stubborn.log"
+    grandchild = int(wait_for(log.read_text))
+    assert processes.up() == {"stubborn": True}
+    processes.stop()
+    assert not runs(grandchild)
+    assert processes.up() == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_outlives_its_parent(tmp_path: Path, how: signal.Signals) -> None:
+    script = f"""
+import os, time
+from pathlib import Path
+from speechpipe.emulators.processes import Processes
+children = Processes(Path({str(tmp_path)!r}))
+children.start("stubborn", {STUBBORN!r}, os.environ, ready=lambda: True)
+while not (text := Path({str(tmp_path / "stubborn.log")!r}).read_text()): time.sleep(0.05)
+print(children._children["stubborn"].popen.pid, text, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        assert parent.stdout
+        child, grandchild = map(int, (parent.stdout.readline() + parent.stdout.readline()).split())
+        assert runs(child)
+        assert runs(grandchild)
+        parent.send_signal(how)
+        parent.wait()
+    wait_for(lambda: not runs(child) and not runs(grandchild), timeout=10)
+
+
+def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes) -> None:
+    processes.start("broken", (sys.executable, "-c", "raise SystemExit('no model')"), os.environ, ready=lambda: False)
+    with pytest.raises(StartFailed, match=r"broken ended with status 1(.|\n)*no model"):
+        processes.wait(30)
+
+
+def test_what_is_never_ready_is_named(processes: Processes) -> None:
+    processes.start("slow", SLEEPER, os.environ, ready=listening(free_ports(1)[0]))
+    with pytest.raises(StartFailed, match="slow was not ready after 0 s"):
+        processes.wait(0.2)
+
+
+def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
+    with pytest.raises(StartFailed, match="nothing could not be started"):
+        processes.start("nothing", ("/no/such/program",), os.environ, ready=lambda: True)
+
+
+def test_missing_emulators_are_named_with_the_commands_that_install_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(EmulatorsMissing) as missing:
+        find.find()
+    assert "Java" in str(missing.value)
+    assert "apt-get install -y google-cloud-cli-pubsub-emulator google-cloud-cli-firestore-emulator" in str(
+        missing.value
+    )
+    assert "gcloud components install" in str(missing.value)
+
+
+def test_an_sdk_without_one_emulator_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "platform" / "cloud-firestore-emulator").mkdir(parents=True)
+    (tmp_path / "platform" / "cloud-firestore-emulator" / "cloud-firestore-emulator.jar").touch()
+    for name in ("gcloud", "java"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(EmulatorsMissing, match=r"Not found here: the Pub/Sub emulator\."):
+        find.find()
+
+
+# ------------------------------------------------------------------------------------------------ deliveries
+
+
+class Target:
+    """A function that answers what it is told to, one answer a request; then 200."""
+
+    def __init__(self, *answers: int) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        pending = list(answers)
+        target = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                target.received.append((dict(self.headers.items()), body))
+                self.send_response(pending.pop(0) if pending else 200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_an_event_is_delivered_until_it_is_taken() -> None:
+    target, deliverer = Target(500, 429), Deliverer()
+    deliverer.deliver(Event(target.port, {"ce-id": "1"}, b"body"))
+    wait_for(lambda: deliverer.pending == 0)
+    assert [body for _, body in target.received] == [b"body"] * 3
+    deliverer.stop()
+    target.close()
+
+
+def test_an_event_waits_for_a_function_that_is_not_there_yet() -> None:
+    deliverer = Deliverer()
+    (port,) = free_ports(1)
+    deliverer.deliver(Event(port, {}, b""))
+    time.sleep(0.3)
+    assert deliverer.pending == 1
+    deliverer.stop()
+
+
+def test_the_relay_decodes_what_the_firestore_emulator_sends() -> None:
+    target, deliverer = Target(), Deliverer(copies=2)
+    (port,) = free_ports(1)
+    relay = Relay(port, target.port, deliverer)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    headers = {"ce-id": "1", "ce-document": "recordings/a/partials/stt.r1", "content-type": "application/protobuf"}
+    connection.request("POST", "/functions/projects/p/triggers/join", b"aGVsbG8=", {**headers, "x-other": "no"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    wait_for(lambda: deliverer.pending == 0)
+    assert [body for _, body in target.received] == [b"hello"] * 2
+    received = {key.lower(): value for key, value in target.received[0][0].items()}
+    assert {key: received.get(key) for key in headers} == headers
+    assert "x-other" not in received
+    relay.stop()
+    deliverer.stop()
+    target.close()
+
+
+def test_an_object_of_any_name_has_an_event_whose_headers_can_be_sent() -> None:
+    obj = {"bucket": "b", "name": "é #1\n🎧.wav", "generation": "1"}
+    event = finalized_event(obj, 1)
+    assert all(value.isascii() and value.isprintable() for value in event.headers.values())
+    assert event.headers["ce-subject"] == "objects/%C3%A9%20%231%0A%F0%9F%8E%A7.wav"
