@@ -177,8 +177,8 @@ def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     model, report = AutoModelForAudioClassification.from_pretrained(
         folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, trust_remote_code=False
     )
@@ -188,7 +188,7 @@ def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise UninitialisedWeights(f"the model in {folder} has no weights for {shown}: is it an emotion classifier?")
-    extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
+    extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
     return model.to(device), extractor
 
 

@@ -46,7 +46,7 @@ def make_model(folder: Path, front_end: str, *, drop: str | None = None) -> Path
         parameter.data.normal_(0, 0.3)
     weights = {name: weight for name, weight in model.state_dict().items() if name != drop}
     model.save_pretrained(folder, state_dict=weights)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=front_end == "layer")  # type: ignore[no-untyped-call]
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=front_end == "layer")
     extractor.save_pretrained(folder)
     return folder
 
