@@ -134,6 +134,9 @@ def test_a_delivery_whose_partial_exists_never_touches_the_engine() -> None:
     assert world.perform(task) is True
     assert world.perform(task) is False
     assert world.engines[Stage.STT].runs == 1
+    lease = world.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert len(lease.attempts) == 1  # it did not even ask for the lease
 
 
 def test_an_overlapping_delivery_is_busy_and_never_touches_the_engine() -> None:
@@ -249,6 +252,29 @@ def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
     assert recording.artifacts is not None
     assert b"word2999" in world.results.read(recording.artifacts.record)
     assert len(world.completions()[0].model_dump_json()) < 20_000
+
+
+def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> None:
+    world = World()
+    task = first_task(world)
+    texts = iter(["winner", "loser"])
+    late: list[bool] = []
+
+    class Talkative(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            if not late:
+                late.append(True)
+                world.clock.pass_time(seconds=700)
+                world.perform(task, holder="another")
+            many = tuple(segment(i, i + 1, f"{text} " * 20, i) for text in [next(texts)] for i in range(3000))
+            analysis = super().__call__(path, options, lambda share: None)
+            return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
+
+    world.engines[Stage.STT] = Talkative(Stage.STT)
+    assert world.perform(task) is False
+    world.settle()
+    assert world.only().preview == ("winner " * 40)[:200]
+    assert world.results.conflicts == []
 
 
 # --------------------------------------------------------------------------------- 7. a failure is an outcome

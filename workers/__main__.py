@@ -1,4 +1,4 @@
-"""`python -m workers`: one stage's worker, told what to be by the environment (`speechpipe.settings.WorkerSettings`)."""
+"""`python -m workers`: one stage's worker; the environment says which (`speechpipe.settings.WorkerSettings`)."""
 
 from __future__ import annotations
 
