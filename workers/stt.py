@@ -154,7 +154,7 @@ class WhisperAnalyser:
             for segment in restore_speech_timestamps(found, chunks, SAMPLE_RATE):
                 earliest = segments[-1].end if segments else 0.0
                 segments.append(_segment(segment, channel, language.code, earliest, duration))
-                show(segment.end / duration)
+                show(float(segment.end) / duration)
         return segments, language
 
     def _hints(self, options: Options) -> dict[str, Any]:
