@@ -16,6 +16,8 @@ JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dj
 #: Google's image with all emulators; the last way, and the only one without Java on the machine.
 DOCKER_IMAGE = "gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators"
 
+FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+
 HOW_TO_INSTALL = f"""\
 Install them in one of these ways:
   Debian, Ubuntu (Google's apt repository):
@@ -42,17 +44,16 @@ class Emulators:
         """Command of the Pub/Sub emulator."""
         if self.java and self.pubsub_jar:
             return (self.java, *JVM_FLAGS, "-jar", str(self.pubsub_jar), "--host=127.0.0.1", f"--port={port}")
-        return _in_docker("pubsub", port)
+        return _in_docker("cloud-pubsub-emulator-*-all.jar", "-jar $JAR", f"--host=127.0.0.1 --port={port}")
 
     def firestore(self, port: int, functions_port: int) -> Sequence[str]:
         """Command of the Firestore emulator, which posts its triggers to the other port."""
-        functions = f"--functions_emulator=127.0.0.1:{functions_port}"
+        where = ("--host=127.0.0.1", f"--port={port}", f"--functions_emulator=127.0.0.1:{functions_port}")
         if self.java and self.firestore_jar:
             # As the launcher beside it does, whose `$*` would break a path with a space.
-            main = ("-cp", str(self.firestore_jar), "com.google.cloud.datastore.emulator.firestore.CloudFirestore")
-            where = ("--host=127.0.0.1", f"--port={port}", functions)
+            main = ("-cp", str(self.firestore_jar), FIRESTORE_MAIN)
             return (self.java, *JVM_FLAGS, "-Duser.language=en", *main, *where)
-        return (*_in_docker("firestore", port), functions)
+        return _in_docker("cloud-firestore-emulator.jar", f"-cp $JAR {FIRESTORE_MAIN}", " ".join(where))
 
 
 def find() -> Emulators:
@@ -117,7 +118,10 @@ def _docker_has_image() -> bool:
         return False
 
 
-def _in_docker(emulator: str, port: int) -> Sequence[str]:
-    """Run it in a container on the host's network, so that it reaches our functions and workers. Not tried yet."""
-    run = ("docker", "run", "--rm", "--init", "--network=host", DOCKER_IMAGE)
-    return (*run, "gcloud", "beta", "emulators", emulator, "start", f"--host-port=127.0.0.1:{port}")
+def _in_docker(jar: str, java: str, arguments: str) -> Sequence[str]:
+    """Run a jar of the image on the host's network, so that it reaches our functions and workers. Not tried yet.
+
+    Not by `gcloud beta emulators`, which does not pass `--functions_emulator` on.
+    """
+    script = f'JAR=$(find / -xdev -name "{jar}" -print -quit 2>/dev/null); exec java {java} {arguments}'
+    return ("docker", "run", "--rm", "--init", "--network=host", "--entrypoint=sh", DOCKER_IMAGE, "-c", script)

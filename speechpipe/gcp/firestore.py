@@ -11,19 +11,23 @@ that matters we read what is there and compare it with what we meant to write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition, GoogleAPICallError, RetryError
 from google.api_core.exceptions import NotFound as DocumentNotFound
 from google.cloud.firestore import Client, CollectionReference, DocumentReference, DocumentSnapshot, Query
 from google.cloud.firestore_v1.base_query import FieldFilter
 
+from speechpipe import leases
 from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status
 from speechpipe.errors import Busy
-from speechpipe.gcp import leases
 from speechpipe.gcp.documents import from_document, plain, to_document
+
+log = logging.getLogger(__name__)
 
 #: Composite indexes of the queries below: the fields in order, with their direction. Production refuses a query
 #: without its index, the emulator does not. `infra/firestore.tf` and a test are compared with this.
@@ -56,7 +60,7 @@ TIME_TO_LIVE: tuple[tuple[str, str], ...] = (
 )
 
 _WITHOUT_RESULT = [name for name in Recording.model_fields if name != "result"]
-#: Tries of a compare-and-swap that must succeed. Its only rivals are two workers' progress, one write a second each.
+#: Tries of a compare-and-swap. Its only rivals are two workers' progress, one write a second each.
 _TRIES = 20
 
 
@@ -69,7 +73,7 @@ class FirestoreStore:
     # ---------------------------------------------------------------------------------------- recordings
 
     def create_recording(self, recording: Recording) -> bool:
-        """Create; False if the id exists, and also if it is ours from before a lost answer: the caller goes on."""
+        """Create; False if the id exists, even if it is our own of before a lost answer: callers go on alike."""
         try:
             self._recording(recording.id).create(to_document(recording))
         except AlreadyExists:
@@ -98,7 +102,9 @@ class FirestoreStore:
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """Note when a half's task was last published."""
-        self._swap(recording_id, lambda known: None if _final(known) else {f"halves.{stage.value}.queued_at": at})
+        field = f"halves.{stage.value}.queued_at"
+        with _best_effort("requeued", recording_id):
+            self._swap(recording_id, lambda known: None if _final(known) else {field: at})
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """Compare-and-swap, so that a recording that becomes final in between stays as it is."""
@@ -115,15 +121,14 @@ class FirestoreStore:
                 f"{half}.started_at": at,
             }
 
-        self._swap(recording_id, change)
+        with _best_effort("begin", recording_id):
+            self._swap(recording_id, change)
 
     def progress(self, recording_id: str, stage: Stage, share: float) -> None:
         """One field, without a look at the rest: a late one is harmless."""
         field = f"halves.{stage.value}.progress"
-        try:
+        with _best_effort("progress", recording_id):
             self._recording(recording_id).update({field: round(share, 6)})
-        except DocumentNotFound:  # expired meanwhile
-            return
 
     def finish(self, recording: Recording) -> None:
         """Write everything but `announced_at`, which is `mark_announced`'s; that of an earlier revision is undone.
@@ -139,13 +144,11 @@ class FirestoreStore:
                 return None
             return document if known["revision"] == recording.revision else document | {"announced_at": None}
 
-        self._swap(recording.id, change, must=True)
+        self._swap(recording.id, change)
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
         """Note it, unless a later revision has begun."""
-        self._swap(
-            recording_id, lambda known: {"announced_at": at} if known["revision"] == revision else None, must=True
-        )
+        self._swap(recording_id, lambda known: {"announced_at": at} if known["revision"] == revision else None)
 
     # -------------------------------------------------------------------------------------------- leases
 
@@ -248,12 +251,10 @@ class FirestoreStore:
         self,
         recording_id: str,
         change: Callable[[dict[str, Any]], dict[str, Any] | None],
-        *,
-        must: bool = False,
     ) -> None:
         """Change fields of a recording as its status and revision ask for; nothing if there is none.
 
-        After many tries, what must not be lost raises FailedPrecondition; the rest is given up quietly.
+        Raises FailedPrecondition after many tries.
         """
         reference = self._recording(recording_id)
         for attempt in range(_TRIES):
@@ -267,10 +268,20 @@ class FirestoreStore:
             except DocumentNotFound:
                 return
             except FailedPrecondition:
-                if must and attempt == _TRIES - 1:
+                if attempt == _TRIES - 1:
                     raise
             else:
                 return
+
+
+@contextmanager
+def _best_effort(what: str, recording_id: str) -> Iterator[None]:
+    """Go on without it: an hour of a GPU's work must not be lost because a progress bar could not move."""
+    try:
+        yield
+    except (GoogleAPICallError, RetryError) as error:
+        extra = {"action": "not_shown", "recording_id": recording_id}
+        log.warning("%s could not be shown: %s", what, type(error).__name__, extra=extra)
 
 
 def _final(known: dict[str, Any]) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from speechpipe.contract import Attempt, HalfStatus, Lease, Partial, Recording, Stage, Status
+from speechpipe import leases
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status
 from speechpipe.errors import Busy
 from speechpipe.local.bus import PARTIAL_CREATED, enqueue
 from speechpipe.local.database import Database
@@ -83,18 +84,8 @@ class SqliteStore:
         """See ports.Store."""
         with self._database.write() as connection:
             held = _lease(connection, recording_id, stage, revision)
-            if held and held.holder and held.until and held.until > now:
-                raise Busy(f"{stage.value} of {recording_id} is being worked on")
-            attempts = _expired(held.attempts, now) if held else ()
-            attempt = Attempt(number=len(attempts) + 1, holder=holder, started_at=now)
-            lease = Lease(
-                recording_id=recording_id,
-                revision=revision,
-                stage=stage,
-                holder=holder,
-                until=until,
-                attempts=(*attempts, attempt),
-            )
+            held = held or Lease(recording_id=recording_id, revision=revision, stage=stage)
+            lease = leases.claimed(held, holder=holder, now=now, until=until)
             _put_lease(connection, lease)
         return lease
 
@@ -102,7 +93,7 @@ class SqliteStore:
         """See ports.Store."""
         with self._database.write() as connection:
             held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
-            if held is None or held.holder != lease.holder or len(held.attempts) != len(lease.attempts):
+            if held is None or not leases.holds(held, lease):
                 raise Busy(f"the lease on {lease.stage.value} of {lease.recording_id} was lost")
             held = held.model_copy(update={"until": until})
             _put_lease(connection, held)
@@ -112,11 +103,8 @@ class SqliteStore:
         """See ports.Store."""
         with self._database.write() as connection:
             held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
-            if held is None or held.holder != lease.holder or len(held.attempts) != len(lease.attempts):
-                return
-            ended = held.attempts[-1].model_copy(update={"ended_at": now, "outcome": outcome, "error": error})
-            update = {"holder": None, "until": None, "attempts": (*held.attempts[:-1], ended)}
-            _put_lease(connection, held.model_copy(update=update))
+            if held and leases.holds(held, lease):
+                _put_lease(connection, leases.released(held, now=now, outcome=outcome, error=error))
 
     def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
         """See ports.Store."""
@@ -224,10 +212,3 @@ def _put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
         "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)",
         (lease.recording_id, lease.stage.value, lease.revision, lease.model_dump_json()),
     )
-
-
-def _expired(attempts: tuple[Attempt, ...], now: datetime) -> tuple[Attempt, ...]:
-    """The attempts so far, the last one closed: nobody released it, so its worker died."""
-    if not attempts or attempts[-1].ended_at:
-        return attempts
-    return (*attempts[:-1], attempts[-1].model_copy(update={"ended_at": now, "outcome": "expired"}))
