@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "report": {"contract"},
     "artifacts": {"contract", "report"},
     "explain": {"contract"},
+    "interruptible": {"contract", "errors", "ports"},
     "leases": {"contract", "errors"},
     "ports": {"contract"},
     "settings": {"contract", "errors"},

@@ -21,16 +21,16 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from speechpipe.contract import Analysis, Options, Stage, Task
+from speechpipe.contract import Stage, Task
 from speechpipe.errors import Busy, Unreadable
-from speechpipe.ports import Analyse, Backend, Progress
+from speechpipe.interruptible import Interruptible
+from speechpipe.ports import Analyse, Backend
 from speechpipe.settings import EngineSettings, WorkerSettings
 from speechpipe.steps import perform
 from speechpipe.wire import task_from_push
@@ -127,7 +127,7 @@ class Worker:
             store=self._backend.store,
             uploads=self._backend.uploads,
             results=self._backend.results,
-            analyse=_Interruptible(engine, self._stopping),
+            analyse=Interruptible(engine, self._stopping),
             clock=lambda: datetime.now(UTC),
             holder=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",  # each delivery is another
             lease_seconds=self.settings.request_seconds,
@@ -137,29 +137,6 @@ class Worker:
     def close(self) -> None:
         """Let go of the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class _Interruptible:
-    """An engine that gives up at its next sign of progress when the worker stops.
-
-    Nothing can end a running thread, and Cloud Run allows ten seconds: better to free the lease and be delivered again.
-    """
-
-    def __init__(self, engine: Analyse, stopping: threading.Event) -> None:
-        self._engine, self._stopping = engine, stopping
-
-    @property
-    def stage(self) -> Stage:
-        return self._engine.stage
-
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        def watch(share: float) -> None:
-            if self._stopping.is_set():
-                raise Busy("this worker is shutting down")
-            progress(share)
-
-        watch(0.0)
-        return self._engine(path, options, watch)
 
 
 def create_app(

@@ -21,14 +21,15 @@ from types import TracebackType
 from typing import IO, Self
 
 from speechpipe import steps
-from speechpipe.contract import Analysis, Options, Source, Stage, Task
+from speechpipe.contract import Source, Stage, Task
 from speechpipe.errors import Busy, ErrorCode, Unreadable
+from speechpipe.interruptible import Interruptible
 from speechpipe.local import STATE_FOLDER
 from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, Message, enqueue, task_topic
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
-from speechpipe.ports import Analyse, Progress
+from speechpipe.ports import Analyse
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -45,29 +46,9 @@ class AlreadyRunning(Exception):
     """Another process works on this folder."""
 
 
-class Stopping(Busy):
-    """The runner was asked to stop in the middle of an attempt."""
-
-
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
-
-
-class _Stoppable:
-    """An engine that ends its attempt soon after the runner was asked to stop."""
-
-    def __init__(self, engine: Analyse, stopping: threading.Event) -> None:
-        self._engine, self._stopping = engine, stopping
-        self.stage = engine.stage
-
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        def show(share: float) -> None:
-            if self._stopping.is_set():
-                raise Stopping
-            progress(share)
-
-        return self._engine(path, options, show)
 
 
 class Runner:
@@ -230,7 +211,7 @@ class Runner:
                 store=self.store,
                 uploads=self.uploads,
                 results=self.results,
-                analyse=_Stoppable(engine, self._stopping),
+                analyse=Interruptible(engine, self._stopping),
                 clock=utc_now,
                 holder=self._holder,
                 lease_seconds=LEASE_SECONDS,
