@@ -172,7 +172,12 @@ class _Reader:
     def _resampled(self, fifo: AudioFifo, resampler: AudioResampler, *, flush: bool = False) -> Iterator[Block]:
         frames = [frame for frame in (fifo.read(0, partial=True),) if frame is not None]
         for frame in [*frames, None] if flush else frames:
-            for made in resampler.resample(frame):
+            try:
+                converted = resampler.resample(frame)
+            except (av.error.FFmpegError, ValueError):  # a damaged frame claimed a layout that does not exist
+                self.invalid += 1
+                return
+            for made in converted:
                 block = made.to_ndarray().astype(np.int16, copy=False).reshape(-1, made.layout.nb_channels).T
                 self.made += block.shape[1]
                 if self.made > self._cap(SAMPLE_RATE):
