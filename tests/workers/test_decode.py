@@ -328,3 +328,29 @@ def test_a_plain_wav_by_another_writer(tmp_path: Path) -> None:
         file.setframerate(8000)
         file.writeframes(bytes([128, 200] * 8000))
     assert decode(tmp_path / "a.wav", max_seconds=10).audio.duration == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("extension", ["wav", "mp3", "flac", "m4a", "webm", "opus"])
+def test_damage_of_any_kind_ends_in_sound_or_in_a_reason(tmp_path: Path, extension: str) -> None:
+    whole = write_audio(tmp_path / f"a.{extension}", [tone(2)] * 2, codec=CODECS[extension]).read_bytes()
+    random = np.random.default_rng(len(whole))
+    path = tmp_path / "damaged"
+    outcomes = []
+    for _ in range(60):
+        content = bytearray(whole)
+        kind = random.integers(3)
+        if kind == 0:
+            del content[random.integers(len(content)) :]
+        elif kind == 1:
+            for _ in range(20):
+                content[random.integers(min(len(content), 400))] = random.integers(256)
+        else:
+            at = int(random.integers(len(content)))
+            content[at : at + 200] = random.bytes(int(random.integers(400)))
+        path.write_bytes(content)
+        try:
+            decode(path, split=bool(random.integers(2)), max_seconds=60)
+            outcomes.append("sound")
+        except Rejected:
+            outcomes.append("reason")
+    assert set(outcomes) == {"sound", "reason"}
