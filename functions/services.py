@@ -7,6 +7,7 @@ not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,8 +58,13 @@ def _services() -> Services:
 
 
 def start() -> None:
-    """What a function's module does at import: set up the log. Clients wait for the first request."""
+    """What a function's module does at import: set up the log. Clients wait for the first request.
+
+    In Cloud Run a missing setting ends the process here, and so the deployment, instead of every request.
+    """
     configure()
+    if os.environ.get("K_SERVICE"):
+        read(FunctionSettings)
 
 
 def acknowledging_the_unreadable(function: Callable[P, Any]) -> Callable[P, Any]:

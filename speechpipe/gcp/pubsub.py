@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import cached_property
 
-from google.api_core.exceptions import DeadlineExceeded, ServiceUnavailable
+from google.api_core.exceptions import Cancelled, DeadlineExceeded, ServiceUnavailable
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 from speechpipe import wire
@@ -74,7 +74,7 @@ class PubSubCompletions:
         request = {"subscription": self._path, "max_messages": 1}
         try:
             response = self._subscriber.pull(request=request, timeout=seconds, retry=None)
-        except DeadlineExceeded:  # nothing came
+        except (DeadlineExceeded, Cancelled):  # nothing came; the emulator may notice the deadline first, and cancel
             return None
         except ServiceUnavailable:  # the connection went: ask again, not at once
             time.sleep(min(seconds, 1.0))

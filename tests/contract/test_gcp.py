@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import firestore, storage
 from google.cloud.firestore import DocumentReference
 
@@ -111,6 +112,22 @@ def test_a_later_revision_is_not_overwritten_by_an_earlier_one(store: FirestoreS
     assert store.recording(first.id) == second  # and it is to be announced again
     store.finish(finished(first))
     assert store.recording(first.id) == second
+
+
+def test_what_is_only_shown_never_stops_the_work(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recording(106)
+    store.create_recording(made)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ServiceUnavailable("away")
+
+    monkeypatch.setattr(DocumentReference, "update", away)
+    store.begin(made.id, Stage.STT, attempt=1, at=NOW)
+    store.progress(made.id, Stage.STT, 0.5)
+    store.requeued(made.id, Stage.STT, at=LATER)
+    with pytest.raises(ServiceUnavailable):
+        store.finish(finished(made))
+    assert store.recording(made.id) == made
 
 
 def test_documents_hold_firestores_own_types() -> None:

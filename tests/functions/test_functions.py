@@ -156,6 +156,12 @@ def test_missing_settings_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None
         functions.services.services()
 
 
+def test_in_cloud_run_missing_settings_end_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("K_SERVICE", "ingest")
+    with pytest.raises(SettingsMissing):
+        functions.services.start()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_imports_no_engine_and_no_client(name: str) -> None:
     unwanted = {"torch", "numpy", "transformers", "workers", "grpc", "google.cloud.firestore", "speechpipe.client"}
