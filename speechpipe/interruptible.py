@@ -1,7 +1,7 @@
 """An engine that can be asked to stop.
 
-Nothing can end a running thread, and Cloud Run allows ten seconds after SIGTERM: better to leave the analysis at its next
-sign of progress, free the lease, and be delivered again.
+Nothing can end a running thread, and Cloud Run allows ten seconds after SIGTERM: better to leave the analysis at its
+next sign of progress, free the lease, and be delivered again.
 """
 
 from __future__ import annotations
