@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
+REVIVE_SECONDS = 2.0  #: how often to look for services that ended
+#: A lease's length here. The time of a request, as in the cloud, would keep a killed worker's task away from its
+#: successor for ten minutes; a running attempt holds on to its lease as it makes progress.
+LEASE_SECONDS = 60
 LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -145,20 +150,20 @@ class LocalCloud:
     def stop(self) -> None:
         """End everything. May be called again, and before `start`."""
         self._stopping.set()
-        if self._scheduler:
-            self._scheduler.join()
         if self._deliverer:
             self._deliverer.stop()
-        self._processes.stop()
+        self._processes.stop()  # first, so that a call of sweep ends
+        if self._scheduler:
+            self._scheduler.join()
+            self._scheduler = None
+            self._processes.stop()  # what was being revived meanwhile
         if self._relay:
             self._relay.stop()
             self._relay = None
 
-    def restart_worker(self, stage: Stage) -> None:
-        """End a stage's worker, if it runs, and start it again."""
-        self._processes.stop(resources.WORKERS[stage].value)
-        self._start_worker(stage)
-        self._processes.wait(WORKER_SECONDS, resources.WORKERS[stage].value)
+    def kill_worker(self, stage: Stage) -> None:
+        """Kill a stage's worker, as too little memory would; it is started again. For tests."""
+        self._processes.kill(resources.WORKERS[stage].value)
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
         ports, plain = self.ports, inherited()
@@ -187,7 +192,7 @@ class LocalCloud:
         port = self.ports.services[service]
         # The emulator pushes two messages at a time, whatever it is answered. A 429 for the second would spend its
         # attempts within seconds, so two are taken.
-        own = {"SPEECHPIPE_CONCURRENCY": "2", **self.settings}
+        own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_REQUEST_SECONDS": str(LEASE_SECONDS), **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
         environment = self._environment() | own
         self._processes.start(service.value, self.workers(stage), environment, answering(port, "/readyz"))
@@ -196,9 +201,15 @@ class LocalCloud:
         return inherited(**self.environment()) | dict(self.settings)
 
     def _schedule(self) -> None:
-        """Cloud Scheduler: call sweep at fixed intervals; a failed call is the next one's to make good."""
-        while not self._stopping.wait(self.sweep_seconds):
-            self.sweep()
+        """Cloud Scheduler and Cloud Run's restarts; a failed call of sweep is the next one's to make good."""
+        services = [service.value for service in Service]
+        sweep_at = time.monotonic() + self.sweep_seconds
+        while not self._stopping.wait(min(self.sweep_seconds, REVIVE_SECONDS)):
+            for name in self._processes.revive(*services):
+                log.warning("%s ended and was started again", name, extra={"action": "revived"})
+            if time.monotonic() >= sweep_at:
+                self.sweep()
+                sweep_at = time.monotonic() + self.sweep_seconds
 
     def sweep(self) -> bool:
         """Call the sweep function once; whether it answered 200."""
@@ -227,6 +238,8 @@ class LocalCloud:
         """One aggregation a state: no document is transferred."""
         from google.cloud.firestore_v1.base_query import FieldFilter
 
+        if not self._processes.up().get("firestore"):
+            return dict.fromkeys(Status, 0)
         counts = {}
         for status in Status:
             query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "==", status.value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,12 +27,14 @@ class StartFailed(SpeechpipeError):
 
 @dataclass
 class Process:
-    """A child and its log."""
+    """A child, its log, and what it takes to start it again."""
 
     name: str
     popen: subprocess.Popen[bytes]
     log: Path
     ready: Probe
+    command: Sequence[str]
+    environment: Mapping[str, str]
     is_ready: bool = field(default=False)
 
     @property
@@ -56,7 +59,7 @@ class Processes:
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], ready: Probe) -> None:
         """Start one; `wait` sees to its readiness. Raises StartFailed if there is no such program."""
         path = self._logs / f"{name}.log"
-        with path.open("wb") as log:
+        with path.open("ab") as log:
             try:
                 popen = subprocess.Popen(
                     command,
@@ -69,7 +72,7 @@ class Processes:
             except OSError as error:
                 raise StartFailed(f"{name} could not be started: {error}") from error
         self._tell(f"+{popen.pid}")
-        self._children[name] = Process(name, popen, path, ready)
+        self._children[name] = Process(name, popen, path, ready, command, environment)
 
     def wait(self, timeout: float, *names: str, report: Callable[[str], None] | None = None) -> None:
         """Wait until these (or all) are ready. Raises StartFailed."""
@@ -94,6 +97,19 @@ class Processes:
     def up(self) -> dict[str, bool]:
         """Which run."""
         return {name: child.up for name, child in self._children.items()}
+
+    def kill(self, name: str) -> None:
+        """Kill one, at once."""
+        os.killpg(self._children[name].popen.pid, signal.SIGKILL)
+
+    def revive(self, *names: str) -> list[str]:
+        """Start again those of these that ended, as Cloud Run would; which."""
+        ended = [child for name in names if (child := self._children.get(name)) and not child.up]
+        for child in ended:
+            watchdog.end([child.popen.pid])  # what is left of its group, gunicorn's worker say
+            self._tell(f"-{child.popen.pid}")
+            self.start(child.name, child.command, child.environment, child.ready)
+        return [child.name for child in ended]
 
     def stop(self, *names: str) -> None:
         """End these, or all and the watchdog too. May be called again."""

@@ -115,7 +115,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         state=tmp_path_factory.mktemp("cloud"),
         workers=lambda stage: (sys.executable, str(PUSH_WORKER)),
         delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
-        settings={"SPEECHPIPE_UPLOADS_PREFIX": PREFIX},
+        settings={"SPEECHPIPE_UPLOADS_PREFIX": PREFIX, "SPEECHPIPE_REQUEST_SECONDS": "6"},
         sweep_seconds=2,
         copies=2,
     )

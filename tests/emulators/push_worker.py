@@ -1,7 +1,7 @@
 """A worker that answers with canned analyses: `python push_worker.py`, with a worker's environment.
 
 A file that begins with `bad` is rejected, one that begins with `fail-stt` or `fail-ser` is answered 500 by that
-stage's worker whenever it comes.
+stage's worker whenever it comes, and one that begins with `slow` takes some seconds.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Canned:
             raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, "this is no sound file")
         if content.startswith(f"fail-{self.stage.value}".encode()):
             raise MemoryError("an engine's message that quotes content")
+        if content.startswith(b"slow"):
+            time.sleep(4)
         progress(0.5)
         audio = Audio(duration=2.0, channels=1, sample_rate=16000, sha256="0" * 64)
         return Analysis(value=self.value(), audio=audio, model=MODEL, compute_seconds=0.1)
@@ -79,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
                 analyse=Canned(settings.stage),
                 clock=lambda: datetime.now(UTC),
                 holder=f"{os.getpid()}-{time.monotonic_ns()}",
-                lease_seconds=590,
+                lease_seconds=settings.request_seconds,
                 max_bytes=settings.max_bytes,
             )
         except Unreadable:

@@ -13,7 +13,7 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.emulators.setup import exported
 from speechpipe.errors import ErrorCode
-from tests.emulators.conftest import PREFIX, User
+from tests.emulators.conftest import PREFIX, User, wait_for
 
 pytestmark = pytest.mark.emulators
 
@@ -101,9 +101,15 @@ def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) 
     assert [user.backend.store.recording(other) for other in others] == [None, None]
 
 
-def test_a_worker_that_is_away_gets_its_task_when_it_is_back(user: User) -> None:
-    user.cloud.restart_worker(Stage.STT)
-    assert user.final(user.drop(b"RIFF", PREFIX + "back.wav")).status is Status.COMPLETED
+def test_a_worker_that_is_killed_at_work_is_started_again_and_gets_the_task_again(user: User) -> None:
+    recording = user.drop(b"slow", PREFIX + "killed.wav")
+    wait_for(lambda: user.backend.store.lease(recording, Stage.STT, 1))
+    user.cloud.kill_worker(Stage.STT)
+    final = user.final(recording)
+    assert final.status is Status.COMPLETED
+    lease = user.backend.store.lease(recording, Stage.STT, 1)
+    assert lease is not None
+    assert [attempt.outcome for attempt in lease.attempts] == ["expired", "done"]
 
 
 def test_the_status_counts_recordings(user: User) -> None:
