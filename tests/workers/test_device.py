@@ -36,7 +36,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
 
 
 def test_whispers_number_format_is_the_best_that_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ctranslate2
+    import ctranslate2  # type: ignore[import-untyped]
 
     offered = {"cpu": {"int8", "int8_float32", "float32"}, "cuda": {"float32", "int8", "float16", "bfloat16"}}
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", offered.__getitem__)
