@@ -51,6 +51,7 @@ def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
             port=settings.port,
             access_log=False,
             log_config=None,
+            log_level="warning",  # it counts its own steps at info
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )

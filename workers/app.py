@@ -34,7 +34,8 @@ from speechpipe.ports import Analyse, Backend
 from speechpipe.settings import EngineSettings, WorkerSettings
 from speechpipe.steps import perform
 from speechpipe.wire import task_from_push
-from workers.device import device_report
+from workers.device import NoSuchDevice, device_report
+from workers.hub import ModelMissing
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class Worker:
                 log.info("the model is ready", extra={"action": "ready", "stage": self.settings.stage.value})
             except BaseException as error:
                 self.failure = f"{type(error).__name__}: {error}"
-                log.critical("the model could not be loaded", exc_info=True, extra={"action": "load_failed"})
+                told = isinstance(error, (ModelMissing, NoSuchDevice))  # their messages say it all
+                log.critical("the model could not be loaded", exc_info=not told, extra={"action": "load_failed"})
                 failed()
 
         threading.Thread(target=work, name="load", daemon=True).start()
