@@ -10,6 +10,7 @@ import pytest
 from google.cloud import firestore, storage
 from google.cloud.pubsub_v1 import SubscriberClient
 
+from speechpipe.client import Client
 from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.emulators.setup import exported
 from speechpipe.errors import ErrorCode
@@ -143,6 +144,23 @@ def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path
     assert polled == ["status: completed", "text: Grüße", "emotion: Joy"]
     received = example("completions.py", recording)
     assert f"dev.speechpipe.recording.v1.completed gs://uploads/{PREFIX}a call.wav Joy" in received
+
+
+def test_the_client_and_the_command_line_work_with_the_same_environment(user: User, tmp_path: Path) -> None:
+    (tmp_path / "client #1?.wav").write_bytes(b"RIFF")
+    environment = user.cloud.environment()
+    with exported(**environment), Client() as client:
+        submission = client.submit(tmp_path / "client #1?.wav", name=PREFIX + "client #1?.wav", language="de")
+        record = submission.result(timeout=60)
+        found = client.find(PREFIX + "client #1?.wav")
+    assert (record.status, record.text.strip()) == (Status.COMPLETED, "Grüße")
+    assert found is not None
+    assert found.id == submission.id
+
+    command = [sys.executable, "-m", "speechpipe.cli", "wait", submission.id]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "Grüße" in ran.stdout
 
 
 def test_documents_are_plain_firestore(user: User) -> None:
