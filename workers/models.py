@@ -106,7 +106,7 @@ def demo(stage: Stage, *, because: str | None = None) -> Choice:
 def _demo_notice(because: str | None) -> str:
     reason = f"{because}; " if because else ""
     return (
-        f"{reason}bundled demo models are in use: they know a few hundred English words and synthetic voices, and"
+        f"{reason}bundled demo models are in use: they know about 200 English words and synthetic voices, and"
         " nothing else. For real recordings use the real models: with access to huggingface.co they are downloaded by"
         " themselves (--models auto), or name a folder that holds them (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
     )
