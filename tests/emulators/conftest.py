@@ -21,7 +21,7 @@ from speechpipe.emulators.setup import Delivery, exported
 from speechpipe.ports import Backend
 from speechpipe.settings import ClientSettings, read
 
-PUSH_WORKER = Path(__file__).parent / "push_worker.py"
+CANNED_WORKER = Path(__file__).parent / "canned_worker.py"
 PREFIX = "calls/"
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A user of the local cloud, which delivers each event twice."""
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
-        workers=lambda stage: (sys.executable, str(PUSH_WORKER)),
+        workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
         delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
         settings={"SPEECHPIPE_UPLOADS_PREFIX": PREFIX, "SPEECHPIPE_REQUEST_SECONDS": "6"},
         sweep_seconds=2,

@@ -15,6 +15,7 @@ from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.emulators.setup import exported
 from speechpipe.errors import ErrorCode
 from tests.emulators.conftest import PREFIX, User, wait_for
+from tests.workers.media import write_video
 
 pytestmark = pytest.mark.emulators
 
@@ -23,7 +24,7 @@ ODD_NAME = PREFIX + "Übergabe #1 100%? a b\n🎧.wav"
 
 
 def test_a_dropped_file_becomes_a_record_and_an_event(user: User) -> None:
-    recording = user.drop(b"RIFF", ODD_NAME, language="de", ref="Fall 7 – Ä")
+    recording = user.drop(b"RIFF0", ODD_NAME, language="de", ref="Fall 7 – Ä")
     final = user.final(recording)
     assert (final.status, final.source.name, final.options.ref) == (Status.COMPLETED, ODD_NAME, "Fall 7 – Ä")
     assert final.result is not None
@@ -38,9 +39,9 @@ def test_a_dropped_file_becomes_a_record_and_an_event(user: User) -> None:
 
 
 def test_the_same_name_again_supersedes(user: User) -> None:
-    first = user.drop(b"RIFF", PREFIX + "again.wav")
+    first = user.drop(b"RIFF0", PREFIX + "again.wav")
     user.final(first)
-    second = user.drop(b"RIFF2", PREFIX + "again.wav")
+    second = user.drop(b"RIFF0 again", PREFIX + "again.wav")
     assert user.final(second).supersedes == first
     assert user.final(first).supersedes is None
 
@@ -64,28 +65,31 @@ def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User) -> N
         assert event.data.status is Status.PARTIAL
 
 
-@pytest.mark.parametrize(
-    ("content", "metadata", "code"),
-    [
-        (b"", {}, ErrorCode.EMPTY_OBJECT),
-        (b"bad", {}, ErrorCode.UNSUPPORTED_FORMAT),
-        (b"RIFF", {"language": "klingon"}, ErrorCode.INVALID_OPTION),
-    ],
-)
-def test_what_can_never_work_is_rejected_and_announced(
-    user: User, content: bytes, metadata: dict[str, str], code: ErrorCode
-) -> None:
-    recording = user.drop(content, f"{PREFIX}{code.value}.wav", **metadata)
-    final = user.final(recording)
-    assert final.status is Status.REJECTED
-    assert final.error is not None
-    assert final.error.code is code
-    assert user.events_of(recording)[0].data.error == final.error
+def test_what_can_never_work_is_rejected_with_the_reason_and_announced(user: User, tmp_path: Path) -> None:
+    silent = write_video(tmp_path / "silent.mp4", None).read_bytes()
+    playlist = b"ffconcat version 1.0\nfile '/etc/hostname'\n"
+    bad: list[tuple[str, bytes, dict[str, str], ErrorCode]] = [
+        ("nothing.wav", b"", {}, ErrorCode.EMPTY_OBJECT),
+        ("text.wav", b"this is a shopping list\n" * 20, {}, ErrorCode.UNSUPPORTED_FORMAT),
+        ("playlist.wav", playlist, {}, ErrorCode.UNSUPPORTED_FORMAT),
+        ("silent.mp4", silent, {}, ErrorCode.NO_AUDIO_STREAM),
+        ("options.wav", b"RIFF0", {"language": "klingon"}, ErrorCode.INVALID_OPTION),
+    ]
+    dropped = [user.drop(content, PREFIX + name, **metadata) for name, content, metadata, _ in bad]
+    for recording, (name, *_, code) in zip(dropped, bad, strict=True):
+        final = user.final(recording)
+        assert final.status is Status.REJECTED, name
+        assert final.error is not None
+        assert final.error.code is code, name
+        assert "hostname" not in final.error.message
+        (event, *_) = user.events_of(recording)
+        assert event.type == "dev.speechpipe.recording.v1.rejected"
+        assert event.data.error == final.error
 
 
 def test_every_way_of_making_an_object_is_noticed(user: User) -> None:
     large = user.bucket.blob(PREFIX + "resumable.wav")
-    large.upload_from_string(b"0" * (8 * 1024 * 1024 + 1))  # above 8 MiB the library sends a resumable upload
+    large.upload_from_string(b"RIFF0" * (2 * 1024 * 1024))  # above 8 MiB the library sends a resumable upload
     composed = user.bucket.blob(PREFIX + "composed.wav")
     composed.compose([large, large])
     copied = user.bucket.copy_blob(large, user.bucket, PREFIX + "copied.wav")
@@ -97,8 +101,8 @@ def test_every_way_of_making_an_object_is_noticed(user: User) -> None:
 
 
 def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) -> None:
-    others = [user.drop(b"", PREFIX + "folder/"), user.drop(b"RIFF", "elsewhere.wav")]
-    user.final(user.drop(b"RIFF", PREFIX + "afterwards.wav"))
+    others = [user.drop(b"", PREFIX + "folder/"), user.drop(b"RIFF0", "elsewhere.wav")]
+    user.final(user.drop(b"RIFF0", PREFIX + "afterwards.wav"))
     assert [user.backend.store.recording(other) for other in others] == [None, None]
 
 
@@ -114,7 +118,7 @@ def test_a_worker_that_is_killed_at_work_is_started_again_and_gets_the_task_agai
 
 
 def test_the_status_counts_recordings(user: User) -> None:
-    user.final(user.drop(b"RIFF", PREFIX + "counted.wav"))
+    user.final(user.drop(b"RIFF0", PREFIX + "counted.wav"))
     snapshot = user.cloud.status()
     assert snapshot.recordings[Status.COMPLETED] >= 1
     assert all(snapshot.processes.values())
@@ -122,7 +126,7 @@ def test_the_status_counts_recordings(user: User) -> None:
 
 
 def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path: Path) -> None:
-    (tmp_path / "a call.wav").write_bytes(b"RIFF")
+    (tmp_path / "a call.wav").write_bytes(b"RIFF0")
     environment = user.cloud.environment() | {
         "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
         "SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "completions-example",
@@ -147,7 +151,7 @@ def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path
 
 
 def test_the_client_and_the_command_line_work_with_the_same_environment(user: User, tmp_path: Path) -> None:
-    (tmp_path / "client #1?.wav").write_bytes(b"RIFF")
+    (tmp_path / "client #1?.wav").write_bytes(b"RIFF0")
     environment = user.cloud.environment()
     with exported(**environment), Client() as client:
         submission = client.submit(tmp_path / "client #1?.wav", name=PREFIX + "client #1?.wav", language="de")
@@ -164,7 +168,7 @@ def test_the_client_and_the_command_line_work_with_the_same_environment(user: Us
 
 
 def test_documents_are_plain_firestore(user: User) -> None:
-    recording = user.drop(b"RIFF", PREFIX + "plain.wav")
+    recording = user.drop(b"RIFF0", PREFIX + "plain.wav")
     user.final(recording)
     with exported(**user.cloud.environment()):
         client = firestore.Client()

@@ -1,18 +1,16 @@
-"""A worker that answers with canned analyses: `python push_worker.py`, with a worker's environment.
+"""The real worker with a canned engine: `python canned_worker.py`, with a worker's environment.
 
-A file that begins with `bad` is rejected, one that begins with `fail-stt` or `fail-ser` is answered 500 by that
-stage's worker whenever it comes, and one that begins with `slow` takes some seconds.
+What a file begins with says what happens: `fail-stt` or `fail-ser` fails in that stage's worker whenever it comes,
+`slow` takes some seconds, `RIFF0` is a recording; anything else is decoded as the real engines do it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from speechpipe import gcp, steps, wire
+from speechpipe import gcp
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -28,9 +26,11 @@ from speechpipe.contract import (
     Transcript,
     Vocabulary,
 )
-from speechpipe.errors import Busy, ErrorCode, Rejected, Unreadable
+from speechpipe.log import configure
 from speechpipe.ports import Progress
 from speechpipe.settings import WorkerSettings, read
+from workers.__main__ import serve
+from workers.decode import decode
 
 MODEL = Model(name="canned", revision="0", engine="none 0")
 
@@ -42,9 +42,10 @@ class Canned:
         self.stage = stage
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        content = path.read_bytes()
-        if content.startswith(b"bad"):
-            raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, "this is no sound file")
+        with path.open("rb") as file:
+            content = file.read(8)
+        if not content.startswith((b"fail-", b"slow", b"RIFF0")):
+            decode(path, max_seconds=60)
         if content.startswith(f"fail-{self.stage.value}".encode()):
             raise MemoryError("an engine's message that quotes content")
         if content.startswith(b"slow"):
@@ -64,41 +65,7 @@ class Canned:
         return Emotions(vocabulary=vocabulary, windows=(EmotionWindow(start=0, end=2, scores=scores),))
 
 
-class Handler(BaseHTTPRequestHandler):
-    """The worker's HTTP side."""
-
-    def do_GET(self) -> None:
-        self.answer(200)
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        try:
-            steps.perform(
-                wire.task_from_push(body),
-                store=backend.store,
-                uploads=backend.uploads,
-                results=backend.results,
-                analyse=Canned(settings.stage),
-                clock=lambda: datetime.now(UTC),
-                holder=f"{os.getpid()}-{time.monotonic_ns()}",
-                lease_seconds=settings.request_seconds,
-                max_bytes=settings.max_bytes,
-            )
-        except Unreadable:
-            return self.answer(204)
-        except Busy:
-            return self.answer(429)
-        except MemoryError:
-            return self.answer(500)
-        return self.answer(204)
-
-    def answer(self, status: int) -> None:
-        self.send_response(status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-
 if __name__ == "__main__":
+    configure()
     settings = read(WorkerSettings)
-    backend = gcp.connect(settings)
-    ThreadingHTTPServer(("127.0.0.1", settings.port), Handler).serve_forever()
+    os._exit(serve(settings, gcp.connect(settings), lambda stage, _: Canned(stage)))
