@@ -119,7 +119,7 @@ def test_what_is_only_shown_never_stops_the_work(store: FirestoreStore, monkeypa
     store.create_recording(made)
 
     def away(*_: Any, **__: Any) -> None:
-        raise ServiceUnavailable("away")
+        raise ServiceUnavailable("away")  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(DocumentReference, "update", away)
     store.begin(made.id, Stage.STT, attempt=1, at=NOW)
