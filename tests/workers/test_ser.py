@@ -245,3 +245,13 @@ def test_loaded_by_its_settings_it_is_warm_and_says_what_it_is(
     assert (model.name, model.device, model.compute_type) == ("tiny-emotions", "cpu", "float32")
     assert model.revision.startswith("sha256:")
     assert model.engine == f"transformers {device.installed('transformers')}"
+
+
+def test_the_bundled_demo_model_says_that_it_is_one() -> None:
+    engine = models.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
+    analysis = engine(SAMPLES / "angry_customer.ogg", Options(), lambda _: None)
+    assert isinstance(analysis.value, Emotions)
+    assert analysis.value.windows
+    assert analysis.value.windows[0].sentiment
+    assert analysis.model.name == analysis.value.vocabulary.id == "demo"
+    assert [caution.code for caution in analysis.cautions] == ["demo_models"]
