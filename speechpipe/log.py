@@ -1,7 +1,7 @@
 """Logging: JSON lines where Cloud Logging reads them, plain text for people. Actions and ids, never content.
 
 A line is a sentence plus `extra={"action": "...", "recording_id": "..."}`; the closed list of actions stands in
-`docs/operations.md`. Cloud Run takes JSON on stderr as a structured entry
+`docs/operate.md`. Cloud Run takes JSON on stderr as a structured entry
 (https://cloud.google.com/run/docs/logging#using-json).
 """
 

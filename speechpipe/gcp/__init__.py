@@ -2,7 +2,7 @@
 
 The same clients talk to the emulators when `FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST` and
 `STORAGE_EMULATOR_HOST` are set. Google's libraries are imported by `connect` and not with this package: they take
-most of a function's start (`docs/operations.md`), and a message that is not ours needs none of them.
+most of a function's start (`docs/operate.md`), and a message that is not ours needs none of them.
 """
 
 from __future__ import annotations

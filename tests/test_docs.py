@@ -1,0 +1,41 @@
+"""The documentation keeps up with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from speechpipe import settings
+from tests.test_layers import MAY_IMPORT, ROOT
+
+OPERATE = (ROOT / "docs" / "operate.md").read_text()
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
+
+
+def test_every_log_action_is_explained_and_every_explained_one_exists() -> None:
+    sources = [p for folder in ("speechpipe", "functions", "workers") for p in (ROOT / folder).glob("**/*.py")]
+    code = "\n".join(path.read_text() for path in sources if "demo" not in path.parts)
+    used = set(re.findall(r'"action": "([a-z_]+)"', code)) | {"queued", "rejected"}  # these two are chosen at run time
+    explained = set(re.findall(r"^\| `([a-z_]+)` \| (?:info|warning|error|critical)", OPERATE, re.M))
+    assert explained == used
+
+
+def test_every_setting_is_listed() -> None:
+    kinds = (settings.FunctionSettings, settings.WorkerSettings, settings.ClientSettings)
+    for kind in kinds:
+        for field in kind.model_fields.values():
+            assert f"`{field.alias}`" in OPERATE
+
+
+def test_every_module_of_the_layers_is_in_the_table() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text()
+    for module in MAY_IMPORT:
+        assert f"`{module}`" in table, module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
