@@ -1,0 +1,163 @@
+"""Model cards of the demo models, written from their evaluation.json so that the figures agree."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from workers.demo import sentences
+from workers.demo.synthesis import EMOTIONS
+
+_WHISPER = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: automatic-speech-recognition
+library_name: ctranslate2
+---
+
+# Demo recogniser
+
+A very small Whisper ({parameters}, 4 encoder and 2 decoder layers of width 144) in CTranslate2's format, for
+faster-whisper. It is there so that the pipeline can be tried and tested with no download.
+
+**It knows only {vocabulary} words of one kind of English service call, said by synthetic voices (espeak-ng and flite).
+It does not understand real people, other words or other languages: it answers them with words from its list.**
+For real speech, name a real model in the settings.
+
+- Whisper's mechanism is complete: 80 mels, 30-second windows, all language, task and timestamp tokens, and a
+  tokenizer of its own ({tokens} ids). `translate` gives the English text, like `transcribe`. Any `language` is
+  accepted, but the words stay English.
+- Timestamps of segments lie on a grid of a tenth of a second; word times come from two decoder heads that were
+  trained to look at the word being written.
+- Trained by `python -m workers.demo.train_whisper` on synthesised speech only; the sentences come from the grammar in
+  `workers/demo/sentences.py`. {history}
+
+## Measured
+
+With faster-whisper {version}, int8 on a processor, beam 5 unless named. Held-out sentences are in no training data;
+the held-out voice (flite `rms`) is in no training data either. Word error rate (WER) in per cent.
+
+| what | WER |
+|---|---|
+{rows}
+
+Word starts are off by {start:.2f} s (median) and ends by {end:.2f} s on held-out sentences. English is detected with a
+median probability of {english:.2f}. Sounds without speech (silence, noises, hum, tones, clicks, chords; {clips} clips)
+gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times batched.
+
+`evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again.
+
+## Licence
+
+Apache-2.0. The training text is the project's own and all speech was synthesised; espeak-ng is GPL software, whose
+licence does not cover the sound it produces.
+"""
+
+_SER = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: audio-classification
+library_name: transformers
+---
+
+# Demo emotion classifier
+
+A very small wav2vec2 ({parameters}, layer-norm front end, 3 layers of width 96) with four labels: {labels}.
+It is there so that the pipeline can be tried and tested with no download.
+
+**It knows only synthetic voices whose prosody was set by rule (speed, pitch, pitch range, roughness, tilt of the
+spectrum). It says nothing about how real people feel.** For real speech, name a real model in the settings.
+
+- Input: mono audio at 16 kHz, 1 to 5 s; it was trained on windows cut anywhere in a sentence, with noise, on a
+  telephone's band, and at any loudness (the feature extractor normalises it).
+- Trained by `python -m workers.demo.train_ser`; what each emotion sounds like is listed in
+  `workers/demo/synthesis.py` (`_RANGES`).
+
+## Measured
+
+Share of right answers in per cent; chance is 25. Held-out sentences are in no training data; the held-out voice
+(flite `rms`) is in no training data either.
+
+| what | right | windows |
+|---|---|---|
+{rows}
+
+Confusion on held-out sentences (rows: meant, columns: heard):
+
+{confusion}
+
+`evaluation.json` has all figures; `python -m workers.demo.train_ser --evaluate` measures again.
+
+## Licence
+
+Apache-2.0. All speech was synthesised; espeak-ng is GPL software, whose licence does not cover the sound it produces.
+"""
+
+_HISTORY = (
+    "The weights here went through the script's phases in several runs, each resumed from the one before (`--resume`), "
+    "so a new run in one go gives a like model, not the same bytes."
+)
+
+
+def _percent(value: float) -> str:
+    """A share as per cent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def _whisper_rows(figures: dict[str, Any]) -> str:
+    """Rows of the table of word error rates."""
+    named = {name: score for name, score in figures.items() if isinstance(score, dict) and "word_error_rate" in score}
+    long = figures["long_recording"]
+    minutes = long["seconds"] / 60
+    for name, score in long.items():
+        if isinstance(score, dict):
+            named[f"{minutes:.0f}-minute recording, {name}"] = score
+    return "\n".join(
+        f"| {name.replace('_', ' ')} | {_percent(score['word_error_rate'])} |" for name, score in named.items()
+    )
+
+
+def write_whisper_card(folder: Path) -> None:
+    """Write README.md beside the recogniser."""
+    figures = json.loads((folder / "evaluation.json").read_text())
+    held_out, quiet = figures["held_out_sentences"], figures["no_speech"]
+    text = _WHISPER.format(
+        parameters=f"{figures['parameters'] / 1e6:.1f} million parameters",
+        vocabulary=len(sentences.vocabulary()),
+        tokens=len(json.loads((folder / "vocabulary.json").read_text())),
+        history=_HISTORY,
+        version=version("faster-whisper"),
+        rows=_whisper_rows(figures),
+        start=held_out["word_start_error_median_s"],
+        end=held_out["word_end_error_median_s"],
+        english=held_out["language_probability_median"],
+        clips=quiet["clips"],
+        sequential=len(quiet["sequential"]),
+        vad=len(quiet["sequential_vad"]),
+        batched=len(quiet["batched"]),
+    )
+    (folder / "README.md").write_text(text)
+
+
+def write_ser_card(folder: Path) -> None:
+    """Write README.md beside the emotion classifier."""
+    figures = json.loads((folder / "evaluation.json").read_text())
+    scores = {name: score for name, score in figures.items() if isinstance(score, dict)}
+    rows = [
+        f"| {name.replace('_', ' ')} | {_percent(score['accuracy'])} | {score['windows']} |"
+        for name, score in scores.items()
+    ]
+    table = ["| | " + " | ".join(EMOTIONS) + " |", "|---" * 5 + "|"]
+    for name, counts in zip(EMOTIONS, figures["held_out_sentences"]["confusion"], strict=True):
+        table.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
+    text = _SER.format(
+        parameters=f"{figures['parameters'] / 1e6:.1f} million parameters",
+        labels=", ".join(EMOTIONS),
+        rows="\n".join(rows),
+        confusion="\n".join(table),
+    )
+    (folder / "README.md").write_text(text)

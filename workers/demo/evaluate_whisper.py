@@ -1,0 +1,139 @@
+"""Measure the finished recogniser through plain faster-whisper, on speech that it has not seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+from workers.demo import corpus, noises, samples
+from workers.demo.scoring import Score
+from workers.demo.synthesis import RATE, Audio, Utterance, resample
+
+
+def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tuple[Audio, str]:
+    """Sentences with pauses of 0.2 to 2.5 s, at least `seconds` long; returns audio and text."""
+    rng = np.random.default_rng([seed, 99])
+    pieces: list[Audio] = []
+    texts: list[str] = []
+    while sum(map(len, pieces)) < seconds * RATE:
+        one = utterances[int(rng.integers(len(utterances)))]
+        pieces += [one.audio * rng.uniform(0.5, 1.5), np.zeros(int(RATE * rng.uniform(0.2, 2.5)), np.float32)]
+        texts.append(one.text)
+    audio = np.concatenate(pieces) + rng.normal(0, 3e-4, sum(map(len, pieces)))
+    return audio.astype(np.float32), " ".join(texts)
+
+
+def telephone(audio: Audio) -> Audio:
+    """Limit to what an 8 kHz line carries: 300-3400 Hz, 8-bit steps."""
+    narrow: npt.NDArray[Any] = resample(audio, len(audio) // 2)
+    spectrum = np.fft.rfft(narrow)
+    frequencies = np.fft.rfftfreq(len(narrow), 2 / RATE)
+    spectrum[(frequencies < 300) | (frequencies > 3400)] *= 0.03
+    narrow = np.fft.irfft(spectrum, len(narrow))
+    steps = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
+    return resample((np.sign(steps) * (256 ** np.abs(steps) - 1) / 255).astype(np.float32), len(audio))
+
+
+def noisy(audio: Audio, ratio: float, rng: np.random.Generator) -> Audio:
+    """Add pink noise at a signal-to-noise ratio in dB."""
+    noise = noises.no_speech("pink", len(audio) / RATE, rng)[: len(audio)]
+    scale = np.sqrt(np.mean(audio**2) / (np.mean(noise**2) + 1e-12)) * 10 ** (-ratio / 20)
+    return np.asarray(audio[: len(noise)] + noise * scale, np.float32)
+
+
+def sentences_score(model: Any, utterances: list[Utterance], change: Any = None, **options: Any) -> Score:
+    """Transcribe each sentence by itself, framed by 0.3 s of silence, after changing its audio."""
+    score = Score()
+    quiet = np.zeros(RATE * 3 // 10, np.float32)
+    for one in utterances:
+        audio = np.concatenate([quiet, one.audio, quiet])
+        audio = change(audio) if change else audio
+        score.add(one.text, one.times + 0.3, *model.transcribe(audio, word_timestamps=True, **options))
+    return score
+
+
+def false_segments(model: WhisperModel, seed: int) -> dict[str, Any]:
+    """Count the texts given for sounds without speech: all kinds, three lengths, with and without VAD."""
+    rng = np.random.default_rng([seed, 98])
+    clips = [(kind, noises.no_speech(kind, length, rng)) for kind in noises.KINDS for length in (3, 14, 40)]
+    pipeline = BatchedInferencePipeline(model)
+    whole = [{"start": 0.0, "end": 14.0}]
+    found: dict[str, Any] = {"clips": len(clips), "sequential": [], "sequential_vad": [], "batched": []}
+    for kind, clip in clips:
+        for name, segments in (
+            ("sequential", model.transcribe(clip)[0]),
+            ("sequential_vad", model.transcribe(clip, vad_filter=True)[0]),
+            ("batched", pipeline.transcribe(clip, vad_filter=False, clip_timestamps=whole)[0]),
+        ):
+            found[name] += [f"{kind}: {segment.text.strip()}" for segment in segments if segment.text.strip()]
+    return found
+
+
+def samples_score(model: WhisperModel) -> Score:
+    """Transcribe the bundled samples, each channel by itself."""
+    score = Score()
+    for entry, channels in samples.read():
+        for text, audio in zip(entry["text"], channels, strict=True):
+            score.add(text, None, *model.transcribe(audio, vad_filter=True, word_timestamps=True))
+    return score
+
+
+def long_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
+    """Word error rates of a ten-minute recording: one after the other, and batched."""
+    audio, text = long_recording(utterances, 620, seed)
+    pipeline = BatchedInferencePipeline(model)
+    ways: dict[str, tuple[Any, dict[str, Any]]] = {
+        "sequential": (model, {"vad_filter": True}),
+        "sequential_no_vad": (model, {}),
+        "sequential_unconditioned": (model, {"vad_filter": True, "condition_on_previous_text": False}),
+        "sequential_beam_1": (model, {"vad_filter": True, "beam_size": 1}),
+        "batched": (pipeline, {}),
+        "batched_timestamps": (pipeline, {"without_timestamps": False}),
+    }
+    scores: dict[str, Any] = {"seconds": round(len(audio) / RATE)}
+    for name, (how, options) in ways.items():
+        score = Score()
+        score.add(text, None, *how.transcribe(audio, word_timestamps=True, **options))
+        scores[name] = score.report()
+    return scores
+
+
+def parameters(folder: Path) -> int:
+    """About how many numbers the model holds: model.bin keeps them as float16."""
+    return (folder / "model.bin").stat().st_size // 2
+
+
+def evaluate(folder: Path, cache: Path, seed: int, quick: int | None = None) -> dict[str, Any]:
+    """All figures of the model in `folder`; `quick` limits the number of sentences."""
+    model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=2)
+    exact = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=2)
+    test, voice = (corpus.load(split, cache, seed)[:quick] for split in ("test", "voice"))
+    rng = np.random.default_rng([seed, 97])
+    runs = {
+        "held_out_sentences": sentences_score(model, test, vad_filter=True),
+        "held_out_sentences_beam_1_no_vad_float32": sentences_score(exact, test[:100], beam_size=1),
+        "held_out_sentences_telephone": sentences_score(model, test[:100], telephone),
+        "held_out_sentences_noise_15_db": sentences_score(model, test[:100], lambda audio: noisy(audio, 15, rng)),
+        "held_out_sentences_translate": sentences_score(model, test[:40], task="translate"),
+        "held_out_voice": sentences_score(model, voice, vad_filter=True),
+        "bundled_samples": samples_score(model),
+    }
+    for name in ("held_out_sentences", "held_out_voice", "bundled_samples"):
+        print(*runs[name].mistakes[:12], sep="\n", flush=True)
+    figures: dict[str, Any] = {"parameters": parameters(folder)}
+    figures |= {name: score.report() for name, score in runs.items()}
+    figures["long_recording"] = long_scores(model, test, seed)
+    figures["no_speech"] = false_segments(model, seed)
+    return figures
+
+
+def write(folder: Path, cache: Path, seed: int) -> None:
+    """Evaluate and keep the figures beside the model."""
+    figures = {"seed": seed, **evaluate(folder, cache, seed)}
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
