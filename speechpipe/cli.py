@@ -20,8 +20,8 @@ from rich.table import Table
 from speechpipe import __version__, display
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
+from speechpipe.engines import find_models, load_engines
 from speechpipe.errors import NotFound, Rejected, SpeechpipeError
-from speechpipe.local import load_engines
 from speechpipe.ports import Analyse
 from speechpipe.settings import EngineSettings, Limits, read
 
@@ -121,6 +121,11 @@ def up(
     """Run the whole system on Google's emulators, over real HTTP. Ctrl-C ends everything it started."""
     from speechpipe.emulators.up import serve
 
+    settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
+    with err.status("looking for the models"):
+        notices = find_models(settings)
+    for notice in notices:
+        err.print(f"[yellow]warning:[/] {escape(notice)}", highlight=False)
     serve(models=models, device=device, max_attempts=max_attempts, out=out, err=err)
 
 

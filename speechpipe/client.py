@@ -19,6 +19,7 @@ from typing import Self
 
 from speechpipe import local
 from speechpipe.contract import Completion, Record, Recording, Source, Stage, Status
+from speechpipe.engines import load_engines
 from speechpipe.errors import NotFound, SettingsMissing, WaitTimeout
 from speechpipe.explain import Moment, life_story
 from speechpipe.options import parse_options
@@ -70,7 +71,7 @@ class Client:
         environ = os.environ if environ is None else environ
         directory = directory or environ.get("SPEECHPIPE_DIR") or None
         self.directory = Path(directory) if directory else None
-        self._engines = engines or (lambda: local.load_engines(read(EngineSettings, environ)))
+        self._engines = engines or (lambda: load_engines(read(EngineSettings, environ)))
         self._limits = read(Limits, environ)
         self._stack = ExitStack()
         self._working = False

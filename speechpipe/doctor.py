@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from speechpipe.contract import Stage
-from speechpipe.errors import SettingsMissing
+from speechpipe.errors import EngineUnavailable, SettingsMissing
 from speechpipe.settings import ClientSettings, EngineSettings, read
 
 
@@ -63,7 +63,7 @@ def _gpu(environ: Mapping[str, str]) -> Finding:
         from workers.device import device_report
 
         report = device_report(Stage.SER, read(EngineSettings, environ))
-    except (ImportError, SettingsMissing, RuntimeError) as error:
+    except (ImportError, EngineUnavailable, SettingsMissing) as error:
         return Finding("GPU", False, str(error), "pip install 'speechpipe[stt,ser]'")
     gpu = report["gpu"]
     name = f"{gpu['name'] or 'there is one'}, {report['compute_type']}" if gpu else "none; the CPU is used"

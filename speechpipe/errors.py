@@ -6,7 +6,8 @@
     ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
     ├── NotFound            no such recording          (client and CLI)         the caller
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
-    └── SettingsMissing     a key is not set           the process stops        whoever set it up
+    ├── SettingsMissing     a key is not set           the process stops        whoever set it up
+    └── EngineUnavailable   no model, no library       the process stops        whoever set it up
 
     anything else           as it is, with traceback   500                      Pub/Sub, then dead letter
 
@@ -67,6 +68,10 @@ class NotFound(SpeechpipeError):
 
 class WaitTimeout(SpeechpipeError):
     """The recording had not reached an end when the caller's patience did."""
+
+
+class EngineUnavailable(SpeechpipeError):
+    """An engine cannot be loaded on this machine; the message says what to do."""
 
 
 class SettingsMissing(SpeechpipeError):

@@ -35,7 +35,7 @@ def audio(tmp_path: Path) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line with fixed engines; (exit status, stdout, stderr)."""
     engines = {stage: FixedEngine(stage) for stage in Stage}
-    monkeypatch.setattr("speechpipe.local.load_engines", lambda settings: engines)
+    monkeypatch.setattr("speechpipe.client.load_engines", lambda settings: engines)
     monkeypatch.setattr("speechpipe.cli.load_engines", lambda settings: engines)
 
     def run(*arguments: str) -> tuple[int, str, str]:

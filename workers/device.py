@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from speechpipe.contract import Stage
+from speechpipe.errors import EngineUnavailable
 from speechpipe.settings import EngineSettings
 
 Device = Literal["cpu", "cuda"]
@@ -24,7 +25,7 @@ _CT2_PREFERENCE: dict[Device, tuple[str, ...]] = {
 _LIBRARIES = ("faster-whisper", "ctranslate2", "torch", "transformers", "av", "onnxruntime")
 
 
-class NoSuchDevice(RuntimeError):
+class NoSuchDevice(EngineUnavailable):
     """The settings ask for a device or a compute type that this machine does not have."""
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from speechpipe.contract import Stage
+from speechpipe.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ _NEEDED: dict[Stage, tuple[tuple[str, ...], ...]] = {
 }
 
 
-class ModelMissing(RuntimeError):
+class ModelMissing(EngineUnavailable):
     """The model that was asked for is neither on this machine nor to be had; the message says what to do."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechpipe.contract import LabelScore, Vocabulary
+from speechpipe.errors import EngineUnavailable
 
 #: The default model's family: config.json names none of its labels. Order as in its training code
 #: (HLTCHKUST/elderly_ser, train.py); trained with a binary loss per label, each label on only some of the corpora, so
@@ -31,7 +32,7 @@ _SENTIMENTS: dict[str, frozenset[str]] = {
 _NO_EMOTION = frozenset({"other", "unknown", "<unk>", "unk"})
 
 
-class UnreadableModel(RuntimeError):
+class UnreadableModel(EngineUnavailable):
     """The model's output cannot be read as emotions."""
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Model, Options, Stage, Vocabulary
-from speechpipe.errors import ErrorCode, Rejected
+from speechpipe.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
 from workers.decode import SAMPLE_RATE, Samples, decode
@@ -38,7 +38,7 @@ _BATCH_SECONDS = {"cpu": 20.0, "cuda": 160.0}
 Array = npt.NDArray[np.float32]
 
 
-class UninitialisedWeights(RuntimeError):
+class UninitialisedWeights(EngineUnavailable):
     """Weights of the model are missing from its files: its answers would be random."""
 
 

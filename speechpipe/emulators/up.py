@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import signal
 import time
 from types import FrameType
@@ -14,10 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from speechpipe.contract import Stage
 from speechpipe.emulators.cloud import LocalCloud, Snapshot
 from speechpipe.emulators.setup import Delivery
-from speechpipe.resources import WORKERS
 
 REFRESH_SECONDS = 2.0
 #: Variables that only keep proxies away are set for our own processes; a shell that needs them has them.
@@ -46,8 +42,6 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
     err.print("starting Google's emulators, the functions and the workers")
     try:
         with cloud:
-            for notice in notices(cloud):
-                err.print(f"[yellow]warning:[/] {notice}", highlight=False)
             for name in _SHOWN:
                 out.print(f"export {name}={cloud.environment()[name]}", highlight=False)
             err.print(
@@ -58,21 +52,6 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
             _show(cloud, err)
     except KeyboardInterrupt:
         err.print("stopped; the emulators kept nothing")
-
-
-def notices(cloud: LocalCloud) -> list[str]:
-    """What the workers have to say of their models, each thing once."""
-    said: dict[str, None] = {}
-    for stage in Stage:
-        connection = http.client.HTTPConnection("127.0.0.1", cloud.ports.services[WORKERS[stage]], timeout=10)
-        try:
-            connection.request("GET", "/device")
-            notice = json.loads(connection.getresponse().read()).get("notice")
-        finally:
-            connection.close()
-        if notice:
-            said[notice] = None
-    return list(said)
 
 
 def _show(cloud: LocalCloud, err: Console) -> None:

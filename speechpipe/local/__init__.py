@@ -5,17 +5,13 @@ Also the fake of the tests: it serialises everything, so that what cannot cross 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from speechpipe.contract import Stage
-from speechpipe.errors import SettingsMissing
 from speechpipe.local.bus import LocalBus, LocalCompletions
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
-from speechpipe.ports import Analyse, Backend
-from speechpipe.settings import EngineSettings
+from speechpipe.ports import Backend
 
 #: What speechpipe keeps inside the folder: state, results and half-written uploads.
 STATE_FOLDER = ".speechpipe"
@@ -36,17 +32,3 @@ def connect(directory: Path) -> Backend:
         results=FolderResults(state / "results"),
         completions=LocalCompletions(LocalBus(database)),
     )
-
-
-def load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
-    """Both engines with their models, loaded into this process. Raises SettingsMissing where they are not installed.
-
-    The one place where the package reaches for `workers`: only who analyses on this machine needs them.
-    """
-    try:
-        from workers.models import load
-    except ImportError as error:
-        raise SettingsMissing(
-            f"this machine has no engines ({error.name} is missing); install them: pip install 'speechpipe[stt,ser]'"
-        ) from error
-    return {stage: load(stage, settings) for stage in Stage}
