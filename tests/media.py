@@ -13,6 +13,8 @@ import numpy as np
 from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from speechpipe.contract import Record
+
 SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
 RATE = 16000
 
@@ -26,6 +28,26 @@ def samples() -> list[dict[str, Any]]:
 def spoken(sample: dict[str, Any]) -> str:
     """A sample's words in the order of time, over all channels."""
     return " ".join(turn["text"] for turn in sorted(sample["turns"], key=lambda turn: turn["start"]))
+
+
+def lay_out(chosen: list[dict[str, Any]], folder: Path) -> None:
+    """A new folder with these samples, and their options beside them."""
+    folder.mkdir()
+    for sample in chosen:
+        (folder / sample["file"]).write_bytes((SAMPLES / sample["file"]).read_bytes())
+        if sample["options"]:
+            (folder / f"{sample['file']}.meta.json").write_text(json.dumps(sample["options"]))
+
+
+def comparable(record: Record) -> dict[str, Any]:
+    """A record without what differs between two runs and two backends: ids, places, times, attempts."""
+    body = record.model_dump(mode="json", exclude={"timing", "artifacts", "recording_id"})
+    for moving in ("uri", "bucket", "generation", "created_at", "crc32c", "content_type"):
+        body["source"].pop(moving)
+    for half in body["halves"].values():
+        for moving in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds"):
+            half.pop(moving)
+    return body
 
 
 def words(text: str) -> list[str]:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 
 from speechpipe import Client
 from speechpipe.contract import Record, Stage
-from tests.media import SAMPLES, empty_files, joined, samples, spoken, word_errors, write_wav
+from tests.media import comparable, empty_files, joined, lay_out, samples, spoken, word_errors, write_wav
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -38,29 +37,10 @@ def records(folder: Path) -> dict[str, Record]:
     return {recording.source.name: client.record(recording.id) for recording in client.recordings()}
 
 
-def lay_out_samples(folder: Path) -> None:
-    folder.mkdir()
-    for sample in samples():
-        (folder / sample["file"]).write_bytes((SAMPLES / sample["file"]).read_bytes())
-        if sample.get("options"):
-            (folder / f"{sample['file']}.meta.json").write_text(json.dumps(sample["options"]))
-
-
-def timeless(record: Record) -> dict[str, Any]:
-    """A record without what differs between two runs: times, attempts, places."""
-    body = record.model_dump(mode="json", exclude={"timing", "artifacts", "recording_id"})
-    for moving in ("uri", "bucket", "generation", "created_at"):
-        body["source"].pop(moving)
-    for half in body["halves"].values():
-        for moving in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds"):
-            half.pop(moving)
-    return body
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Record], str]:
     folder = tmp_path_factory.mktemp("undisturbed") / "recordings"
-    lay_out_samples(folder)
+    lay_out(samples(), folder)
     printed = run(folder)
     return records(folder), printed
 
@@ -111,7 +91,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_the_same(
     tmp_path: Path, undisturbed: tuple[dict[str, Record], str]
 ) -> None:
     folder = tmp_path / "recordings"
-    lay_out_samples(folder)
+    lay_out(samples(), folder)
     chance = random.Random(11)
     stored: dict[tuple[str, Stage], str] = {}
     for _ in range(3):
@@ -129,8 +109,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_the_same(
                     assert earlier == partial.model_dump_json()
     run(folder)
     made = records(folder)
-    assert {name: timeless(record) for name, record in made.items()} == {
-        name: timeless(record) for name, record in undisturbed[0].items()
+    assert {name: comparable(record) for name, record in made.items()} == {
+        name: comparable(record) for name, record in undisturbed[0].items()
     }
     store = Client(folder).backend.store
     final = {(r.id, p.stage): p.model_dump_json() for r in store.recordings() for p in store.partials(r.id)}

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from speechpipe.contract import HalfStatus, Status
+from speechpipe import Client
+from speechpipe.contract import Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import Delivery
 from tests.emulators.conftest import User, started, using
-from tests.media import SAMPLES, samples
-from workers.models import DEMO_MODELS
+from tests.media import SAMPLES, comparable, lay_out, samples, spoken, word_errors
 
-pytestmark = [
-    pytest.mark.emulators,
-    pytest.mark.engines,
-    pytest.mark.skipif(
-        not all((DEMO_MODELS / name / "config.json").is_file() for name in ("whisper", "ser")),
-        reason="the demo models are not built yet",
-    ),
-]
+pytestmark = [pytest.mark.emulators, pytest.mark.engines, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +30,22 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     yield from using(started(cloud))
 
 
-def test_dropped_samples_become_records_and_one_event_each(demo: User) -> None:
-    chosen: list[dict[str, Any]] = samples()[:4]
+def test_dropped_samples_become_the_records_of_the_embedded_run_and_one_event_each(demo: User, tmp_path: Path) -> None:
+    chosen = [sample for sample in samples() if sample["channels"] == 1][:3]
+    chosen += [sample for sample in samples() if sample["channels"] == 2][:1]
     dropped = {
         demo.drop((SAMPLES / sample["file"]).read_bytes(), sample["file"], **sample["options"]): sample
         for sample in chosen
     }
+    final = {recording: demo.final(recording, timeout=180) for recording in dropped}
+    lay_out(chosen, tmp_path / "recordings")
+    command = [sys.executable, "-m", "speechpipe.cli", "run", str(tmp_path / "recordings"), "--models", "demo"]
+    subprocess.run(command, check=True, capture_output=True, timeout=180)
+    embedded = Client(tmp_path / "recordings")
     for recording, sample in dropped.items():
-        final = demo.final(recording, timeout=120)
-        assert final.status is Status.COMPLETED, sample["file"]
-        assert {half.status for half in final.halves.values()} == {HalfStatus.COMPLETED}
-        assert final.result is not None
-        assert final.result.text
-        assert final.result.summary.dominant_emotion
-        assert final.result.audio is not None
-        assert final.result.audio.duration == pytest.approx(sample["duration"], abs=0.2)
+        assert final[recording].status is Status.COMPLETED, sample["file"]
+        result = final[recording].result
+        assert result is not None
+        assert word_errors(spoken(sample), result.text) == 0, sample["file"]
+        assert comparable(result) == comparable(embedded.record(sample["file"])), sample["file"]
         assert {event.id for event in demo.events_of(recording)} == {f"{recording}.r1.completed"}
