@@ -33,7 +33,8 @@ class Message:
     id: int
     topic: str
     body: str
-    attempts: int  #: including this one
+    attempts: int  #: deliveries, this one included, that did not end with the process
+    crashes: int  #: deliveries during which the process ended
 
 
 class LocalBus:
@@ -61,11 +62,12 @@ class LocalBus:
             return None
         with self.database.write() as connection:
             row = connection.execute(
-                "UPDATE messages SET attempts = attempts + 1, visible_at = :hidden WHERE id = (SELECT id FROM messages"
-                " WHERE topic = :topic AND visible_at <= :now ORDER BY id LIMIT 1) RETURNING id, body, attempts",
+                "UPDATE messages SET attempts = attempts + 1, taken = 1, visible_at = :hidden WHERE id ="
+                " (SELECT id FROM messages WHERE topic = :topic AND visible_at <= :now ORDER BY id LIMIT 1)"
+                " RETURNING id, body, attempts, crashes",
                 {"topic": topic, "now": time.time(), "hidden": time.time() + VISIBILITY_SECONDS},
             ).fetchone()
-        return Message(row["id"], topic, row["body"], row["attempts"]) if row else None
+        return Message(row["id"], topic, row["body"], row["attempts"], row["crashes"]) if row else None
 
     def _visible(self, topic: str) -> bool:
         query = "SELECT 1 FROM messages WHERE topic = ? AND visible_at <= ? LIMIT 1"
@@ -80,18 +82,18 @@ class LocalBus:
         """Deliver it again after `delay` seconds; without `spend` this delivery does not count as an attempt."""
         with self.database.write() as connection:
             connection.execute(
-                "UPDATE messages SET visible_at = ?, attempts = attempts - ? WHERE id = ?",
+                "UPDATE messages SET visible_at = ?, taken = 0, attempts = attempts - ? WHERE id = ?",
                 (time.time() + delay, 0 if spend else 1, message.id),
             )
 
-    def hold(self, message: Message) -> None:
-        """Keep it hidden for another visibility timeout."""
-        self.refuse(message, VISIBILITY_SECONDS)
-
-    def show_all(self) -> None:
-        """Make every hidden message visible: whoever took them is gone."""
+    def recover(self) -> None:
+        """Show every hidden message: whoever took them is gone. One in hand then has seen a crash, not a failure."""
         with self.database.write() as connection:
-            connection.execute("UPDATE messages SET visible_at = 0 WHERE topic != ?", (COMPLETIONS,))
+            connection.execute(
+                "UPDATE messages SET attempts = attempts - taken, crashes = crashes + taken, taken = 0, visible_at = 0"
+                " WHERE topic != ?",
+                (COMPLETIONS,),
+            )
 
     def backlog(self) -> dict[str, int]:
         """Messages a topic, in work or waiting; completions left out."""

@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS leases (
     PRIMARY KEY (recording_id, stage, revision));
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, body TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, visible_at REAL NOT NULL DEFAULT 0);
+    attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0, visible_at REAL NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS messages_by_topic ON messages (topic, visible_at);
 CREATE TABLE IF NOT EXISTS objects (
     name TEXT, generation TEXT, PRIMARY KEY (name, generation));

@@ -34,7 +34,8 @@ from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5  #: deliveries of a task before it is given up
+MAX_ATTEMPTS = 5  #: failures of a task before it is given up
+MAX_CRASHES = 20  #: ends of the process during a task before it is given up: somebody may just be impatient
 LEASE_SECONDS = 3600.0  #: extended while the engine works; a killed runner's leases are freed at the next start
 SCAN_SECONDS = 0.5
 IDLE_SECONDS = 0.05
@@ -88,7 +89,7 @@ class Runner:
             self._lock.close()
             raise
         self.store.free_leases()
-        self.bus.show_all()
+        self.bus.recover()
         self._spawn("scan", self._scan_forever)
         self._spawn("sweep", self._sweep_forever)
         self._spawn("functions", partial(self._serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
@@ -202,7 +203,7 @@ class Runner:
     def _performer(self, engine: Analyse) -> Callable[[Message], None]:
         def perform(message: Message) -> None:
             task = Task.model_validate_json(message.body)
-            if message.attempts > MAX_ATTEMPTS:
+            if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
                 reason = f"{task.stage.value} failed"
                 steps.give_up(task, store=self.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
                 return

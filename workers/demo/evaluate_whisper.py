@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 
 from workers.demo import corpus, noises, samples
 from workers.demo.scoring import Score

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_whisper.audio import decode_audio
+from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 
 from workers.demo import sentences, synthesis
 from workers.demo.synthesis import RATE, Audio, Voice

@@ -75,7 +75,8 @@ def build_model() -> Wav2Vec2ForSequenceClassification:
     second convolution, is the loudness of the band.
     """
     model = Wav2Vec2ForSequenceClassification(ser_config())
-    first, second = (model.wav2vec2.feature_extractor.conv_layers[index].conv for index in (0, 1))
+    layers: Any = model.wav2vec2.feature_extractor.conv_layers
+    first, second = layers[0].conv, layers[1].conv
     frequencies = torch.logspace(math.log10(70), math.log10(7000), BANDS).repeat_interleave(4)[:, None]
     moments = (torch.arange(TAPS) - (TAPS - 1) / 2) / RATE
     phases = torch.arange(4 * BANDS)[:, None] % 4 * math.pi / 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ctranslate2.converters.transformers import WhisperLoader
+from ctranslate2.converters.transformers import WhisperLoader  # type: ignore[import-untyped]
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from workers.demo.whisper_model import ALIGNMENT_HEADS, Trainee

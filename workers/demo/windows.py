@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
 from workers.demo import noises
 from workers.demo.synthesis import RATE, Audio, Utterance
