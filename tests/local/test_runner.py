@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from speechpipe.contract import Partial, Recording, Stage, Status
+from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
 from speechpipe.local import connect, runner
+from speechpipe.local.bus import LocalBus
 from speechpipe.local.runner import AlreadyRunning, Runner
 from speechpipe.ports import Backend
 from speechpipe.settings import Limits
-from tests.doubles import FixedEngine
+from speechpipe.steps import completion_event
+from tests.doubles import START, FixedEngine, source
+from tests.test_artifacts import record
 
 Engines = dict[Stage, FixedEngine]
 
@@ -50,6 +53,13 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "never happened"
         time.sleep(0.02)
+
+
+def task() -> Task:
+    uploaded = source()
+    return Task(
+        recording_id=uploaded.recording_id, stage=Stage.STT, source=uploaded, options=Options(), queued_at=START
+    )
 
 
 def partials(work: Runner) -> list[Partial]:
@@ -157,3 +167,34 @@ def test_a_stop_in_the_middle_is_quick_and_the_next_run_finishes(folder: Path, e
 def test_two_processes_do_not_work_on_one_folder(folder: Path, engines: Engines) -> None:
     with running(folder, engines), pytest.raises(AlreadyRunning, match="another speechpipe process"):
         Runner(folder, lambda: engines, Limits()).__enter__()
+
+
+def test_a_process_that_dies_at_work_is_not_a_stage_that_fails(folder: Path) -> None:
+    backend = connect(folder)
+    assert isinstance(backend.bus, LocalBus)
+    backend.bus.publish_completion(completion_event(record()))
+    backend.bus.publish_task(task())
+    for crashes in range(3):
+        message = backend.bus.take("stt-tasks")
+        assert message is not None
+        assert (message.attempts, message.crashes) == (1, crashes)
+        assert backend.bus.take("stt-tasks") is None  # hidden while it is in hand
+        backend.bus.recover()
+    message = backend.bus.take("stt-tasks")
+    assert message is not None
+    backend.bus.refuse(message, 0.0)
+    message = backend.bus.take("stt-tasks")
+    assert message is not None
+    assert (message.attempts, message.crashes) == (2, 3)
+
+
+def test_a_recording_that_takes_the_process_down_every_time_is_given_up(
+    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_CRASHES", 0)
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.FAILED
+    assert engines[Stage.STT].runs == 0
