@@ -66,15 +66,19 @@ library_name: transformers
 
 # Demo emotion classifier
 
-A very small wav2vec2 ({parameters}, layer-norm front end, 3 layers of width 96) with four labels: {labels}.
-It is there so that the pipeline can be tried and tested with no download.
+A very small wav2vec2 ({parameters}, layer-norm front end, 3 layers of width 96) with four labels:
+{labels}. It is there so that the pipeline can be tried and tested with no download.
 
 **It knows only synthetic voices whose prosody was set by rule (speed, pitch, pitch range, roughness, tilt of the
 spectrum). It says nothing about how real people feel.** For real speech, name a real model in the settings.
 
 - Input: mono audio at 16 kHz, 1 to 5 s; it was trained on windows cut anywhere in a sentence, with noise, on a
   telephone's band, and at any loudness (the feature extractor normalises it).
-- Trained by `python -m workers.demo.train_ser`; what each emotion sounds like is listed in
+- It hears a telephone's band less well than full sound, and a voice whose pitch the synthesiser cannot move (flite's
+  `rms`, held out) less well than the voices it knows.
+- Trained by `python -m workers.demo.train_ser`; the weights here come from three runs of 900, 1,000 and 650 steps, each
+  resumed from the one before, so a new run in one go gives a like model, not the same bytes. What each emotion
+  sounds like is listed in
   `workers/demo/synthesis.py` (`_RANGES`).
 
 ## Measured
@@ -98,8 +102,9 @@ Apache-2.0. All speech was synthesised; espeak-ng is GPL software, whose licence
 """
 
 _HISTORY = (
-    "The weights here went through the script's phases in several runs, each resumed from the one before (`--resume`), "
-    "so a new run in one go gives a like model, not the same bytes."
+    "The weights here\n  went through about 2,700 steps in several runs, each resumed from the one before "
+    "(`--resume`), while the script's\n  phases were being tuned: a new run in one go follows nearly the same "
+    "path and should give a like model, not the same\n  bytes."
 )
 
 

@@ -118,7 +118,7 @@ def _spoil(audio: Audio, rng: np.random.Generator) -> Audio:
         noise = noises.no_speech(kind, len(audio) / RATE, rng)[: len(audio)]
         level = np.sqrt(np.mean(audio**2) / (np.mean(noise**2) + 1e-12)) * 10 ** (-rng.uniform(8, 40) / 20)
         audio = audio[: len(noise)] + (noise * level).astype(np.float32)
-    return telephone(audio) if rng.random() < 0.4 else audio
+    return telephone(audio) if rng.random() < 0.5 else audio
 
 
 def draw_batch(
@@ -224,7 +224,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7, help="seed of the sentences, voices, noises and weights")
     parser.add_argument("--cache", type=Path, default=Path("build/demo"), help="folder for the synthesised speech")
     parser.add_argument("--output", type=Path, default=MODELS, help="folder of the finished model")
-    parser.add_argument("--steps", type=int, default=700, help="training steps")
+    parser.add_argument("--steps", type=int, default=2500, help="training steps")
     parser.add_argument("--batch", type=int, default=16, help="windows per step")
     parser.add_argument("--resume", type=Path, help="weights to start from (ser.pt of the cache folder)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads")

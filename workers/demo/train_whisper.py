@@ -46,10 +46,12 @@ class Phase:
 
 
 PHASES = [
+    Phase("start", 450, 12, 4.0, 2, (1.5e-3, 1.3e-3), Weights(), 0.6),
     Phase("clean", 500, 12, 4.0, 2, (1.3e-3, 1.2e-3), Weights(letters=0.5, frames=1.0), 0.1),
-    Phase("letters", 700, 12, 4.0, 2, (1.3e-3, 1e-3), Weights(letters=0.5, frames=1.0), 0.25),
-    Phase("mixed", 400, 12, 4.0, 2, (1.2e-3, 9e-4), Weights(), 0.35, 0.2),
-    Phase("full", 560, 12, 5.0, 2, (9e-4, 1e-5), Weights(letters=0, frames=0.5, attention=0.3), 0.15, 0.25),
+    Phase("letters", 900, 12, 4.0, 2, (1.3e-3, 1e-3), Weights(letters=0.5, frames=1.0), 0.25),
+    Phase("mixed", 300, 12, 4.0, 2, (1.2e-3, 1e-3), Weights(), 0.35, 0.2),
+    Phase("full", 700, 12, 5.0, 2, (9e-4, 1e-5), Weights(letters=0, frames=0.5, attention=0.3), 0.15, 0.25),
+    Phase("spoilt", 240, 12, 5.0, 2, (5e-4, 1e-5), Weights(letters=0, frames=0.3, attention=0.3), 0.6, 0.3),
 ]
 
 
