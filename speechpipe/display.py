@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from speechpipe.client import Client
-from speechpipe.contract import Half, HalfStatus, Record, Recording, Stage, Status
+from speechpipe.contract import Artifacts, Half, HalfStatus, Record, Recording, Stage, Status
 from speechpipe.errors import NotFound
 from speechpipe.report import clock_time
 
@@ -77,14 +77,18 @@ def show_record(record: Record, out: Console) -> None:
         points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
         out.print(f"  how: {escape(printable(share + points))}", highlight=False)
     for caution in record.warnings:
-        out.print(f"  [yellow]{caution.code}[/]: {escape(printable(caution.message))}", highlight=False)
-    for uri in record.artifacts.model_dump(exclude_none=True).values():
-        out.print(f"  [dim]{escape(printable(_place(uri)))}[/]", highlight=False)
+        first = caution.message.split(". ")[0]  # the record has it whole
+        out.print(f"  [yellow]{caution.code}[/]: {escape(printable(first))}", highlight=False)
+    out.print(f"  [dim]{escape(printable(_places(record.artifacts)))}[/]", highlight=False)
 
 
-def _place(uri: str) -> str:
-    """A file's path rather than its URI."""
-    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+def _places(artifacts: Artifacts) -> str:
+    """The folder of the files, as a path rather than a URI where it is one, and their names."""
+    uris = artifacts.model_dump(exclude_none=True).values()
+    folder = artifacts.record.rpartition("/")[0]
+    if folder.startswith("file:"):
+        folder = unquote(urlsplit(folder).path)
+    return f"{folder}/ " + " ".join(uri.rpartition("/")[2] for uri in uris)
 
 
 def table(recordings: Iterable[Recording], width: int) -> Table:
