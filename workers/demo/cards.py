@@ -48,7 +48,11 @@ Word starts are off by {start:.2f} s (median) and ends by {end:.2f} s on held-ou
 median probability of {english:.2f}. Sounds without speech (silence, noises, hum, tones, clicks, chords; {clips} clips)
 gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times batched.
 
-`evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again.
+What it gets wrong: a slot of the sentence (another colour, day, digit or product of its list), and, where several
+sentences share a window, now and then a sentence that is left out, more so batched than one window after the other.
+
+`evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again (`--most` says with
+how many sentences per test; the figures here: {most}).
 
 ## Licence
 
@@ -144,6 +148,7 @@ def write_whisper_card(folder: Path) -> None:
         sequential=len(quiet["sequential"]),
         vad=len(quiet["sequential_vad"]),
         batched=len(quiet["batched"]),
+        most=figures["most"],
     )
     (folder / "README.md").write_text(text)
 

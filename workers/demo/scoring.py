@@ -15,22 +15,23 @@ from workers.demo import sentences
 
 def align(said: Sequence[str], heard: Sequence[str]) -> tuple[int, list[tuple[int, int]]]:
     """Fewest word edits that turn `heard` into `said`, and the index pairs of the words that agree."""
-    table = np.zeros((len(said) + 1, len(heard) + 1), np.int32)
-    table[:, 0], table[0] = np.arange(len(said) + 1), np.arange(len(heard) + 1)
+    table = [list(range(len(heard) + 1))]
     for i, word in enumerate(said, 1):
+        above, row = table[-1], [i]
         for j, other in enumerate(heard, 1):
-            table[i, j] = min(table[i - 1, j - 1] + (word != other), table[i - 1, j] + 1, table[i, j - 1] + 1)
+            row.append(min(above[j - 1] + (word != other), above[j] + 1, row[j - 1] + 1))
+        table.append(row)
     i, j, pairs = len(said), len(heard), []
     while i and j:
-        if table[i, j] == table[i - 1, j - 1] + (said[i - 1] != heard[j - 1]):
+        if table[i][j] == table[i - 1][j - 1] + (said[i - 1] != heard[j - 1]):
             i, j = i - 1, j - 1
             if said[i] == heard[j]:
                 pairs.append((i, j))
-        elif table[i, j] == table[i - 1, j] + 1:
+        elif table[i][j] == table[i - 1][j] + 1:
             i -= 1
         else:
             j -= 1
-    return int(table[-1, -1]), pairs[::-1]
+    return table[-1][-1], pairs[::-1]
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Score:
         """Compare the times of the words that agree."""
         self.starts += [abs(words[j].start - float(times[i, 0])) for i, j in pairs if not np.isnan(times[i, 0])]
         self.ends += [abs(words[j].end - float(times[i, 1])) for i, j in pairs if not np.isnan(times[i, 1])]
-        self.out_of_order += sum(b.start < a.start for a, b in pairwise(words))
+        self.out_of_order += sum(bool(b.start < a.start) for a, b in pairwise(words))
 
     def report(self) -> dict[str, float | int]:
         """The figures, rounded."""

@@ -51,7 +51,7 @@ PHASES = [
     Phase("letters", 900, 12, 4.0, 2, (1.3e-3, 1e-3), Weights(letters=0.5, frames=1.0), 0.25),
     Phase("mixed", 300, 12, 4.0, 2, (1.2e-3, 1e-3), Weights(), 0.35, 0.2),
     Phase("full", 700, 12, 5.0, 2, (9e-4, 1e-5), Weights(letters=0, frames=0.5, attention=0.3), 0.15, 0.25),
-    Phase("spoilt", 240, 12, 5.0, 2, (5e-4, 1e-5), Weights(letters=0, frames=0.3, attention=0.3), 0.6, 0.3),
+    Phase("windows", 220, 12, 5.0, 2, (6e-4, 1e-5), Weights(letters=0, frames=0.3, attention=0.4), 0.15, 0.6),
 ]
 
 
@@ -120,6 +120,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="processor threads")
     parser.add_argument("--start", default=PHASES[0].name, choices=[p.name for p in PHASES], help="first phase to run")
     parser.add_argument("--resume", type=Path, help="checkpoint to start from")
+    parser.add_argument("--most", type=int, default=1000, help="sentences per test of the evaluation")
     parser.add_argument("--evaluate", action="store_true", help="only measure the finished model")
     return parser.parse_args()
 
@@ -132,7 +133,7 @@ def main() -> None:
         names = [phase.name for phase in PHASES]
         phases = PHASES[names.index(options.start) :]
         export(train(options.seed, options.cache, phases, options.resume), options.output)
-    evaluate_whisper.write(options.output, options.cache, options.seed)
+    evaluate_whisper.write(options.output, options.cache, options.seed, options.most)
     cards.write_whisper_card(options.output)
 
 
