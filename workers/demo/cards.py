@@ -46,10 +46,14 @@ the held-out voice (flite `rms`) is in no training data either. Word error rate 
 
 Word starts are off by {start:.2f} s (median) and ends by {end:.2f} s on held-out sentences. English is detected with a
 median probability of {english:.2f}. Sounds without speech (silence, noises, hum, tones, clicks, chords; {clips} clips)
-gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times batched.
+gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times in the batched
+pipeline with its voice activity detection switched off (CTranslate2 never ends a text at its first token there; the
+detection is on by default, and `no_speech_prob` is high).
 
+**It is not fit for long recordings yet:** the ten-minute one in the table goes mostly wrong.
 What it gets wrong: a slot of the sentence (another colour, day, digit or product of its list), and, where several
-sentences share a window, now and then a sentence that is left out, more so batched than one window after the other.
+sentences share a window, often a sentence that is left out, repeated or exchanged: single sentences are recognised
+far better than several (see the bundled samples and the long recording in the table).
 
 `evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again (`--most` says with
 how many sentences per test; the figures here: {most}).
