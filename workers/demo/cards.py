@@ -47,7 +47,7 @@ the held-out voice (flite `rms`) is in no training data either. Word error rate 
 Word starts are off by {start:.2f} s (median) and ends by {end:.2f} s on held-out sentences. English is detected with a
 median probability of {english:.2f}. Sounds without speech (silence, noises, hum, tones, clicks, chords; {clips} clips)
 gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times in the batched
-pipeline with its voice activity detection switched off (CTranslate2 never ends a text at its first token there; the
+pipeline with its voice activity detection switched off (a text seems never to end at its first token there; the
 detection is on by default, and `no_speech_prob` is high).
 
 **It is not fit for long recordings yet:** the ten-minute one in the table goes mostly wrong.
