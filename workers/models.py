@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # each image holds the libraries of one of the two
 
 log = logging.getLogger(__name__)
 
+#: The demo recogniser hears a sentence at a time: of several in one window it drops or repeats some (its card has the
+#: figures). Real models want the context.
+DEMO_BLOCK_SECONDS = 3.0
 DEMO_MODELS = Path(__file__).parent / "demo" / "models"
 
 #: Default models; Whisper by faster-whisper's short names.
@@ -151,7 +154,7 @@ def _repository(stage: Stage, name: str) -> str:
 def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
     from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
-    from workers.stt import WhisperAnalyser
+    from workers.stt import BLOCK_SECONDS, WhisperAnalyser
 
     # Its messages are about the audio of our users; what matters of them is in the results.
     logging.getLogger("faster_whisper").setLevel(logging.ERROR)
@@ -170,7 +173,13 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
             f"{choice.name} wants {model.model.n_mels} mel bands, its preprocessor_config.json gives {bands}"
         )
     identity = _identity(choice, "faster-whisper", device, compute_type)
-    return WhisperAnalyser(model, identity, max_seconds=settings.max_seconds, cautions=choice.cautions)
+    return WhisperAnalyser(
+        model,
+        identity,
+        max_seconds=settings.max_seconds,
+        cautions=choice.cautions,
+        block_seconds=DEMO_BLOCK_SECONDS if choice.notice else BLOCK_SECONDS,
+    )
 
 
 def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionAnalyser:

@@ -54,8 +54,15 @@ class WhisperAnalyser:
     """The stt engine, with its model loaded. Safe to call from threads: they take turns at the model."""
 
     def __init__(
-        self, model: WhisperModel, identity: Model, *, max_seconds: float, cautions: Sequence[Caution] = ()
+        self,
+        model: WhisperModel,
+        identity: Model,
+        *,
+        max_seconds: float,
+        cautions: Sequence[Caution] = (),
+        block_seconds: float = BLOCK_SECONDS,
     ) -> None:
+        self._block_seconds = block_seconds
         self._model = model
         self._identity = identity
         self._max_seconds = max_seconds
@@ -137,7 +144,7 @@ class WhisperAnalyser:
         language = Language(code=options.language, confidence=1.0) if options.language else None
         segments: list[Segment] = []
         duration = len(samples) / SAMPLE_RATE
-        for block in _blocks(spans, duration):
+        for block in _blocks(spans, duration, self._block_seconds):
             chunks = [{"start": int(s.start * SAMPLE_RATE), "end": int(s.end * SAMPLE_RATE)} for s in block]
             found, info = self._model.transcribe(
                 np.concatenate([samples[chunk["start"] : chunk["end"]] for chunk in chunks]),
@@ -187,12 +194,15 @@ class WhisperAnalyser:
             )
 
 
-def _blocks(spans: Sequence[Span], duration: float) -> Iterator[list[Span]]:
-    """Speech as Whisper hears it, in blocks of at most BLOCK_SECONDS that begin and end in a pause."""
+def _blocks(spans: Sequence[Span], duration: float, longest: float) -> Iterator[list[Span]]:
+    """Speech as Whisper hears it, in blocks of at most `longest` seconds that begin and end in a pause.
+
+    Speech without a pause may make a longer one.
+    """
     joined = speech.join(spans, gap=0.0, pad=_PAD, duration=duration)
     block: list[Span] = []
     for span in joined:
-        if block and span.end - block[0].start > BLOCK_SECONDS:
+        if block and span.end - block[0].start > longest:
             yield speech.join(block, gap=_GAP - 2 * _PAD, pad=0.0, duration=duration)
             block = []
         block.append(span)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import re
 import threading
@@ -19,15 +18,12 @@ from hypothesis import strategies as st
 from speechpipe.contract import Analysis, Language, Model, Options, Segment, Stage, Transcript, Word
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
+from tests.media import SAMPLES, samples, word_errors
 from tests.workers.media import tone, write_audio
 from workers import models, stt
 from workers.decode import decode
 from workers.speech import Span
 from workers.stt import WhisperAnalyser
-
-DEMO = Path(stt.__file__).parent / "demo"
-SAMPLES = DEMO / "samples"
-
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
@@ -111,20 +107,19 @@ def test_channels_become_one_conversation_in_the_order_of_time() -> None:
     assert transcript.speech_seconds == 5
 
 
-def test_a_long_recording_is_cut_into_blocks_at_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stt, "BLOCK_SECONDS", 30)
+def test_a_long_recording_is_cut_into_blocks_at_pauses() -> None:
     spans = [Span(float(start), start + 4.5) for start in range(0, 300, 5)]  # pauses of half a second
-    blocks = list(stt._blocks(spans, 300.0))
+    blocks = list(stt._blocks(spans, 300.0, 30))
     assert all(block[-1].end - block[0].start <= 30 for block in blocks)
     flat = [span for block in blocks for span in block]
     assert all(a.end <= b.start for a, b in itertools.pairwise(flat))
     assert sum(span.length for span in flat) == pytest.approx(300, abs=1)  # half a second is not cut out
-    assert len(list(stt._blocks(spans[:5], 300.0))) == 1
-    assert list(stt._blocks([], 300.0)) == []
+    assert len(list(stt._blocks(spans[:5], 300.0, 30))) == 1
+    assert list(stt._blocks([], 300.0, 30)) == []
 
 
 def test_only_long_pauses_are_cut_out_of_what_whisper_hears() -> None:
-    [block] = stt._blocks([Span(1, 2), Span(3.9, 5), Span(7.1, 8)], 10.0)
+    [block] = stt._blocks([Span(1, 2), Span(3.9, 5), Span(7.1, 8)], 10.0, 30)
     assert block == [pytest.approx(Span(0.6, 5.4)), pytest.approx(Span(6.7, 8.4))]
 
 
@@ -155,32 +150,17 @@ def transcribe(engine: WhisperAnalyser, name: str, **options: Any) -> Transcript
     return value
 
 
-def plain(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
-
-
-def word_errors(expected: str, given: str) -> float:
-    """Word error rate, by Levenshtein distance."""
-    a, b = plain(expected), plain(given)
-    row = list(range(len(b) + 1))
-    for i, word in enumerate(a, 1):
-        last, row[0] = row[0], i
-        for j, other in enumerate(b, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != other))
-    return row[-1] / len(a)
-
-
-def samples() -> list[Any]:
-    return [pytest.param(sample, id=sample["file"]) for sample in json.loads((SAMPLES / "samples.json").read_text())]
+def each_sample() -> list[Any]:
+    return [pytest.param(sample, id=sample["file"]) for sample in samples()]
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("sample", samples())
+@pytest.mark.parametrize("sample", each_sample())
 def test_the_samples_are_transcribed(engine: WhisperAnalyser, sample: dict[str, Any]) -> None:
     transcript = transcribe(engine, sample["file"], **sample["options"])
     for channel, text in enumerate(sample["text"]):
         said = " ".join(segment.text for segment in transcript.segments if segment.channel == channel)
-        assert word_errors(text, said) < 0.25
+        assert word_errors(text, said) <= 0.25 * len(text.split())
     assert transcript.language is not None
     assert transcript.language.code == "en"
     assert 0 < transcript.speech_seconds < sample["duration"] * sample["channels"]
@@ -196,7 +176,7 @@ def test_the_samples_are_transcribed(engine: WhisperAnalyser, sample: dict[str, 
 
 @pytest.mark.engines
 def test_words_stand_where_they_are_said(engine: WhisperAnalyser) -> None:
-    [sample] = [s for s in json.loads((SAMPLES / "samples.json").read_text()) if s["file"] == "order_inquiry.wav"]
+    [sample] = [s for s in samples() if s["file"] == "order_inquiry.wav"]
     transcript = transcribe(engine, sample["file"])
     words = [word for segment in transcript.segments for word in segment.words]
     inside = [any(t["start"] - 0.5 <= w.start and w.end <= t["end"] + 0.5 for t in sample["turns"]) for w in words]
@@ -232,13 +212,12 @@ def test_where_nobody_speaks_nothing_is_invented(engine: WhisperAnalyser, tmp_pa
 
 
 @pytest.mark.engines
-def test_blocks_give_the_words_of_the_whole(engine: WhisperAnalyser, monkeypatch: pytest.MonkeyPatch) -> None:
-    [sample] = [s for s in json.loads((SAMPLES / "samples.json").read_text()) if s["file"] == "changing_mood.m4a"]
-    monkeypatch.setattr(stt, "BLOCK_SECONDS", 6)
+def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperAnalyser) -> None:
+    [sample] = [s for s in samples() if s["file"] == "changing_mood.m4a"]
     transcript = engine(SAMPLES / sample["file"], Options(), lambda _: None).value
     assert isinstance(transcript, Transcript)
-    assert word_errors(sample["text"][0], " ".join(s.text for s in transcript.segments)) < 0.25
-    assert transcript.segments[-1].end > 15  # times are the recording's, not the block's
+    assert word_errors(sample["text"][0], " ".join(s.text for s in transcript.segments)) <= 8
+    assert transcript.segments[-1].end > 15  # the demo model is given a sentence at a time
 
 
 @pytest.mark.engines

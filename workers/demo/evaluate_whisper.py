@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 
-from workers.demo import corpus, noises, samples
-from workers.demo.scoring import Score
+from speechpipe.contract import Model, Options, Transcript
+from speechpipe.options import parse_options
+from workers.demo import corpus, noises, samples, sentences
+from workers.demo.scoring import Score, align
 from workers.demo.synthesis import RATE, Audio, Utterance, resample
+from workers.models import DEMO_BLOCK_SECONDS
+from workers.stt import WhisperAnalyser
 
 
 def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tuple[Audio, str]:
@@ -88,6 +93,32 @@ def samples_score(model: WhisperModel) -> Score:
     return score
 
 
+def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
+    """Word error rates through the pipeline's own engine, which gives this model a sentence at a time."""
+    nobody = Model(name="demo", revision="", engine="")
+    engine = WhisperAnalyser(model, nobody, max_seconds=3600, block_seconds=DEMO_BLOCK_SECONDS)
+    long, long_text = long_recording(utterances, 620, seed)
+    counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}
+
+    def count(name: str, text: str, path: Path, options: Options) -> None:
+        found = engine(path, options, lambda share: None).value
+        assert isinstance(found, Transcript)
+        said = sentences.words(text)
+        counts[name][0] += align(said, sentences.words(" ".join(segment.text for segment in found.segments)))[0]
+        counts[name][1] += len(said)
+
+    for entry, _ in samples.read():
+        turns = sorted(entry["turns"], key=lambda turn: float(turn["start"]))
+        text = " ".join(turn["text"] for turn in turns)
+        count("bundled_samples", text, samples.FOLDER / entry["file"], parse_options(entry["options"]))
+    with tempfile.TemporaryDirectory() as folder:
+        samples.encode(long[None], Path(folder) / "long.wav", ())
+        count("long_recording", long_text, Path(folder) / "long.wav", Options())
+    return {
+        name: {"words": words, "word_error_rate": round(errors / words, 4)} for name, (errors, words) in counts.items()
+    }
+
+
 def long_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
     """Word error rates of a ten-minute recording: one after the other, and batched."""
     audio, text = long_recording(utterances, 620, seed)
@@ -132,6 +163,7 @@ def evaluate(folder: Path, cache: Path, seed: int, most: int) -> Iterator[tuple[
         print(*score.mistakes[:8], sep="\n", flush=True)
         yield name, score.report()
     yield "long_recording", long_scores(model, test, seed)
+    yield "worker", worker_scores(model, test, seed)
     yield "no_speech", false_segments(model, seed)
 
 

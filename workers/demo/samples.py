@@ -153,6 +153,8 @@ def make(folder: Path, seed: int) -> list[dict[str, Any]]:
     for number, script in enumerate(SCRIPTS):
         audio, turns = render(script, np.random.default_rng([seed, number]))
         encode(audio, folder / script.file, script.encoding)
+        if script.options:
+            (folder / f"{script.file}.meta.json").write_text(json.dumps(script.options) + "\n")
         texts = [
             " ".join(turn.text for turn in script.turns if turn.channel == channel)
             for channel in range(len(script.voices))

@@ -31,7 +31,7 @@ class Phase:
     """A stretch of training: steps, windows per step, window length (s), sentences per window, rates, losses.
 
     `lively` is how often the sound is disturbed; `full` is the share of steps with a third as many full
-    30-second windows of up to nine sentences.
+    30-second windows of up to `most_full` sentences.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Phase:
     weights: Weights
     lively: float = 1.0
     full: float = 0.0
+    most_full: int = 9
 
 
 PHASES = [
@@ -52,6 +53,7 @@ PHASES = [
     Phase("mixed", 300, 12, 4.0, 2, (1.2e-3, 1e-3), Weights(), 0.35, 0.2),
     Phase("full", 700, 12, 5.0, 2, (9e-4, 1e-5), Weights(letters=0, frames=0.5, attention=0.3), 0.15, 0.25),
     Phase("windows", 220, 12, 5.0, 2, (6e-4, 1e-5), Weights(letters=0, frames=0.3, attention=0.4), 0.15, 0.6),
+    Phase("sentences", 1300, 12, 5.0, 2, (1e-3, 1e-5), Weights(letters=0, frames=0.4, attention=0.3), 0.25, 0.3, 4),
 ]
 
 
@@ -59,7 +61,7 @@ def draw_batch(mixer: Mixer, phase: Phase, ids: Ids, rng: random.Random) -> Batc
     """Draw the windows of a step, all at the same random place in the 30 s (always 0 for full windows)."""
     seconds, size, most = phase.seconds, phase.batch, phase.most
     if rng.random() < phase.full:
-        seconds, size, most = 30.0, phase.batch // 3, 9
+        seconds, size, most = 30.0, phase.batch // 3, phase.most_full
     frames = round(seconds * 100)
     offset = 0.0 if rng.random() < 0.4 else rng.randint(0, int((30 - seconds) * 10)) / 10
     silent = [rng.random() < 0.08 for _ in range(size)]
