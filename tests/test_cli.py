@@ -17,23 +17,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "bucket"
-    path.mkdir()
-    monkeypatch.setenv("SPEECHPIPE_DIR", str(path))
-    return path
-
-
-@pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    path = tmp_path / "call.wav"
-    path.write_bytes(b"audio")
-    return path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Run the command line with fixed engines; (exit status, stdout, stderr)."""
+    monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
     engines = {stage: FixedEngine(stage) for stage in Stage}
     monkeypatch.setattr("speechpipe.client.load_engines", lambda settings: engines)
     monkeypatch.setattr("speechpipe.cli.load_engines", lambda settings: engines)

@@ -12,20 +12,6 @@ from tests.doubles import FixedEngine
 
 
 @pytest.fixture
-def audio(tmp_path: Path) -> Path:
-    path = tmp_path / "call.wav"
-    path.write_bytes(b"audio")
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "bucket"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def client(folder: Path) -> Iterator[Client]:
     with Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client:
         yield client

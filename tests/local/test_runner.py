@@ -25,13 +25,6 @@ Engines = dict[Stage, FixedEngine]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "recordings"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def engines() -> Engines:
     return {stage: FixedEngine(stage) for stage in Stage}
 
