@@ -212,7 +212,7 @@ class _Heartbeat:
 
     def __call__(self, share: float) -> None:
         now = self._clock()
-        if (now - self._shown).total_seconds() < PROGRESS_SECONDS:
+        if share < 1 and (now - self._shown).total_seconds() < PROGRESS_SECONDS:
             return
         self._shown = now
         self._store.progress(self.lease.recording_id, self.lease.stage, min(max(share, 0.0), 1.0))

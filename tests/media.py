@@ -93,10 +93,9 @@ def joined(path: Path, seconds: float) -> str:
 
 def empty_files(folder: Path) -> dict[str, tuple[str, str]]:
     """Files that are no recording; name -> (status, error code) that each must end with."""
-    (folder / "text.wav").write_text("this is no audio, and it is secret\n" * 20)
+    (folder / "text.wav").write_text("this is no audio\n" * 20)
     (folder / "empty.wav").touch()
-    (folder / "secret.txt.meta.json").write_text("{}")
-    (folder / "playlist.wav").write_text("ffconcat version 1.0\nfile 'secret.flac'\n")
+    (folder / "playlist.wav").write_text(f"ffconcat version 1.0\nfile '{SAMPLES / 'missing_table.flac'}'\n")
     (folder / "headers.mp3").write_bytes(_mp3()[:300])
     _silent_video(folder / "video.mp4")
     return {
