@@ -28,7 +28,7 @@ test: setup ## Run all tests; the emulator suite too wherever the emulators are
 	$(BIN)/pytest -q
 
 check: setup lint types ## Lint, types and the fast tests, in under a minute
-	$(BIN)/pytest -q -m 'not emulators and not engines and not slow'
+	$(BIN)/pytest -q -n 2 -m 'not emulators and not engines and not slow'
 
 lint: setup ## Lint
 	$(BIN)/ruff check .
