@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -153,7 +152,3 @@ def test_silence_and_files_that_are_no_recording_end_in_words(tmp_path: Path) ->
         "speechpipe-" not in r.error.message and str(folder) not in r.error.message for r in made.values() if r.error
     )
     assert "router" not in json.dumps([record.model_dump(mode="json") for record in made.values()])
-
-
-def test_av_is_the_decoder_that_was_measured() -> None:
-    assert int(av.__version__.split(".")[0]) >= 16
