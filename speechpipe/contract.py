@@ -48,6 +48,7 @@ class Stage(StrEnum):
 class Status(StrEnum):
     """The states of a recording. The last four are final."""
 
+    HELD = "held"  #: over a cap on cost or duration; nothing runs until somebody releases it
     QUEUED = "queued"  #: known, its tasks are published
     PROCESSING = "processing"  #: at least one worker has begun
     COMPLETED = "completed"  #: every half that was asked for has a value
@@ -58,7 +59,7 @@ class Status(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether nothing more will happen to this revision."""
-        return self not in (Status.QUEUED, Status.PROCESSING)
+        return self not in (Status.HELD, Status.QUEUED, Status.PROCESSING)
 
 
 class HalfStatus(StrEnum):
@@ -120,6 +121,29 @@ def recording_id(bucket: str, name: str, generation: str) -> str:
     return "rec_" + base64.b32encode(digest).decode().lower()[:26]
 
 
+class Cost(Frozen):
+    """An amount of money: compute seconds times a price from the configuration, so always an estimate."""
+
+    amount: Annotated[float, AfterValidator(lambda amount: round(amount, 6)), Field(ge=0)]
+    currency: str = "USD"  #: ISO 4217
+
+
+class Quote(Frozen):
+    """What a recording will take, estimated from its header before anything runs."""
+
+    audio_seconds: Seconds
+    exact: bool  #: read from the file's header; False: guessed from its size
+    compute_seconds: dict[Stage, Seconds] = {}  #: of the stages asked for, at the price table's speeds
+    cost: Cost | None = None  #: None without a price table
+
+
+class Hold(Frozen):
+    """Why a recording is held. `code` is the cap's name."""
+
+    code: Literal["max_cost", "max_duration", "max_cost_per_day", "max_duration_per_day"]
+    message: str  #: for the user: what was found, what is allowed, how it goes on
+
+
 class Task(Frozen):
     """What a worker is told to do: one stage of one revision of one recording."""
 
@@ -129,6 +153,7 @@ class Task(Frozen):
     source: Source
     options: Options
     queued_at: Time
+    traceparent: str | None = None  #: W3C trace context of what published it (https://www.w3.org/TR/trace-context/)
 
 
 # ------------------------------------------------------------------------------------------- what comes out
@@ -276,6 +301,16 @@ class Emotions(Frozen):
 Value = Annotated[Transcript | Emotions, Field(discriminator="kind")]
 
 
+class Work(Frozen):
+    """How well an engine's time was used. A row is what the model takes at once; rows go through it in batches."""
+
+    engine_seconds: Seconds  #: of `compute_seconds`, the part in which the model ran
+    rows: int = Field(ge=0)
+    row_slots: int = Field(ge=0)  #: batches times the batch size: `rows` of them were filled
+    filled_seconds: Seconds  #: audio in the rows
+    padded_seconds: Seconds  #: what the model computed for them, padding included
+
+
 class Analysis(Frozen):
     """What an engine gives back for one recording."""
 
@@ -283,6 +318,8 @@ class Analysis(Frozen):
     audio: Audio
     model: Model
     compute_seconds: Seconds  #: wall seconds of this machine spent on it: decoding and engine
+    work: Work | None = None  #: None where an engine does not say
+    cost: Cost | None = None  #: of `compute_seconds`; None without a price table
     cautions: tuple[Caution, ...] = ()
 
 
@@ -298,6 +335,7 @@ class Partial(Frozen):
     analysis: Analysis | None = None
     analysis_uri: str | None = None  #: where a large analysis lies in the results bucket
     failure: Failure | None = None
+    traceparent: str | None = None  #: trace context of the attempt that made it
 
 
 # ----------------------------------------------------------------------------------------------- the record
@@ -315,6 +353,7 @@ class Half(Frozen):
     finished_at: Time | None = None
     audio_seconds: Seconds | None = None
     compute_seconds: Seconds | None = None
+    cost: Cost | None = None
     error: Failure | None = None
 
 
@@ -379,6 +418,7 @@ class Record(Frozen):
     audio: Audio | None = None
     options: Options
     timing: Timing
+    cost: Cost | None = None  #: sum of the halves'; of the attempts that made them, not of those that failed
     halves: dict[Stage, Half]
     language: Language | None = None
     text: str = ""
@@ -402,8 +442,12 @@ class Recording(Frozen):
     supersedes: str | None = None
     results_uri: str  #: folder of this revision's artifacts
     queued_at: Time
-    deadline_at: Time  #: past it, sweep gives up what is missing
+    deadline_at: Time  #: past it, sweep gives up what is missing; a held recording has time
     expires_at: Time | None = None  #: for the store's time-to-live
+    quote: Quote | None = None  #: None where nothing asks for one
+    hold: Hold | None = None  #: why it is, or was, held
+    accepted_at: Time | None = None  #: when its tasks could be published; counts towards that day's caps
+    traceparent: str | None = None  #: trace context of the ingest: one recording, one trace
     halves: dict[Stage, Half]
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES

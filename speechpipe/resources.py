@@ -77,6 +77,11 @@ TOPICS = (*TASK_TOPICS.values(), DEAD_LETTER_TOPIC, COMPLETIONS_TOPIC)
 MAX_DELIVERY_ATTEMPTS = 20
 #: The longest that Pub/Sub waits for an answer; the services end a request 10 s earlier.
 ACK_DEADLINE_SECONDS = 600
+REQUEST_SECONDS = 590
+
+#: Where a worker answers probes: may it get work, and is the process alive.
+READY_PATH = "/readyz"
+ALIVE_PATH = "/healthz"
 
 SUBSCRIPTIONS = (
     *(

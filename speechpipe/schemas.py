@@ -1,37 +1,75 @@
-"""JSON Schemas of what leaves the system, into `docs/schemas/`: `python -m speechpipe.schemas [--check]`."""
+"""What others read of us, written out: JSON Schemas for users and the description of the system for Terraform.
+
+`python -m speechpipe.schemas [--check]`
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Task
+from speechpipe import resources
+from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Stage, Task
+from speechpipe.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
+from speechpipe.metrics import METRICS
 
-FOLDER = Path(__file__).parent.parent / "docs" / "schemas"
+ROOT = Path(__file__).parent.parent
 TYPES: tuple[type[Frozen], ...] = (CompletionData, Options, Partial, Record, Recording, Task)
 
 
 def schemas() -> dict[str, str]:
-    """File name -> JSON Schema (draft 2020-12) as it is written out."""
+    """File -> JSON Schema (draft 2020-12) as it is written out."""
     texts = {}
     for kind in TYPES:
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
         schema |= kind.model_json_schema(mode="serialization")
-        texts[f"{kind.__name__.lower()}.schema.json"] = json.dumps(schema, indent=2) + "\n"
+        texts[f"docs/schemas/{kind.__name__.lower()}.schema.json"] = json.dumps(schema, indent=2) + "\n"
     return texts
+
+
+def system() -> dict[str, Any]:
+    """Everything in the cloud that the code relies on, for `infra/`: what stands here is not written there again."""
+    return {
+        "functions": {name.value: f"functions/{name.value}.py" for name in resources.FUNCTIONS},
+        "workers": {stage.value: resources.WORKERS[stage].value for stage in Stage},
+        "ready_path": resources.READY_PATH,
+        "alive_path": resources.ALIVE_PATH,
+        "request_seconds": resources.REQUEST_SECONDS,
+        "topics": resources.TOPICS,
+        "task_topics": {stage.value: topic for stage, topic in resources.TASK_TOPICS.items()},
+        "dead_letter_topic": resources.DEAD_LETTER_TOPIC,
+        "completions_topic": resources.COMPLETIONS_TOPIC,
+        "subscriptions": {each.name: asdict(each) for each in resources.SUBSCRIPTIONS},
+        "storage_trigger": asdict(resources.STORAGE_TRIGGER),
+        "firestore_trigger": asdict(resources.FIRESTORE_TRIGGER),
+        "schedule": asdict(resources.SCHEDULE),
+        "firestore": {
+            "indexes": [[{"field": field, "order": order} for field, order in index] for index in COMPOSITE_INDEXES],
+            "unindexed": [{"collection": collection, "field": field} for collection, field in UNINDEXED],
+            "time_to_live": [{"collection": collection, "field": field} for collection, field in TIME_TO_LIVE],
+        },
+        "metrics": {metric.name: asdict(metric) for metric in METRICS},
+    }
+
+
+def written() -> dict[str, str]:
+    """Every file, relative to the root of the source tree, and its text."""
+    return schemas() | {"infra/system.json": json.dumps(system(), indent=2) + "\n"}
 
 
 def main() -> None:
     """Write them; with --check say which are not current, and fail."""
     stale = []
-    for name, text in schemas().items():
-        path = FOLDER / name
+    for name, text in written().items():
+        path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue
         stale.append(name)
         if "--check" not in sys.argv:
-            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     if stale:
         print("stale:" if "--check" in sys.argv else "written:", *stale)

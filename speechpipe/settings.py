@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechpipe.contract import Stage
 from speechpipe.errors import SettingsMissing
+from speechpipe.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS
 
 
 class Settings(BaseModel):
@@ -33,9 +34,9 @@ class Project(Settings):
 class Topics(Settings):
     """Names of the topics; `infra/` and `speechpipe up` create these."""
 
-    stt_topic: str = Field("stt-tasks", alias="SPEECHPIPE_STT_TOPIC")
-    ser_topic: str = Field("ser-tasks", alias="SPEECHPIPE_SER_TOPIC")
-    completions_topic: str = Field("completions", alias="SPEECHPIPE_COMPLETIONS_TOPIC")
+    stt_topic: str = Field(TASK_TOPICS[Stage.STT], alias="SPEECHPIPE_STT_TOPIC")
+    ser_topic: str = Field(TASK_TOPICS[Stage.SER], alias="SPEECHPIPE_SER_TOPIC")
+    completions_topic: str = Field(COMPLETIONS_TOPIC, alias="SPEECHPIPE_COMPLETIONS_TOPIC")
 
 
 class Limits(Settings):
@@ -45,9 +46,28 @@ class Limits(Settings):
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
     deadline_seconds: int = Field(24 * 3600, alias="SPEECHPIPE_DEADLINE_SECONDS", gt=0)
     retention_days: int = Field(0, alias="SPEECHPIPE_RETENTION_DAYS", ge=0)  #: 0: kept for ever
+    # Over one of these a recording is held. A day is one of UTC; its caps are checked before they are counted, so
+    # uploads of the same moment may overshoot them.
+    max_cost: float | None = Field(None, alias="SPEECHPIPE_MAX_COST", gt=0)
+    max_duration: float | None = Field(None, alias="SPEECHPIPE_MAX_DURATION", gt=0)  #: seconds of audio
+    max_cost_per_day: float | None = Field(None, alias="SPEECHPIPE_MAX_COST_PER_DAY", gt=0)
+    max_duration_per_day: float | None = Field(None, alias="SPEECHPIPE_MAX_DURATION_PER_DAY", gt=0)
 
 
-class FunctionSettings(Project, Topics, Limits):
+class Pricing(Settings):
+    """What compute costs."""
+
+    prices: str = Field("", alias="SPEECHPIPE_PRICES")  #: a preset of `prices`, or a table as JSON; empty: no costs
+
+
+class Telemetry(Settings):
+    """Where traces go, and the form of log lines."""
+
+    traces: str = Field("off", alias="SPEECHPIPE_TRACES")  #: off, cloud, otlp, console, or a file for JSON lines
+    log_format: Literal["auto", "json", "text"] = Field("auto", alias="SPEECHPIPE_LOG_FORMAT")
+
+
+class FunctionSettings(Project, Topics, Limits, Pricing, Telemetry):
     """The functions: ingest, join, give_up, sweep."""
 
 
@@ -65,13 +85,13 @@ class EngineSettings(Settings):
     max_seconds: int = Field(10 * 3600, alias="SPEECHPIPE_MAX_SECONDS", gt=0)  #: audio, counted while decoding
 
 
-class WorkerSettings(Project, EngineSettings):
+class WorkerSettings(Project, EngineSettings, Pricing, Telemetry):
     """A GPU worker: one stage."""
 
     stage: Stage = Field(alias="SPEECHPIPE_STAGE")
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
     concurrency: int = Field(1, alias="SPEECHPIPE_CONCURRENCY", ge=1)  #: recordings at a time; more get 429
-    request_seconds: int = Field(590, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)  #: length of a lease
+    request_seconds: int = Field(REQUEST_SECONDS, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)  #: length of a lease
     port: int = Field(8080, alias="PORT")
     host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0
 
@@ -79,7 +99,7 @@ class WorkerSettings(Project, EngineSettings):
 class ClientSettings(Project, Topics):
     """The client and the command line against the cloud or the emulators."""
 
-    completions_subscription: str = Field("completions", alias="SPEECHPIPE_COMPLETIONS_SUBSCRIPTION")
+    completions_subscription: str = Field(COMPLETIONS_TOPIC, alias="SPEECHPIPE_COMPLETIONS_SUBSCRIPTION")
 
 
 def read(kind: type[S], environ: Mapping[str, str] | None = None) -> S:

@@ -31,6 +31,7 @@ from speechpipe.contract import Stage, Task
 from speechpipe.errors import Busy, Unreadable
 from speechpipe.interruptible import Interruptible
 from speechpipe.ports import Analyse, Backend
+from speechpipe.resources import ALIVE_PATH, READY_PATH
 from speechpipe.settings import EngineSettings, WorkerSettings
 from speechpipe.steps import perform
 from speechpipe.wire import task_from_push
@@ -180,8 +181,8 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/", push, methods=["POST"]),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            Route(ALIVE_PATH, healthz),
+            Route(READY_PATH, readyz),
             Route("/device", device),
         ],
         lifespan=lifespan,

@@ -195,7 +195,7 @@ class LocalCloud:
         own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_REQUEST_SECONDS": str(LEASE_SECONDS), **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
         environment = self._environment() | own
-        self._processes.start(service.value, self.workers(stage), environment, answering(port, "/readyz"))
+        self._processes.start(service.value, self.workers(stage), environment, answering(port, resources.READY_PATH))
 
     def _environment(self) -> dict[str, str]:
         return inherited(**self.environment()) | dict(self.settings)
