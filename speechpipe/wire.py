@@ -91,29 +91,29 @@ def split_gs_uri(uri: str) -> tuple[str, str]:
 
 
 def task_to_message(task: Task) -> Message:
-    """A task as a message. The attributes are for filters and for people who look at a dead letter."""
+    """A task as a message. The attributes are for filters, for tracing, and for people who look at a dead letter."""
     attributes = {
         "recording_id": task.recording_id,
         "stage": task.stage.value,
         "revision": str(task.revision),
     }
-    return task.model_dump_json().encode(), attributes
+    if task.traceparent:
+        attributes["traceparent"] = task.traceparent
+    return task.model_dump_json(exclude={"traceparent"}).encode(), attributes
 
 
 def task_from_push(body: bytes) -> Task:
     """Read a push request's body (https://cloud.google.com/pubsub/docs/push#receive_push)."""
-    message = _push_message(body)
-    return _task(_decode(message.get("data")))
+    return _task(_push_message(body))
 
 
 def dead_letter_from_push(body: bytes) -> DeadLetter:
     """Read a push request from a dead-letter topic: our task, wrapped once more with how often it was tried."""
     message = _push_message(body)
-    attributes = message.get("attributes")
-    attributes = attributes if isinstance(attributes, Mapping) else {}
-    count = str(attributes.get(DEAD_LETTER_COUNT, ""))
+    attributes = _attributes(message)
+    count = attributes.get(DEAD_LETTER_COUNT, "")
     return DeadLetter(
-        task=_task(_decode(message.get("data"))),
+        task=_task(message),
         deliveries=int(count) if count.isascii() and count.isdigit() else 0,
         subscription=attributes.get(DEAD_LETTER_SUBSCRIPTION),
     )
@@ -141,11 +141,19 @@ def _decode(data: object) -> bytes:
         raise Unreadable("a message's data is not base64") from error
 
 
-def _task(data: bytes) -> Task:
+def _task(message: Mapping[str, Any]) -> Task:
     try:
-        return Task.model_validate_json(data)
+        task = Task.model_validate_json(_decode(message.get("data")))
     except ValidationError as error:
         raise Unreadable(f"not a task: {_reason(error)}") from error
+    return task.model_copy(update={"traceparent": _attributes(message).get("traceparent")})
+
+
+def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
+    attributes = message.get("attributes")
+    if not isinstance(attributes, Mapping):
+        return {}
+    return {key: value for key, value in attributes.items() if isinstance(value, str)}
 
 
 # ------------------------------------------------------------------------------------------------ Firestore
