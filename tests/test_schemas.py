@@ -19,7 +19,8 @@ def test_the_committed_schema_is_current(name: str) -> None:
 def test_a_record_and_its_event_fit_their_schemas() -> None:
     made = record()
     for value, name in ((made, "record"), (completion_event(made).data, "completiondata")):
-        jsonschema.validate(value.model_dump(mode="json"), json.loads((ROOT / "docs/schemas" / f"{name}.schema.json").read_text()))
+        schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text())
+        jsonschema.validate(value.model_dump(mode="json"), schema)
 
 
 def test_fields_of_a_newer_version_are_tolerated() -> None:
