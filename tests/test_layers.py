@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "ports": {"contract"},
     "settings": {"contract", "errors", "resources"},
     "metrics": set(),
+    "prices": {"contract", "errors"},
     "wire": {"contract", "errors"},
     "steps": {"contract", "combine", "options", "artifacts", "ports", "errors", "settings"},
     "log": set(),
