@@ -1,0 +1,195 @@
+"""Real Terraform on a folder of .tf files, without a network: Google's providers are stood in for.
+
+    .venv/bin/python -m tests.infra.terraform validate|plan|test|apply infra [-var NAME=VALUE ...]
+
+`validate` finds unknown and missing arguments, wrong types and broken references; `plan` shows every resource with all
+references resolved; `test` runs the folder's .tftest.hcl files; `apply` goes on to a state that is thrown away. The
+folder is copied first: nothing is written to it. A type that is missing is added to provider_schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROVIDER = Path(__file__).with_name("standin_provider.py")
+VERSION = "7.45.0"
+CONFIGURATION = """
+disable_checkpoint = true
+provider_installation {
+  filesystem_mirror {
+    path = "%s"
+  }
+}
+"""
+NOT_COPIED = (".terraform*", "*.tfstate*", "terraform.tfvars*", "*.auto.tfvars*")
+PLACEHOLDERS = {"project": "example-project"}
+
+
+class TerraformMissing(RuntimeError):
+    """There is no `terraform` on the path."""
+
+
+class TerraformFailed(RuntimeError):
+    """Terraform ended with an error; the message is its output."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource, or a data source with an address that begins with `data.`, as it is planned."""
+
+    address: str
+    type: str
+    name: str
+    values: dict[str, Any]
+    unknown: dict[str, Any] = field(default_factory=dict)  #: `true` where a value is known only after apply
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What Terraform would make."""
+
+    resources: dict[str, Resource]
+    outputs: dict[str, Any]
+
+    def of(self, type_: str) -> list[Resource]:
+        """The resources of a type."""
+        return [resource for resource in self.resources.values() if resource.type == type_]
+
+
+def executable() -> str:
+    """Path of terraform. Raises TerraformMissing."""
+    found = shutil.which("terraform")
+    if not found:
+        raise TerraformMissing("terraform is missing: https://developer.hashicorp.com/terraform/install")
+    return found
+
+
+class Workspace:
+    """A copy of a folder of .tf files in `home`, initialised with the stand-in providers."""
+
+    def __init__(self, source: Path, home: Path) -> None:
+        self.folder = home / "copy"
+        self._home = home
+        self._terraform = executable()
+        leave = shutil.ignore_patterns(
+            ".terraform*", "*.tfstate*", "terraform.tfvars*", "*.auto.tfvars*", "__pycache__"
+        )
+        shutil.copytree(source, self.folder, ignore=leave)
+        (self.folder / "local_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+        (home / "terraform.rc").write_text(CONFIGURATION % _mirror(home / "mirror"))
+        self.run("init", "-input=false")
+
+    def run(self, *arguments: str) -> str:
+        """Output of a command. Raises TerraformFailed."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self._home),
+            "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
+            "TF_CLI_CONFIG_FILE": str(self._home / "terraform.rc"),
+            "TF_DISABLE_PLUGIN_TLS": "1",  # a socket that only we can open
+            "TF_IN_AUTOMATION": "1",
+            "TF_CLI_ARGS": "-no-color",
+        }
+        done = subprocess.run(
+            [self._terraform, *arguments],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode:
+            raise TerraformFailed(done.stdout)
+        return done.stdout
+
+    def validate(self) -> str:
+        """Check the configuration."""
+        return self.run("validate")
+
+    def test(self) -> str:
+        """Run the .tftest.hcl files."""
+        return self.run("test")
+
+    def plan(self, variables: Mapping[str, Any]) -> Plan:
+        """What would be made with these variables."""
+        self.run("plan", "-input=false", "-out=plan", _variables(self._home, variables))
+        return _read_plan(json.loads(self.run("show", "-json", "plan")))
+
+
+def _variables(home: Path, variables: Mapping[str, Any]) -> str:
+    path = home / "variables.tfvars.json"
+    path.write_text(json.dumps(variables))
+    return f"-var-file={path}"
+
+
+def _mirror(path: Path) -> Path:
+    """A mirror with the stand-ins (https://developer.hashicorp.com/terraform/cli/config/config-file#filesystem_mirror)."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    for name in ("google", "google-beta"):
+        folder = path / "registry.terraform.io/hashicorp" / name / VERSION / f"{sys.platform}_{machine}"
+        folder.mkdir(parents=True)
+        script = folder / f"terraform-provider-{name}_v{VERSION}"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{PROVIDER}" {name}\n')
+        script.chmod(0o755)
+    return path
+
+
+def _read_plan(shown: dict[str, Any]) -> Plan:
+    unknown = {
+        change["address"]: change["change"].get("after_unknown") or {} for change in shown.get("resource_changes", [])
+    }
+    roots = [shown["planned_values"]["root_module"]]
+    if "prior_state" in shown:
+        roots.append(shown["prior_state"]["values"]["root_module"])
+    resources = {
+        each["address"]: Resource(
+            each["address"], each["type"], each["name"], each["values"], unknown.get(each["address"], {})
+        )
+        for root in roots
+        for each in _resources(root)
+    }
+    outputs = {name: output.get("value") for name, output in shown["planned_values"].get("outputs", {}).items()}
+    return Plan(resources, outputs)
+
+
+def _resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from module.get("resources", [])
+    for child in module.get("child_modules", []):
+        yield from _resources(child)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line."""
+    command, folder, *rest = arguments
+    given = {argument.split("=")[0].removeprefix("-var=") for argument in rest}
+    declared = "".join(path.read_text() for path in Path(folder).glob("*.tf"))
+    if command in ("plan", "apply"):
+        rest += [
+            f"-var={name}={value}"
+            for name, value in PLACEHOLDERS.items()
+            if name not in given and f'variable "{name}"' in declared
+        ]
+    rest += ["-auto-approve"] if command == "apply" else []
+    with tempfile.TemporaryDirectory() as home:
+        try:
+            print(Workspace(Path(folder), Path(home)).run(command, *rest))
+        except (TerraformFailed, TerraformMissing) as failed:
+            print(failed, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
