@@ -253,7 +253,8 @@ class Stand:
             own = type_ if isinstance(type_, str) else type_[0]
             return f"{kind}/{_label(values)}/{name}" if own == "string" else EMPTY[own]
         known: dict[str, Any] = {"number": PROJECT_NUMBER, "service_name": str(values.get("service")).split(".")[0]}
-        known |= {"project": self.defaults.get("project"), **values}
+        known |= {"project": self.defaults.get("project")}
+        known |= {key: value for key, value in values.items() if value is not None}
         if any(known.get(part) == UNKNOWN for part in known if f"{{{part}}}" in template):
             return UNKNOWN
         return template.format(**known)
