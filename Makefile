@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INFRA := .venv-infra
 
-.PHONY: help setup demo test check up schemas lint types format clean
+.PHONY: help setup demo test check check-infra roles up schemas lint types format clean
 
 help: ## Show what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
@@ -25,10 +26,19 @@ demo: setup ## Run the bundled sample recordings through the whole pipeline
 	$(BIN)/speechpipe run demo-out --models demo
 
 test: setup ## Run all tests; the emulator suite too wherever the emulators are
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: setup lint types ## Lint, types and the fast tests, in under a minute
-	$(BIN)/pytest -q -n 2 -m 'not emulators and not engines and not slow'
+	$(BIN)/pytest -q -n 2 -m 'not emulators and not engines and not infra and not slow'
+
+check-infra: setup $(INFRA)/.installed ## Check infra/ with real Terraform and checkov, without a network
+	$(BIN)/pytest -q -m infra
+	$(INFRA)/bin/checkov --config-file infra/.checkov.yaml --directory infra
+
+$(INFRA)/.installed: infra/tools.txt
+	$(PYTHON) -m venv $(INFRA)
+	$(INFRA)/bin/pip install --quiet --disable-pip-version-check --requirement infra/tools.txt
+	@touch $@
 
 lint: setup ## Lint
 	$(BIN)/ruff check .
@@ -44,8 +54,11 @@ format: setup ## Format the code
 schemas: setup ## Write docs/schemas from the contract
 	$(BIN)/python -m speechpipe.schemas
 
+roles: setup ## Write docs/roles.md from infra/
+	$(BIN)/python -m tests.infra.roles
+
 up: setup ## Run the whole system on Google's emulators
 	$(BIN)/speechpipe up
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(INFRA) demo-out .mypy_cache .ruff_cache .pytest_cache
