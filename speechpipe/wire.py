@@ -104,7 +104,17 @@ def task_to_message(task: Task) -> Message:
 
 def task_from_push(body: bytes) -> Task:
     """Read a push request's body (https://cloud.google.com/pubsub/docs/push#receive_push)."""
-    return _task(_push_message(body))
+    message = _push_message(body)
+    return task_from_message(_decode(message.get("data")), _attributes(message))
+
+
+def task_from_message(data: bytes, attributes: Mapping[str, str]) -> Task:
+    """Read a task from a message."""
+    try:
+        task = Task.model_validate_json(data)
+    except ValidationError as error:
+        raise Unreadable(f"not a task: {_reason(error)}") from error
+    return task.model_copy(update={"traceparent": attributes.get("traceparent")})
 
 
 def dead_letter_from_push(body: bytes) -> DeadLetter:
@@ -113,7 +123,7 @@ def dead_letter_from_push(body: bytes) -> DeadLetter:
     attributes = _attributes(message)
     count = attributes.get(DEAD_LETTER_COUNT, "")
     return DeadLetter(
-        task=_task(message),
+        task=task_from_message(_decode(message.get("data")), attributes),
         deliveries=int(count) if count.isascii() and count.isdigit() else 0,
         subscription=attributes.get(DEAD_LETTER_SUBSCRIPTION),
     )
@@ -139,14 +149,6 @@ def _decode(data: object) -> bytes:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Unreadable("a message's data is not base64") from error
-
-
-def _task(message: Mapping[str, Any]) -> Task:
-    try:
-        task = Task.model_validate_json(_decode(message.get("data")))
-    except ValidationError as error:
-        raise Unreadable(f"not a task: {_reason(error)}") from error
-    return task.model_copy(update={"traceparent": _attributes(message).get("traceparent")})
 
 
 def _attributes(message: Mapping[str, Any]) -> dict[str, str]:

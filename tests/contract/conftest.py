@@ -82,7 +82,7 @@ def gcp_ready(environment: dict[str, str]) -> Iterator[Ready]:
         path = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/subscriptions/{stage.value}-tasks"
         received = subscriber.pull(subscription=path, max_messages=10).received_messages
         subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in received])
-        return [wire._task(one.message.data) for one in received]
+        return [wire.task_from_message(one.message.data, dict(one.message.attributes)) for one in received]
 
     try:
         yield Ready(replace(backend, store=FirestoreStore(client)), taken)
