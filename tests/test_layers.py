@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "settings": {"contract", "errors", "resources"},
     "metrics": set(),
     "prices": {"contract", "errors"},
+    "probe": set(),
     "wire": {"contract", "errors"},
     "steps": {"contract", "combine", "options", "artifacts", "ports", "errors", "settings"},
     "log": set(),

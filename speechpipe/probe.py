@@ -1,0 +1,130 @@
+"""How long a recording is, from its header: a few hundred kilobytes read, nothing decoded, nothing trusted.
+
+tinytag reads the header. What it cannot read (WebM, AMR, raw AAC; a stream that never learned its length; a hostile
+file) is guessed from the size at a low bitrate, so that most guesses err on the long side. A header is a claim: the
+truth is what the worker decodes, and its own cap on that (SPEECHPIPE_MAX_SECONDS) stands.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from tinytag import TinyTag
+
+#: Bytes fetched at a time, and how often at most: what one probe may read of a file of any size.
+BLOCK_BYTES = 256 * 1024
+MAX_BLOCKS = 16
+#: Calls of `read`: a file of nothing but tiny chunks must not keep a function busy.
+MAX_READS = 20_000
+#: What a guess assumes, bits a second: a voice message. A browser's WebM has five to ten times that.
+GUESSED_BITRATE = 16_000
+#: A header is believed between these, bits a second of the whole file: digital silence in FLAC, video in MP4.
+LEAST_BITRATE, MOST_BITRATE = 500, 200_000_000
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a recording is."""
+
+    seconds: float
+    exact: bool  #: by its header; False: guessed from its size
+
+
+def probe(stream: BinaryIO, size: int) -> Length:
+    """The length of a file of `size` bytes. Errors of the stream itself go up; those of reading the header do not."""
+    view = _Bounded(stream, size)
+    try:
+        seconds = _by_header(view, size)
+    except Exception:
+        if view.error:
+            raise view.error from None
+        seconds = None
+    if seconds is None or not size * 8 / MOST_BITRATE <= seconds <= size * 8 / LEAST_BITRATE:
+        return Length(size * 8 / GUESSED_BITRATE, exact=False)
+    return Length(seconds, exact=True)
+
+
+def _by_header(view: _Bounded, size: int) -> float | None:
+    is_ogg = view.read(4) == b"OggS"
+    view.seek(0)
+    file = _ends_of_ogg(view, size) if is_ogg and size > 2 * BLOCK_BYTES else view
+    tag = TinyTag.get(file_obj=cast(BinaryIO, file), tags=False)
+    seconds = tag.duration
+    if tag.bitrate and (tag.mime_type or "").startswith(("audio/wav", "audio/mpeg")):
+        # What wrote to a pipe left 0 or 0xFFFFFFFF as its length, and an upload may have been cut off.
+        there = size * 8 / (tag.bitrate * 1000)
+        seconds = min(seconds, there) if seconds else there
+    return seconds if seconds and math.isfinite(seconds) else None
+
+
+def _ends_of_ogg(view: _Bounded, size: int) -> io.BytesIO:
+    """The first and the last pages of an Ogg file: the length stands in the last, and tinytag would read every one.
+
+    A page has 27 bytes, a count of segments, their sizes, and at most 65,307 bytes in all
+    (https://datatracker.ietf.org/doc/html/rfc3533#section-6).
+    """
+    head = view.read(BLOCK_BYTES)
+    end = 0
+    while head[end : end + 4] == b"OggS" and end + 27 <= len(head):
+        segments = head[end + 27 : end + 27 + head[end + 26]]
+        length = 27 + len(segments) + sum(segments)
+        if end + length > len(head):
+            break
+        end += length
+    view.seek(size - BLOCK_BYTES)
+    tail = view.read(BLOCK_BYTES)
+    return io.BytesIO(head[:end] + tail[max(tail.find(b"OggS"), 0) :])
+
+
+class _Bounded(io.RawIOBase):
+    """A view of a stream that fetches whole blocks, keeps them, and refuses to go on past its limits."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self.error: Exception | None = None  #: what the stream raised
+        self._stream, self._size = stream, size
+        self._blocks: dict[int, bytes] = {}
+        self._reads = self._position = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file. Raises OverflowError past a limit."""
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise OverflowError("too many reads")
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        if end <= self._position:
+            return b""
+        first, last = self._position // BLOCK_BYTES, (end - 1) // BLOCK_BYTES
+        if last - first >= MAX_BLOCKS:
+            raise OverflowError("too much to read")
+        whole = b"".join(self._block(number) for number in range(first, last + 1))
+        start = self._position - first * BLOCK_BYTES
+        part = whole[start : start + end - self._position]
+        self._position += len(part)
+        return part
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            if len(self._blocks) == MAX_BLOCKS:
+                raise OverflowError("too many blocks")
+            try:
+                self._stream.seek(number * BLOCK_BYTES)
+                self._blocks[number] = self._stream.read(BLOCK_BYTES)
+            except Exception as error:
+                self.error = error
+                raise
+        return self._blocks[number]
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """As of any file."""
+        position = offset + (0, self._position, self._size)[whence]
+        if position < 0:
+            raise OSError("a negative position")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._position
