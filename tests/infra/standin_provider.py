@@ -1,9 +1,10 @@
 """A stand-in for the Google provider, so that the real Terraform can validate, plan, test and apply without a network.
 
 It speaks Terraform's plugin protocol 5 (https://github.com/hashicorp/terraform/tree/main/docs/plugin-protocol) over
-go-plugin's gRPC, serves the types in provider_schema.json, and makes up what Google would compute. Planned values are
-all known and readable, so that a plan shows every reference resolved; applying echoes them. It asks nobody and checks
-nothing that the schema does not say: ranges, formats and permissions stay the real provider's.
+go-plugin's gRPC, serves the types in provider_schema.json, and makes up what Google would compute, as in
+computed_values.json. Planned values are all known and readable, so that a plan shows every reference resolved; applying
+echoes them. It asks nobody and checks nothing that the schema does not say: ranges, formats and permissions stay the
+real provider's.
 
 Terraform starts it through `terraform.py`; the first argument is `google` or `google-beta`.
 """
@@ -134,46 +135,8 @@ def schema_message(schema: dict[str, Any]) -> Any:
 
 # ----------------------------------------------------------------------------------------- what Google computes
 
-#: (type or "", attribute) -> the value, made of the resource's other values and `number`, the project's.
-COMPUTED = {
-    ("google_service_account", "email"): "{account_id}@{project}.iam.gserviceaccount.com",
-    ("google_service_account", "member"): "serviceAccount:{account_id}@{project}.iam.gserviceaccount.com",
-    ("google_service_account", "name"): "projects/{project}/serviceAccounts/{email}",
-    ("google_service_account", "id"): "projects/{project}/serviceAccounts/{email}",
-    ("google_project_service_identity", "email"): "service-{number}@gcp-sa-{service_name}.iam.gserviceaccount.com",
-    ("google_project_service_identity", "member"): (
-        "serviceAccount:service-{number}@gcp-sa-{service_name}.iam.gserviceaccount.com"
-    ),
-    ("google_project_service", "id"): "{project}/{service}",
-    ("google_pubsub_topic", "id"): "projects/{project}/topics/{name}",
-    ("google_pubsub_subscription", "id"): "projects/{project}/subscriptions/{name}",
-    ("google_storage_bucket", "id"): "{name}",
-    ("google_storage_bucket", "url"): "gs://{name}",
-    ("google_storage_bucket", "self_link"): "https://www.googleapis.com/storage/v1/b/{name}",
-    ("google_cloud_run_v2_service", "id"): "projects/{project}/locations/{location}/services/{name}",
-    ("google_cloud_run_v2_service", "uri"): "https://{name}-{number}.{location}.run.app",
-    (
-        "google_artifact_registry_repository",
-        "id",
-    ): "projects/{project}/locations/{location}/repositories/{repository_id}",
-    ("google_artifact_registry_repository", "name"): "{repository_id}",
-    ("google_artifact_registry_repository", "registry_uri"): "{location}-docker.pkg.dev/{project}/{repository_id}",
-    ("google_firestore_database", "id"): "projects/{project}/databases/{name}",
-    ("google_eventarc_trigger", "id"): "projects/{project}/locations/{location}/triggers/{name}",
-    ("google_cloud_scheduler_job", "id"): "projects/{project}/locations/{region}/jobs/{name}",
-    ("google_firebaserules_ruleset", "name"): "projects/{project}/rulesets/ruleset-1",
-    ("google_monitoring_notification_channel", "name"): "projects/{project}/notificationChannels/1",
-    ("data.google_project", "number"): "{number}",
-    ("data.google_project", "project_id"): "{project}",
-    ("data.google_project", "id"): "projects/{project_id}",
-    ("data.google_storage_project_service_account", "email_address"): (
-        "service-{number}@gs-project-accounts.iam.gserviceaccount.com"
-    ),
-    ("data.google_storage_project_service_account", "member"): (
-        "serviceAccount:service-{number}@gs-project-accounts.iam.gserviceaccount.com"
-    ),
-    ("data.google_kms_crypto_key", "id"): "{key_ring}/cryptoKeys/{name}",
-}
+#: type -> attribute -> the value, made of the resource's other values and `number`, the project's.
+COMPUTED = json.loads(Path(__file__).with_name("computed_values.json").read_text())
 EMPTY: dict[str, Any] = {"string": "", "number": 1, "bool": False, "list": [], "set": [], "map": {}}
 
 
@@ -248,7 +211,7 @@ class Stand:
         """One computed value."""
         if name in ("project", "region", "location") and self.defaults.get(name if name != "location" else "region"):
             return self.defaults[name if name != "location" else "region"]
-        template = COMPUTED.get((kind, name))
+        template = COMPUTED.get(kind, {}).get(name)
         if template is None:
             own = type_ if isinstance(type_, str) else type_[0]
             return f"{kind}/{_label(values)}/{name}" if own == "string" else EMPTY[own]

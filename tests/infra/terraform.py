@@ -32,7 +32,9 @@ provider_installation {
 }
 """
 NOT_COPIED = (".terraform*", "*.tfstate*", "terraform.tfvars*", "*.auto.tfvars*")
-PLACEHOLDERS = {"project": "example-project"}
+INFRA = Path(__file__).parents[2] / "infra"
+PROJECT = "example-project"
+PLACEHOLDERS = {"project": PROJECT}
 
 
 class TerraformMissing(RuntimeError):
