@@ -22,6 +22,7 @@ def ingest(event: CloudEvent) -> None:
         source,
         store=backend.store,
         bus=backend.bus,
+        uploads=backend.uploads,
         results=backend.results,
         limits=service.settings,
         clock=service.clock,

@@ -14,6 +14,7 @@ from speechpipe.contract import (
     Artifacts,
     Audio,
     Caution,
+    Cost,
     Emotions,
     Failure,
     Half,
@@ -67,6 +68,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         audio=audio,
         options=recording.options,
         timing=_timing(recording, [partials[stage] for stage in asked], audio),
+        cost=_cost([a.cost for a in analyses.values() if a]),
         halves={stage: _half(recording, partials.get(stage) if stage in asked else None) for stage in Stage},
         language=transcript.language if transcript else None,
         text=_text(transcript),
@@ -113,11 +115,12 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
         attempts=partial.attempt,
         progress=1.0,
         model=analysis.model if analysis else None,
-        queued_at=recording.queued_at,
+        queued_at=recording.accepted_at or recording.queued_at,
         started_at=partial.started_at,
         finished_at=partial.finished_at,
         audio_seconds=analysis.audio.duration if analysis else None,
         compute_seconds=analysis.compute_seconds if analysis else None,
+        cost=analysis.cost if analysis else None,
         error=_failure(partial),
     )
 
@@ -130,6 +133,14 @@ def _timing(recording: Recording, partials: list[Partial], audio: Audio | None) 
         audio_seconds=audio.duration if audio else 0.0,
         compute_seconds=sum(p.analysis.compute_seconds for p in partials if p.analysis),
     )
+
+
+def _cost(costs: list[Cost | None]) -> Cost | None:
+    """Their sum, where every half has one and all are in one currency."""
+    known = [cost for cost in costs if cost]
+    if not known or len(known) < len(costs) or len({cost.currency for cost in known}) > 1:
+        return None
+    return Cost(amount=sum(cost.amount for cost in known), currency=known[0].currency)
 
 
 def _text(transcript: Transcript | None) -> str:

@@ -137,11 +137,21 @@ class Quote(Frozen):
     cost: Cost | None = None  #: None without a price table
 
 
+Cap = Literal["max_cost", "max_duration", "max_cost_per_day", "max_duration_per_day"]
+
+
 class Hold(Frozen):
     """Why a recording is held. `code` is the cap's name."""
 
-    code: Literal["max_cost", "max_duration", "max_cost_per_day", "max_duration_per_day"]
+    code: Cap
     message: str  #: for the user: what was found, what is allowed, how it goes on
+
+
+class Totals(Frozen):
+    """What the recordings of some time were quoted at, together."""
+
+    audio_seconds: Seconds = 0.0
+    cost: Annotated[float, Field(ge=0)] = 0.0  #: in the price table's currency
 
 
 class Task(Frozen):
@@ -496,6 +506,7 @@ class CompletionData(Frozen):
     ref: str | None = None
     summary: Summary
     artifacts: Artifacts
+    cost: Cost | None = None
     error: Failure | None = None
 
 

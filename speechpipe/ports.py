@@ -7,10 +7,11 @@ their emulators). One suite, `tests/contract/`, runs against all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from speechpipe.contract import (
     Analysis,
@@ -23,6 +24,7 @@ from speechpipe.contract import (
     Stage,
     Status,
     Task,
+    Totals,
 )
 
 #: Called by an engine with the share of the work that is done, 0 to 1.
@@ -48,7 +50,21 @@ class Store(Protocol):
         ...
 
     def unfinished(self, *, limit: int = 1000) -> list[Recording]:
-        """Recordings that want attention: not final, or final and not announced; oldest first, without `result`."""
+        """Recordings that want attention: not final, or final and not announced; oldest first, without `result`.
+
+        A held recording wants none.
+        """
+        ...
+
+    def accepted_since(self, at: datetime) -> Totals:
+        """What the recordings whose `accepted_at` is that or later were quoted at: neither held nor rejected ones."""
+        ...
+
+    def accept(self, recording: Recording) -> bool:
+        """Write a recording that was held and is queued now; False, changing nothing, if it is no longer held.
+
+        Durable on return. Compare-and-swap: of any number of callers at once, one succeeds.
+        """
         ...
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
@@ -118,6 +134,13 @@ class Uploads(Protocol):
 
     def download(self, source: Source, into: Path) -> None:
         """Write exactly that generation's bytes to a file. Raises Rejected(object_gone) if it is no longer there."""
+        ...
+
+    def open(self, source: Source) -> AbstractContextManager[BinaryIO]:
+        """Read exactly that generation's bytes, from any place in them, without fetching the rest.
+
+        Raises Rejected(object_gone) at opening or at a read.
+        """
         ...
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:

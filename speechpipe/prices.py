@@ -108,6 +108,11 @@ def read(text: str) -> PriceTable | None:
         raise _unusable(text, "; ".join(problems)) from None
 
 
+def money(amount: float, currency: str) -> str:
+    """`12.34 USD`, and `0.0123 USD` below one."""
+    return f"{amount:.{2 if amount >= 1 else 4}f} {currency}"
+
+
 def _unusable(given: str, problem: str) -> SettingsMissing:
     shown = given if len(given) <= 80 else given[:77] + "..."
     return SettingsMissing(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from speechpipe.contract import Stage
 from speechpipe.errors import SettingsMissing
+from speechpipe.prices import PriceTable
+from speechpipe.prices import read as read_prices
 from speechpipe.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS
 
 
@@ -39,8 +41,21 @@ class Topics(Settings):
     completions_topic: str = Field(COMPLETIONS_TOPIC, alias="SPEECHPIPE_COMPLETIONS_TOPIC")
 
 
-class Limits(Settings):
-    """Caps and deadlines."""
+def _prices(given: object) -> object:
+    try:
+        return read_prices(given) if isinstance(given, str) else given
+    except SettingsMissing as error:  # pydantic collects a ValueError with the other problems
+        raise ValueError(str(error).removeprefix("SPEECHPIPE_PRICES: ")) from None
+
+
+class Pricing(Settings):
+    """What compute costs: a preset of `prices`, or a table as JSON; without one there are no costs."""
+
+    prices: Annotated[PriceTable | None, BeforeValidator(_prices)] = Field(None, alias="SPEECHPIPE_PRICES")
+
+
+class Limits(Pricing):
+    """Caps and deadlines, with the prices that costs are counted in."""
 
     prefix: str = Field("", alias="SPEECHPIPE_UPLOADS_PREFIX")  #: objects outside it are none of ours
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
@@ -53,11 +68,11 @@ class Limits(Settings):
     max_cost_per_day: float | None = Field(None, alias="SPEECHPIPE_MAX_COST_PER_DAY", gt=0)
     max_duration_per_day: float | None = Field(None, alias="SPEECHPIPE_MAX_DURATION_PER_DAY", gt=0)
 
-
-class Pricing(Settings):
-    """What compute costs."""
-
-    prices: str = Field("", alias="SPEECHPIPE_PRICES")  #: a preset of `prices`, or a table as JSON; empty: no costs
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.prices is None and (self.max_cost or self.max_cost_per_day):
+            raise ValueError("SPEECHPIPE_MAX_COST and SPEECHPIPE_MAX_COST_PER_DAY need SPEECHPIPE_PRICES")
+        return self
 
 
 class Telemetry(Settings):
@@ -67,7 +82,7 @@ class Telemetry(Settings):
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="SPEECHPIPE_LOG_FORMAT")
 
 
-class FunctionSettings(Project, Topics, Limits, Pricing, Telemetry):
+class FunctionSettings(Project, Topics, Limits, Telemetry):
     """The functions: ingest, join, give_up, sweep."""
 
 
@@ -112,5 +127,7 @@ def read(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     try:
         return kind.model_validate(present)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems = [
+            ": ".join([*map(str, e["loc"][:1]), e["msg"].removeprefix("Value error, ")]) for e in error.errors()
+        ]
         raise SettingsMissing(f"{kind.__name__} needs:\n  " + "\n  ".join(problems)) from None

@@ -1,10 +1,11 @@
-"""The pipeline, readable from top to bottom: five verbs over the ports.
+"""The pipeline, readable from top to bottom: six verbs over the ports.
 
     object finalized  -> ingest   create the recording, publish a task a stage
     task delivered    -> perform  run the engine, create the partial
     partial created   -> join     write artifacts and result, announce, mark
     attempts exhausted-> give_up  create the missing partial as a Failure; the join follows by itself
     every minute      -> sweep    publish again, give up past the deadline, announce what was not
+    somebody decides  -> release  publish the tasks of a recording that was held over a cap
 
 Each verb may be run any number of times, by any number of processes at once, and stopped anywhere: what is durable
 comes first, and everything durable is created once (`docs/architecture.md` walks through the crashes).
@@ -18,6 +19,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from speechpipe.admission import admitted, check_size
 from speechpipe.artifacts import render
 from speechpipe.combine import combine, newest
 from speechpipe.contract import (
@@ -37,11 +39,13 @@ from speechpipe.contract import (
     Recording,
     Source,
     Stage,
+    Status,
     Task,
 )
-from speechpipe.errors import ErrorCode, Rejected, Unreadable
+from speechpipe.errors import ErrorCode, NotFound, Rejected, Unreadable
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Bus, Clock, Progress, Results, Store, Uploads
+from speechpipe.prices import PriceTable
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -66,21 +70,28 @@ class SweepReport(Frozen):
 
 
 def ingest(
-    source: Source, *, store: Store, bus: Bus, results: Results, limits: Limits, clock: Clock
+    source: Source, *, store: Store, bus: Bus, uploads: Uploads, results: Results, limits: Limits, clock: Clock
 ) -> Recording | None:
     """Turn an uploaded object into a recording and its tasks; None for an object that is none of ours.
 
-    Rejects are recordings too: their partials are created as Failures and the join announces them.
+    Rejects are recordings too: their partials are created as Failures and the join announces them. One over a cap is
+    held: that is decided here, once, and stored with it.
     """
     if source.name.endswith("/") or not source.name.startswith(limits.prefix):
         log.info("not a recording", extra={"action": "ignored"})
         return None
-    recording, rejection = _admit(source, store, results, limits, clock())
+    recording, rejection = _recording(source, store, results, limits, clock())
+    if rejection is None:
+        recording = admitted(recording, store=store, uploads=uploads, limits=limits)
     if not store.create_recording(recording):
         known = store.recording(recording.id)
-        if known is None or known.status.is_final:
+        if known is None or known.status.is_final or known.status is Status.HELD:
             return known
         recording = known  # a repeated event: perhaps the first was cut off before it published
+    if recording.status is Status.HELD and recording.hold:
+        cap = recording.hold.code
+        log.info("recording held: %s", cap, extra={"action": "held", "recording_id": recording.id, "cap": cap})
+        return recording
     done = newest(store.partials(recording.id), recording.revision)
     for stage in recording.options.stages:
         if stage in done:
@@ -95,14 +106,14 @@ def ingest(
     return recording
 
 
-def _admit(
+def _recording(
     source: Source, store: Store, results: Results, limits: Limits, now: datetime
 ) -> tuple[Recording, Failure | None]:
     """The recording that an object is, and why it is none that can be analysed, if so."""
     options, rejection = Options(), None
     try:
         options = parse_options(source.metadata)
-        _check_size(source.size, limits.max_bytes)
+        check_size(source.size, limits.max_bytes)
     except Rejected as rejected:
         rejection = Failure(code=rejected.code, message=rejected.message)
     recording_id = source.recording_id
@@ -115,6 +126,7 @@ def _admit(
         queued_at=now,
         deadline_at=now + timedelta(seconds=limits.deadline_seconds),
         expires_at=now + timedelta(days=limits.retention_days) if limits.retention_days else None,
+        accepted_at=None if rejection else now,
         halves={
             stage: Half(status=HalfStatus.QUEUED, queued_at=now)
             if stage in options.stages
@@ -123,13 +135,6 @@ def _admit(
         },
     )
     return recording, rejection
-
-
-def _check_size(size: int, max_bytes: int) -> None:
-    if size == 0:
-        raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
-    if size > max_bytes:
-        raise Rejected(ErrorCode.TOO_LARGE, f"the file has {size} bytes; at most {max_bytes} are allowed here")
 
 
 def _superseded(source: Source, store: Store) -> str | None:
@@ -165,6 +170,7 @@ def perform(
     holder: str,
     lease_seconds: float,
     max_bytes: int,
+    prices: PriceTable | None = None,
 ) -> bool:
     """Run one stage and create its partial; False if it was there already.
 
@@ -186,7 +192,7 @@ def perform(
             return False
         attempt = lease.attempts[-1].number
         store.begin(task.recording_id, task.stage, attempt=attempt, at=now)
-        partial = _attempt(task, attempt, now, uploads, results, analyse, clock, heartbeat, max_bytes)
+        partial = _attempt(task, attempt, now, uploads, results, analyse, clock, heartbeat, max_bytes, prices)
         created = store.create_partial(partial)
         outcome = "done"
         log.info(
@@ -230,15 +236,18 @@ def _attempt(
     clock: Clock,
     progress: Progress,
     max_bytes: int,
+    prices: PriceTable | None,
 ) -> Partial:
     """Download, analyse, and put a large analysis where the partial can point to it."""
     analysis, failure = None, None
     try:
-        _check_size(task.source.size, max_bytes)
+        check_size(task.source.size, max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-") as folder:
             path = Path(folder) / "input"  # never the uploader's name: it is not ours to trust
             uploads.download(task.source, path)
             analysis = analyse(path, task.options, progress)
+        if prices:
+            analysis = analysis.model_copy(update={"cost": prices.cost(task.stage, analysis.compute_seconds)})
     except Rejected as rejected:
         failure = Failure(code=rejected.code, message=rejected.message)
     partial = Partial(
@@ -354,6 +363,7 @@ def completion_event(record: Record) -> Completion:
             # Turning points grow with the recording; an event stays under 20 kB.
             summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
             artifacts=record.artifacts,
+            cost=record.cost,
             error=record.error,
         ),
     )
@@ -417,3 +427,40 @@ def _chase(recording: Recording, stage: Stage, now: datetime, store: Store, bus:
     bus.publish_task(task)
     store.requeued(recording.id, stage, at=now)
     return ["republished"]
+
+
+# --------------------------------------------------------------------------------------------------- holds
+
+
+def release(recording_id: str, *, store: Store, bus: Bus, clock: Clock) -> Recording:
+    """Let a held recording run: it is queued, with as much time as it had from its arrival, and its tasks published.
+
+    Again, it publishes the tasks of one that is queued again: perhaps the first call was cut off before it did, and
+    the workers do nothing twice. Any other is left as it is. Raises NotFound.
+    """
+    recording = store.recording(recording_id)
+    if recording and recording.status is Status.HELD:
+        if store.accept(_released(recording, clock())):
+            log.info("recording released", extra={"action": "released", "recording_id": recording_id})
+        recording = store.recording(recording_id)
+    if recording is None:
+        raise NotFound(f"there is no recording {recording_id}")
+    if recording.status is Status.QUEUED and recording.hold and recording.accepted_at:
+        for stage in recording.options.stages:
+            bus.publish_task(_task(recording, stage, recording.accepted_at))
+    return recording
+
+
+def _released(held: Recording, now: datetime) -> Recording:
+    """The recording as it is once it may run. Its hold stays, to be read."""
+    waited = now - held.queued_at
+    queued = {stage: held.halves[stage].model_copy(update={"queued_at": now}) for stage in held.options.stages}
+    return held.model_copy(
+        update={
+            "status": Status.QUEUED,
+            "accepted_at": now,
+            "deadline_at": held.deadline_at + waited,
+            "expires_at": held.expires_at + waited if held.expires_at else None,
+            "halves": held.halves | queued,
+        }
+    )

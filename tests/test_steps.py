@@ -113,7 +113,7 @@ def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: Err
 @pytest.mark.parametrize("name", ["folder/", "elsewhere/call.wav"])
 def test_what_is_no_recording_leaves_nothing(name: str) -> None:
     world = World()
-    ports = world.ports("store", "bus", "results")
+    ports = world.ports("store", "bus", "uploads", "results")
     assert steps.ingest(source(name), **ports, limits=Limits(prefix="incoming/")) is None
     assert world.store.recordings() == []
     assert world.pending() == []

@@ -5,9 +5,11 @@ number of times, and any write can be the last one before a crash.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from speechpipe import steps, wire
 from speechpipe.contract import Completion, Recording, Source, Stage, Task
@@ -24,15 +26,24 @@ class Crash(BaseException):
 
 
 class MemoryUploads:
-    """The uploads bucket; every object holds its own name."""
+    """The uploads bucket; every object holds its own name, or what `bodies` has for it."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
+        self.bodies: dict[str, bytes] = {}
+        self.opened = 0
 
     def download(self, source: Source, into: Path) -> None:
         if source.name in self.gone:
             raise Rejected(ErrorCode.OBJECT_GONE, "gone")
         into.write_text(source.name)
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        self.opened += 1
+        if source.name in self.gone:
+            raise Rejected(ErrorCode.OBJECT_GONE, "gone")
+        yield BytesIO(self.bodies.get(source.name, source.name.encode()))
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         raise NotImplementedError
@@ -65,7 +76,7 @@ class MemoryResults:
 class Crashing:
     """A port whose calls are counted, and one of whose writes is the last thing this process does."""
 
-    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download")
+    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download", "open")
 
     def __init__(self, port: object, world: World) -> None:
         self._port, self._world = port, world
@@ -87,7 +98,8 @@ class Crashing:
 class World:
     """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth."""
 
-    def __init__(self, crash_at: tuple[int, str] | None = None) -> None:
+    def __init__(self, crash_at: tuple[int, str] | None = None, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self.clock = SteppedClock()
         self.database = Database(Path(":memory:"))
         self.store, self.bus = SqliteStore(self.database), LocalBus(self.database)
@@ -135,7 +147,9 @@ class World:
     def _handle(self, topic: str, body: str) -> None:
         handlers: dict[str, Callable[[], object]] = {
             FINALIZED: lambda: steps.ingest(
-                Source.model_validate_json(body), **self.ports("store", "bus", "results"), limits=Limits()
+                Source.model_validate_json(body),
+                **self.ports("store", "bus", "uploads", "results"),
+                limits=self.limits,
             ),
             PARTIAL_CREATED: lambda: steps.join(**json.loads(body), **self.ports("store", "bus", "results")),
         }
@@ -151,6 +165,7 @@ class World:
             holder=holder,
             lease_seconds=600,
             max_bytes=10**9,
+            prices=self.limits.prices,
         )
 
     def sweep(self) -> steps.SweepReport:

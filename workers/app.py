@@ -135,6 +135,7 @@ class Worker:
             holder=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",  # each delivery is another
             lease_seconds=self.settings.request_seconds,
             max_bytes=self.settings.max_bytes,
+            prices=self.settings.prices,
         )
 
     def close(self) -> None:

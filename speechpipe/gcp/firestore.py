@@ -23,7 +23,7 @@ from google.cloud.firestore import Client, CollectionReference, DocumentReferenc
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from speechpipe import leases
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
 from speechpipe.gcp.documents import from_document, plain, to_document
 
@@ -33,9 +33,12 @@ log = logging.getLogger(__name__)
 #: without its index, the emulator does not. `infra/firestore.tf` and a test are compared with this.
 COMPOSITE_INDEXES: tuple[tuple[tuple[str, str], ...], ...] = (
     (("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(status=)
-    (("announced_at", "ASCENDING"), ("queued_at", "ASCENDING")),  # unfinished()
+    (("announced_at", "ASCENDING"), ("status", "ASCENDING"), ("queued_at", "ASCENDING")),  # unfinished()
     (("source.uri", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(uri=)
     (("source.uri", "ASCENDING"), ("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # both
+    # accepted_since(): a sum wants its field in the index, and a recording without the field is not in it.
+    (("accepted_at", "ASCENDING"), ("quote.audio_seconds", "ASCENDING")),
+    (("accepted_at", "ASCENDING"), ("quote.cost.amount", "ASCENDING")),
 )
 #: Fields without any index, as (collection group, field): bulky, never queried, and a document may hold at most
 #: 40,000 index entries (https://cloud.google.com/firestore/quotas#indexes).
@@ -97,8 +100,25 @@ class FirestoreStore:
 
     def unfinished(self, *, limit: int = 1000) -> list[Recording]:
         """What was not announced: a recording that is not final never was, `finish` sees to that."""
-        query = self._recordings.where(filter=FieldFilter("announced_at", "==", None)).order_by("queued_at")
-        return _read(query.limit(limit).select(_WITHOUT_RESULT))
+        query = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
+        query = query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
+        return _read(query.order_by("queued_at").limit(limit).select(_WITHOUT_RESULT))
+
+    def accepted_since(self, at: datetime) -> Totals:
+        """Two sums on the server, each a scan of its index. Two queries: one of both would leave out what has one."""
+        accepted: Any = self._recordings.where(filter=FieldFilter("accepted_at", ">=", at))
+
+        def total(field: str) -> float:
+            [[result]] = accepted.sum(field).get()
+            return float(result.value)
+
+        return Totals(audio_seconds=total("quote.audio_seconds"), cost=total("quote.cost.amount"))
+
+    def accept(self, recording: Recording) -> bool:
+        """Compare-and-swap. Our own write before a lost answer looks like somebody else's: callers go on alike."""
+        document = to_document(recording)
+        fields = {name: document[name] for name in ("status", "accepted_at", "deadline_at", "expires_at", "halves")}
+        return self._swap(recording.id, lambda known: fields if known["status"] == Status.HELD.value else None)
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """Note when a half's task was last published."""
@@ -251,8 +271,8 @@ class FirestoreStore:
         self,
         recording_id: str,
         change: Callable[[dict[str, Any]], dict[str, Any] | None],
-    ) -> None:
-        """Change fields of a recording as its status and revision ask for; nothing if there is none.
+    ) -> bool:
+        """Change fields of a recording as its status and revision ask for; False if nothing was changed.
 
         Raises FailedPrecondition after many tries.
         """
@@ -262,16 +282,17 @@ class FirestoreStore:
             known = snapshot.to_dict()
             fields = change(known) if known else None
             if fields is None:
-                return
+                return False
             try:
                 reference.update(fields, option=self._unless_changed(snapshot))
             except DocumentNotFound:
-                return
+                return False
             except FailedPrecondition:
                 if attempt == _TRIES - 1:
                     raise
             else:
-                return
+                return True
+        return False
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from google.api_core.exceptions import NotFound as ObjectNotFound
 from google.api_core.exceptions import PreconditionFailed
@@ -18,6 +20,8 @@ from speechpipe.errors import ErrorCode, NotFound, Rejected, Unreadable
 
 #: Read at a time when a file is unpacked.
 _CHUNK = 1024 * 1024
+#: Fetched at a time when a part of a file is read: as much as a header needs, in one request.
+CHUNK_BYTES = 256 * 1024
 
 
 class GcsUploads:
@@ -35,23 +39,30 @@ class GcsUploads:
         (https://cloud.google.com/storage/docs/transcoding). An object that was *stored* with `Content-Encoding: gzip`
         (`gcloud storage cp --gzip-local`) is unpacked here, up to the cap. Raises Rejected, also for too many bytes.
         """
-        bucket = self._client.bucket(source.bucket)
-        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
-        encoding: str | None = None
-        try:
-            live = bucket.get_blob(source.name, generation=int(source.generation))
-            # Emulators ignore the generation and answer with whatever is there now.
-            if live is None or str(live.generation) != source.generation:
-                raise gone
-            encoding = live.content_encoding
-            # Not `live` itself: it would download from the `mediaLink` it was given, in which emulators leave `#` and
-            # `?` of a name unescaped.
-            blob: Blob = bucket.blob(source.name, generation=int(source.generation))
+        with _gone_if_not_found():
+            blob, encoding = self._live(source)
             blob.download_to_filename(str(into), raw_download=True)
-        except ObjectNotFound as error:
-            raise gone from error
         if encoding == "gzip":
             _unpack(into, self._max_bytes)
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        """Read it by ranges, raw as they are stored, a chunk at a time."""
+        with _gone_if_not_found():
+            blob, _ = self._live(source)
+        with io.BufferedReader(_Ranges(blob, source.size), CHUNK_BYTES) as reader:
+            yield reader
+
+    def _live(self, source: Source) -> tuple[Blob, str | None]:
+        """That generation of an object, and its content encoding. Raises Rejected(object_gone)."""
+        bucket = self._client.bucket(source.bucket)
+        live = bucket.get_blob(source.name, generation=int(source.generation))
+        # Emulators ignore the generation and answer with whatever is there now.
+        if live is None or str(live.generation) != source.generation:
+            raise _gone()
+        # Not `live` itself: it would download from the `mediaLink` it was given, in which emulators leave `#` and `?`
+        # of a name unescaped.
+        return bucket.blob(source.name, generation=int(source.generation)), live.content_encoding
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         """Put a file there; the library sends more than 8 MiB as a resumable upload."""
@@ -65,6 +76,54 @@ class GcsUploads:
         """The live object of that name."""
         blob = self._bucket.get_blob(name)
         return _source(blob) if blob else None
+
+    def objects(self, prefix: str) -> Iterator[Source]:
+        """The live objects whose names begin so, by name."""
+        return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix))
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file: every read is a request for that range."""
+
+    def __init__(self, blob: Blob, size: int) -> None:
+        self._blob, self._size = blob, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """As of any file."""
+        self._position = max(0, offset + (0, self._position, self._size)[whence])
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fetch as much as fits. Raises Rejected(object_gone)."""
+        end = min(self._position + len(buffer), self._size) - 1  # the last byte, as in a Range header
+        if end < self._position:
+            return 0
+        with _gone_if_not_found():
+            part = self._blob.download_as_bytes(start=self._position, end=end, raw_download=True, checksum=None)
+        buffer[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+
+def _gone() -> Rejected:
+    return Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+
+
+@contextmanager
+def _gone_if_not_found() -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFound as error:
+        raise _gone() from error
 
 
 class GcsResults:

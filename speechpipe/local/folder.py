@@ -12,8 +12,10 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from speechpipe.contract import Source
@@ -39,6 +41,19 @@ class FolderUploads:
                 raise gone
         except FileNotFoundError:
             raise gone from None
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        """See ports.Uploads."""
+        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        try:
+            file = self._path(source.name).open("rb")
+        except FileNotFoundError:
+            raise gone from None
+        with file:
+            if str(os.fstat(file.fileno()).st_mtime_ns) != source.generation:
+                raise gone
+            yield file
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         """See ports.Uploads."""

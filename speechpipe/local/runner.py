@@ -184,6 +184,7 @@ class Runner:
             Source.model_validate_json(message.body),
             store=self.store,
             bus=self.bus,
+            uploads=self.uploads,
             results=self.results,
             limits=self._limits,
             clock=utc_now,
@@ -217,6 +218,7 @@ class Runner:
                 holder=self._holder,
                 lease_seconds=LEASE_SECONDS,
                 max_bytes=self._limits.max_bytes,
+                prices=self._limits.prices,
             )
 
         return perform

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from speechpipe import leases
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
 from speechpipe.local.bus import PARTIAL_CREATED, enqueue
 from speechpipe.local.database import Database
@@ -46,6 +46,29 @@ class SqliteStore:
             "SELECT body, NULL AS result FROM recordings WHERE open ORDER BY queued_at, id LIMIT ?", (limit,)
         )
         return [_recording(row) for row in rows]
+
+    def accepted_since(self, at: datetime) -> Totals:
+        """See ports.Store."""
+        row = (
+            self._database.read()
+            .execute(
+                "SELECT total(json_extract(body, '$.quote.audio_seconds')) AS seconds,"
+                " total(json_extract(body, '$.quote.cost.amount')) AS cost FROM recordings"
+                " WHERE julianday(json_extract(body, '$.accepted_at')) >= julianday(?)",  # as times, not as texts
+                (at.isoformat(),),
+            )
+            .fetchone()
+        )
+        return Totals(audio_seconds=row["seconds"], cost=row["cost"])
+
+    def accept(self, recording: Recording) -> bool:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            row = _select(connection, recording.id)
+            if row is None or Status(row["status"]) is not Status.HELD:
+                return False
+            _update_recording(connection, recording)
+        return True
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """See ports.Store."""
@@ -172,7 +195,7 @@ def _columns(recording: Recording) -> dict[str, Any]:
         "uri": recording.source.uri,
         "status": recording.status.value,
         "queued_at": recording.queued_at.isoformat(),
-        "open": int(recording.announced_at is None),
+        "open": int(recording.announced_at is None and recording.status is not Status.HELD),
         "body": recording.model_dump_json(exclude={"result"}),
         "result": recording.result.model_dump_json() if recording.result else None,
     }

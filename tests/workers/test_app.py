@@ -59,6 +59,7 @@ def make_task(backend: Backend, tmp_path: Path) -> Callable[..., Task]:
                 source,
                 store=backend.store,
                 bus=backend.bus,
+                uploads=backend.uploads,
                 results=backend.results,
                 limits=Limits.model_validate({}),
                 clock=lambda: START,
