@@ -19,6 +19,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from speechpipe import figures
 from speechpipe.admission import admitted, check_size
 from speechpipe.artifacts import render
 from speechpipe.combine import combine, newest
@@ -192,14 +193,10 @@ def perform(
             return False
         attempt = lease.attempts[-1].number
         store.begin(task.recording_id, task.stage, attempt=attempt, at=now)
-        partial = _attempt(task, attempt, now, uploads, results, analyse, clock, heartbeat, max_bytes, prices)
+        partial, analysis = _attempt(task, attempt, now, uploads, results, analyse, clock, heartbeat, max_bytes, prices)
         created = store.create_partial(partial)
         outcome = "done"
-        log.info(
-            "%s done",
-            task.stage.value,
-            extra={"action": "performed", "recording_id": task.recording_id, "stage": task.stage.value},
-        )
+        log.info("%s done", task.stage.value, extra=figures.performed(task, partial, analysis))
         return created
     except BaseException as problem:
         error = type(problem).__name__  # the class alone: messages of libraries quote paths and content
@@ -237,7 +234,7 @@ def _attempt(
     progress: Progress,
     max_bytes: int,
     prices: PriceTable | None,
-) -> Partial:
+) -> tuple[Partial, Analysis | None]:
     """Download, analyse, and put a large analysis where the partial can point to it."""
     analysis, failure = None, None
     try:
@@ -261,11 +258,11 @@ def _attempt(
         failure=failure,
     )
     if analysis is None or len(partial.model_dump_json()) <= PARTIAL_INLINE_BYTES:
-        return partial
+        return partial, analysis
     # The attempt's number is in the name: an attempt that loses the race must not share an object with the winner.
     path_in_bucket = f"{task.recording_id}/r{task.revision}/partials/{task.stage.value}.{attempt}.json"
     uri = results.create(path_in_bucket, analysis.model_dump_json().encode(), "application/json")
-    return partial.model_copy(update={"analysis": None, "analysis_uri": uri})
+    return partial.model_copy(update={"analysis": None, "analysis_uri": uri}), analysis
 
 
 def _has_partial(store: Store, task: Task) -> bool:
@@ -312,12 +309,9 @@ def join(
     finished = _finished(recording, record)
     store.finish(finished)
     bus.publish_completion(completion_event(record))
-    store.mark_announced(recording_id, record.revision, clock())
-    log.info(
-        "recording %s",
-        record.status.value,
-        extra={"action": "announced", "recording_id": recording_id, "status": record.status.value},
-    )
+    now = clock()
+    store.mark_announced(recording_id, record.revision, now)
+    log.info("recording %s", record.status.value, extra=figures.announced(recording, record, now))
     return finished
 
 
