@@ -1,0 +1,94 @@
+#!/bin/sh
+# Run inside an image, as its user, without a network and with a read-only root: is it what it says, and does it start?
+#
+#     docker run --rm --network=none --read-only --tmpfs=/tmp --volume="$PWD/docker/smoke.sh:/smoke.sh:ro" \
+#         --entrypoint=sh IMAGE /smoke.sh functions|stt|ser [cpu]
+#
+# `cpu`: the GPU's libraries were left out on purpose.
+set -eu
+kind=$1 libraries=${2:-gpu}
+export PORT=8080 GOOGLE_CLOUD_PROJECT=smoke SPEECHPIPE_UPLOADS_BUCKET=uploads SPEECHPIPE_RESULTS_BUCKET=results
+# Clients for emulators want no credentials; nobody answers at this port, and nobody is asked.
+export FIRESTORE_EMULATOR_HOST=127.0.0.1:9 PUBSUB_EMULATOR_HOST=127.0.0.1:9 STORAGE_EMULATOR_HOST=http://127.0.0.1:9
+
+say() { echo "smoke $kind: $*"; }
+fail() { say "$*" >&2; exit 1; }
+
+# get PATH: the status, then the body; "0" while nobody answers.
+get() {
+    python - "http://127.0.0.1:$PORT$1" <<'PYTHON'
+import sys, urllib.error, urllib.request
+try:
+    with urllib.request.urlopen(sys.argv[1], timeout=10) as answer:
+        print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+except OSError:
+    print(0)
+PYTHON
+}
+
+# await STATUS PATH: until that is the answer; fails when the process ends, or after two minutes.
+await() {
+    tries=0
+    until answer=$(get "$2") && [ "${answer%% *}" = "$1" ]; do
+        kill -0 "$server" 2>/dev/null || fail "the process ended before $2 answered $1"
+        tries=$((tries + 1))
+        [ "$tries" -lt 120 ] || fail "$2 answers '$answer', not $1"
+        sleep 1
+    done
+    say "$2 answers $1"
+}
+
+# stop: SIGTERM must reach Python and end it: with status 0, or by the signal, as uvicorn does when all is put away.
+stop() {
+    kill -TERM "$server"
+    status=0
+    wait "$server" || status=$?
+    [ "$status" = 0 ] || [ "$status" = 143 ] || fail "it ended with status $status after SIGTERM"
+}
+
+importable() { python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"; }
+
+[ "$(id -u)" != 0 ] || fail "it runs as root"
+for folder in / /app /app/speechpipe /opt/venv /usr/local /etc; do
+    if (: >"$folder/written") 2>/dev/null; then fail "$folder can be written"; fi
+done
+: >/tmp/written || fail "/tmp cannot be written"
+say "user $(id -u), writes to /tmp only"
+
+case $kind in
+functions)
+    for name in torch numpy av ctranslate2 transformers workers; do
+        if importable "$name"; then fail "$name is in it"; fi
+    done
+    for name in ingest join give_up sweep; do
+        FUNCTION_SOURCE=functions/$name.py FUNCTION_TARGET=$name functions-framework &
+        server=$!
+        case $name in
+        # A CloudEvent function takes POST only. The others would call Google: a path that they do not have is enough.
+        ingest | join) await 405 / ;;
+        *) await 404 /robots.txt ;;
+        esac
+        stop
+    done
+    ;;
+stt | ser)
+    if importable functions; then fail "functions are in it"; fi
+    if importable functions_framework; then fail "functions-framework is in it"; fi
+    if [ "$libraries" = gpu ]; then
+        case $kind in
+        stt) python -c "import ctypes; ctypes.CDLL('libcublas.so.12')" ;;
+        ser) python -c "import torch; assert torch.version.cuda.startswith('12.'), torch.version.cuda" ;;
+        esac
+        say "CUDA 12's libraries are found"
+    fi
+    python -m workers &
+    server=$!
+    await 200 /readyz
+    get /device
+    stop
+    ;;
+*) fail "say functions, stt or ser" ;;
+esac
+say "all is well"

@@ -1,0 +1,209 @@
+"""A Dockerfile carried out without an engine, step by step, in a root of its own.
+
+The base image is this machine's Debian, read-only, with its Python 3.11 at /usr/local and nothing else of it: no home,
+no checkout. Each stage is a folder; its steps run in a mount namespace with that folder as root, under the very paths,
+environment and user that the Dockerfile gives. The result runs as `docker run --network=none --read-only --tmpfs=/tmp`
+would run it. Wants root, as an engine does.
+
+    python -m tests.docker.rehearsal functions FOLDER [NAME=VALUE ...]     build, smoke and measure
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.docker.dockerfile import Instruction, context, expand, parse
+
+ROOT = Path(__file__).parents[2]
+PYTHON = (3, 11)  #: of the images; a test compares
+#: A network needs these of the machine that builds.
+_PASSED_ON = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
+Edit = Callable[[Path], None]
+
+
+class StepFailed(Exception):
+    """A step ended with an error; what it printed."""
+
+
+def unable() -> str | None:
+    """Why no rehearsal can be held on this machine; None if it can."""
+    if sys.version_info[:2] != PYTHON:
+        return f"the images have Python {PYTHON[0]}.{PYTHON[1]}, this one is {sys.version.split()[0]}"
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        return "wants root and unshare, for a root folder of its own"
+    tried = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, text=True)
+    return tried.stderr.strip() or "no namespaces here" if tried.returncode else None
+
+
+@dataclass
+class Image:
+    """A stage and what it has come to."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    arguments: dict[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    user: str = "0:0"
+    entrypoint: tuple[str, ...] = ()
+
+    def run(self, *command: str, building: bool = False, **environment: str) -> str:
+        """Run a command in it and return what it printed. Raises StepFailed."""
+        script = _BUILDING if building else _RUNNING
+        variables = self.environment | environment
+        inside = ["/usr/bin/env", "-i", "-C", self.workdir, *(f"{k}={v}" for k, v in variables.items()), *command]
+        values = {"NEW": str(self.folder), "PYTHON": sys.base_prefix, "USERSPEC": self.user}
+        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"] + ([] if building else ["--net"])
+        done = subprocess.run(
+            [*namespaces, "/bin/sh", "-euc", script + 'exec chroot --userspec="$USERSPEC" "$NEW" "$@"', "sh", *inside],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **values},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise StepFailed(f"{shlex.join(command)[:200]}: status {done.returncode}\n{done.stdout}")
+        return done.stdout
+
+    def smoke(self, *arguments: str) -> str:
+        """Run docker/smoke.sh in it and return what it printed. Raises StepFailed."""
+        return self.run("/bin/sh", "-c", (ROOT / "docker/smoke.sh").read_text(), "smoke.sh", *arguments)
+
+
+_BUILDING = """
+mount --bind "$NEW" "$NEW"
+for folder in usr etc dev; do mount --rbind --make-rslave "/$folder" "$NEW/$folder"; done
+for folder in usr etc; do mount -o remount,bind,ro "$NEW/$folder"; done
+mkdir -p "$NEW$PYTHON"
+for folder in /usr/local "$PYTHON"; do  # at its own place too: there it looks for libpython
+    mount --bind "$PYTHON" "$NEW$folder"
+    mount -o remount,bind,ro "$NEW$folder"
+done
+mount -t proc proc "$NEW/proc"
+mount -t tmpfs -o mode=1777 tmpfs "$NEW/tmp"
+"""
+_RUNNING = _BUILDING + 'ip link set lo up\nmount -o remount,bind,ro "$NEW"\n'
+
+
+def build(dockerfile: Path, work: Path, arguments: Mapping[str, str] | None = None, edit: Edit | None = None) -> Image:
+    """Carry out a Dockerfile; its last stage.
+
+    `work` is an empty folder. `edit` may change the requirement file before it is installed (to leave the GPU's
+    libraries out) and is called again with the environment, once it is installed.
+    """
+    arguments = dict(arguments or {})
+    files = list(context(ROOT))
+    stages: dict[str, Image] = {}
+    globals_: dict[str, str] = {}
+    image: Image | None = None
+    for step in parse(dockerfile):
+        if step.name == "FROM":
+            image = _begin(step, stages, work)
+        elif image is None:  # before the first stage there can only be arguments
+            globals_ |= {key: arguments.get(key, value) for key, value in step.pairs}
+        else:
+            _carry_out(step, image, stages, files, globals_ | arguments, edit)
+    assert image is not None
+    return image
+
+
+def _begin(step: Instruction, stages: dict[str, Image], work: Path) -> Image:
+    base, _, name = step.value.partition(" AS ")
+    folder = work / (name or "final")
+    if base in stages:
+        parent = stages[base]
+        copy_tree(parent.folder, folder)
+        image = Image(folder, dict(parent.environment), workdir=parent.workdir, user=parent.user)
+    else:
+        _bare(folder)
+        image = Image(folder)
+    stages[name or "final"] = image
+    return image
+
+
+def _bare(folder: Path) -> None:
+    for name in ("usr", "etc", "dev", "proc", "tmp", "opt", "root"):
+        (folder / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64", "sbin"):  # as in Debian since 12
+        (folder / name).symlink_to(f"usr/{name}")
+
+
+def _carry_out(
+    step: Instruction,
+    image: Image,
+    stages: Mapping[str, Image],
+    files: list[Path],
+    arguments: Mapping[str, str],
+    edit: Edit | None,
+) -> None:
+    variables = image.arguments | image.environment
+    match step.name:
+        case "ARG":
+            image.arguments |= {key: arguments.get(key, value) for key, value in step.pairs}
+        case "ENV":
+            image.environment |= {key: expand(value, variables) for key, value in step.pairs}
+        case "WORKDIR":
+            image.workdir = expand(step.value, variables)
+            _inside(image, image.workdir).mkdir(parents=True, exist_ok=True)
+        case "USER":
+            image.user = step.value
+        case "ENTRYPOINT":
+            image.entrypoint = tuple(step.command)
+        case "COPY":
+            _copy(step, image, stages, files, edit)
+        case "RUN":
+            passed_on = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+            image.run(*step.command, building=True, **passed_on, **image.arguments)
+            if edit and "install" in step.value:
+                edit(_inside(image, "/opt/venv"))
+
+
+def _inside(image: Image, path: str) -> Path:
+    return image.folder / os.path.join(image.workdir, path).lstrip("/")
+
+
+def _copy(step: Instruction, image: Image, stages: Mapping[str, Image], files: list[Path], edit: Edit | None) -> None:
+    *sources, target = step.value.split()
+    if "from" in step.flags:
+        copy_tree(stages[step.flags["from"]].folder / sources[0].lstrip("/"), _inside(image, target))
+        return
+    for source in sources:
+        found = [path for path in files if path == ROOT / source or (ROOT / source) in path.parents]
+        if not found:
+            raise StepFailed(f"COPY {source}: the build context does not hold it")
+        for path in found:
+            if path == ROOT / source:
+                copy = _inside(image, target) / path.name if target.endswith("/") else _inside(image, target)
+            else:
+                copy = _inside(image, target) / path.relative_to(ROOT / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+            if edit and copy.suffix == ".txt" and "requirements" in copy.name:
+                edit(copy)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder by hard links, as layers share their files; by content where that cannot be."""
+    linked = subprocess.run(["cp", "-al", str(source), str(target)], capture_output=True)
+    if linked.returncode:
+        subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+
+def main(kind: str, work: str, *arguments: str) -> None:
+    """Build, smoke and measure one image."""
+    pairs = dict(argument.split("=", 1) for argument in arguments)
+    image = build(ROOT / f"docker/{kind}.Dockerfile", Path(work), pairs)
+    print(image.smoke(kind), end="")
+    subprocess.run(["du", "-sm", *(image.folder / name for name in ("opt/venv", "app", "weights"))], check=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,123 @@
+"""Each image's Dockerfile carried out and its smoke test run: offline, read-only, as its own user.
+
+The workers' GPU libraries, gigabytes of wheels, are left out here, and torch is this environment's CPU build; the whole
+lock files were carried out once by hand (`benchmarks/images.md`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docker.rehearsal import PYTHON, ROOT, Image, StepFailed, build, copy_tree, unable
+
+pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(600)]
+
+#: What a shared library may expect of the base image, python:3.11-slim-bookworm: packages libc6, libgcc-s1, libstdc++6
+#: and zlib1g of Debian, which apt and dpkg need, and Python's own.
+OF_THE_BASE = re.compile(
+    r"(ld-linux-x86-64|lib(c|m|mvec|dl|rt|util|pthread|resolv|gcc_s|stdc\+\+|z|python3\.11))\.so.*"
+)
+#: Of the driver, which Cloud Run mounts.
+OF_THE_DRIVER = re.compile(r"lib(cuda|nvidia-.*)\.so.*")
+_GPU_ONLY = re.compile(r"(nvidia-|cuda-|triton|torch=)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _can_be_held() -> None:
+    reason = unable()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def without_gpu(path: Path) -> None:
+    """Leave the GPU's wheels out of a requirement file; put the CPU's torch into an environment without one."""
+    if path.is_file():
+        blocks = re.split(r"\n(?=\S)", path.read_text())
+        path.write_text("\n".join(block for block in blocks if not _GPU_ONLY.match(block)))
+        return
+    packages = path / f"lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
+    if (packages / "transformers").is_dir():
+        ours = Path(sys.prefix) / packages.relative_to(path)
+        for found in [*ours.glob("torch*"), *ours.glob("setuptools*"), *ours.glob("functorch")]:
+            if not (packages / found.name).exists():
+                copy_tree(found, packages / found.name)
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return build(ROOT / "docker/functions.Dockerfile", tmp_path_factory.mktemp("functions"))
+
+
+@pytest.fixture(scope="module", params=["stt", "ser"])
+def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Image]:
+    stage = request.param
+    demo = {f"{stage.upper()}_MODEL": "demo"}
+    return stage, build(ROOT / f"docker/{stage}.Dockerfile", tmp_path_factory.mktemp(stage), demo, without_gpu)
+
+
+def test_the_functions_image_starts_every_function_offline(functions: Image) -> None:
+    said = functions.smoke("functions")
+    assert said.count("/ answers 405") == 2
+    assert said.endswith("smoke functions: all is well\n")
+
+
+def test_a_worker_image_is_ready_offline_with_what_was_baked(worker: tuple[str, Image]) -> None:
+    stage, image = worker
+    said = image.smoke(stage, "cpu")
+    assert "/readyz answers 200" in said
+    assert f'"stage":"{stage}","device":"cpu"' in said
+    assert said.endswith(f"smoke {stage}: all is well\n")
+
+
+def test_the_smoke_test_sees_a_wrong_image(functions: Image) -> None:
+    with pytest.raises(StepFailed, match="functions are in it"):
+        functions.smoke("stt")
+
+
+def test_the_smoke_test_sees_a_process_that_cannot_start(functions: Image) -> None:
+    broken = Image(**vars(functions) | {"environment": functions.environment | {"PYTHONPATH": "/nowhere"}})
+    with pytest.raises(StepFailed, match="the process ended before / answered 405"):
+        broken.smoke("functions")
+
+
+def test_the_entry_point_starts_with_nothing_but_what_the_image_sets(functions: Image) -> None:
+    with pytest.raises(StepFailed, match="nothing_of_that_name"):  # it got as far as to look for the function
+        functions.run(
+            *functions.entrypoint, FUNCTION_SOURCE="functions/ingest.py", FUNCTION_TARGET="nothing_of_that_name"
+        )
+
+
+def test_an_image_holds_the_code_that_it_runs_and_no_other(functions: Image, worker: tuple[str, Image]) -> None:
+    assert {path.name for path in (functions.folder / "app").iterdir()} == {"speechpipe", "functions"}
+    app = worker[1].folder / "app"
+    assert {path.name for path in app.iterdir()} == {"speechpipe", "workers"}
+    assert not (app / "workers/demo/samples").exists()
+    assert (app / "workers/demo/models").is_dir()
+
+
+def test_every_shared_library_is_in_the_image_or_in_its_base(functions: Image, worker: tuple[str, Image]) -> None:
+    for image in (functions, worker[1]):
+        found = image.run("/bin/sh", "-c", "find /opt/venv -name '*.so*' -type f -exec ldd {} + 2>/dev/null || true")
+        needed = [line.split() for line in found.splitlines() if "=>" in line]
+        assert len(needed) > 20
+        outside = {
+            words[0]
+            for words in needed
+            if not words[2].startswith("/opt/venv/")
+            and not OF_THE_BASE.fullmatch(words[0])
+            and not OF_THE_DRIVER.fullmatch(words[0])
+        }
+        assert not outside
+
+
+def test_what_the_lock_file_names_is_complete(functions: Image) -> None:
+    """`--no-deps` installs what the lock file names and asks for nothing else, so it is asked here."""
+    check = ("/usr/local/bin/python3", "-m", "pip", "--python", "/opt/venv", "check")
+    assert "No broken requirements found" in functions.run(*check)
