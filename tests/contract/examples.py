@@ -27,6 +27,33 @@ def source(name: str = ODD_NAME, generation: str = "1763808000123456") -> c.Sour
     )
 
 
+QUOTE = c.Quote(
+    audio_seconds=12.5, exact=True, compute_seconds={c.Stage.STT: 0.125, c.Stage.SER: 0.063}, cost=c.Cost(amount=0.0625)
+)
+COST = c.Cost(amount=0.001, currency="EUR")
+
+
+def held(generation: int = 1, *, queued_at: datetime = NOW) -> c.Recording:
+    """As ingest makes one that is over a cap."""
+    hold = c.Hold(code="max_duration", message="too long – 東京")
+    return recording(generation, queued_at=queued_at).model_copy(
+        update={"status": c.Status.HELD, "hold": hold, "accepted_at": None}
+    )
+
+
+def accepted(of: c.Recording, at: datetime = LATER) -> c.Recording:
+    """As release makes one of a held one."""
+    return of.model_copy(
+        update={
+            "status": c.Status.QUEUED,
+            "accepted_at": at,
+            "deadline_at": at + timedelta(days=1),
+            "expires_at": at + timedelta(days=30),
+            "halves": {stage: c.Half(status=c.HalfStatus.QUEUED, queued_at=at) for stage in c.Stage},
+        }
+    )
+
+
 def recording(generation: int = 1, *, queued_at: datetime = NOW, name: str = ODD_NAME) -> c.Recording:
     """As ingest makes one."""
     its = source(name, str(generation))
@@ -38,6 +65,8 @@ def recording(generation: int = 1, *, queued_at: datetime = NOW, name: str = ODD
         queued_at=queued_at,
         deadline_at=queued_at + timedelta(days=1),
         expires_at=queued_at + timedelta(days=30),
+        quote=QUOTE,
+        accepted_at=queued_at,
         halves={stage: c.Half(status=c.HalfStatus.QUEUED, queued_at=queued_at) for stage in c.Stage},
     )
 
@@ -80,7 +109,7 @@ def partial(of: c.Recording, stage: c.Stage = c.Stage.STT, revision: int = 1, at
         attempt=attempt,
         started_at=NOW,
         finished_at=LATER,
-        analysis=c.Analysis(value=value, audio=AUDIO, model=MODEL, compute_seconds=1.5, cautions=(CAUTION,)),
+        analysis=c.Analysis(value=value, audio=AUDIO, model=MODEL, compute_seconds=1.5, cost=COST, cautions=(CAUTION,)),
     )
 
 
@@ -96,6 +125,7 @@ def finished(of: c.Recording, status: c.Status = c.Status.COMPLETED) -> c.Record
         finished_at=LATER,
         audio_seconds=12.345,
         compute_seconds=1.5,
+        cost=COST,
         error=FAILURE,
     )
     point = c.TurningPoint(at=3.5, channel=1, before="Joy", after="Ärger")
@@ -117,6 +147,7 @@ def finished(of: c.Recording, status: c.Status = c.Status.COMPLETED) -> c.Record
         audio=AUDIO,
         options=of.options,
         timing=c.Timing(queued_at=NOW, started_at=NOW, completed_at=LATER, audio_seconds=12.345, compute_seconds=3),
+        cost=COST,
         halves=dict.fromkeys(c.Stage, half),
         language=c.Language(code="de", confidence=0.9),
         text=TEXT,
@@ -166,6 +197,7 @@ def completion(of: c.Recording) -> c.Completion:
             ref="Fall 7 – Ä",
             summary=done.summary,
             artifacts=done.artifacts,
+            cost=COST,
             error=FAILURE,
         ),
     )

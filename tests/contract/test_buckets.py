@@ -47,6 +47,27 @@ def test_a_file_of_any_size_comes_back(backend: Backend, elsewhere: Path, size: 
     assert source.metadata == {}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_can_be_read_at_any_place(backend: Backend, elsewhere: Path, name: str) -> None:
+    content = bytes(range(256)) * 4000  # four chunks
+    (elsewhere / "in").write_bytes(content)
+    source = backend.uploads.upload(elsewhere / "in", name, {})
+    with backend.uploads.open(source) as file:
+        assert file.read(10) == content[:10]
+        assert file.seek(-5, 2) == len(content) - 5
+        assert file.read(100) == content[-5:]
+        assert file.read(1) == b""
+        file.seek(300_000)
+        assert file.read(600_000) == content[300_000:900_000]
+        assert file.tell() == 900_000
+
+
+def test_an_empty_file_can_be_opened(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").touch()
+    with backend.uploads.open(backend.uploads.upload(elsewhere / "in", "0.wav", {})) as file:
+        assert file.read() == b""
+
+
 def test_an_upload_under_the_same_name_is_another_recording(backend: Backend, elsewhere: Path) -> None:
     (elsewhere / "in").write_bytes(b"one")
     first = backend.uploads.upload(elsewhere / "in", "same.wav", {})
@@ -64,6 +85,9 @@ def test_what_was_overwritten_is_gone(backend: Backend, elsewhere: Path) -> None
     with pytest.raises(Rejected) as rejected:
         backend.uploads.download(first, elsewhere / "out")
     assert rejected.value.code is ErrorCode.OBJECT_GONE
+    with pytest.raises(Rejected) as rejected, backend.uploads.open(first) as file:
+        file.read(1)
+    assert rejected.value.code is ErrorCode.OBJECT_GONE
 
 
 def test_what_never_was_is_gone(backend: Backend, elsewhere: Path) -> None:
@@ -73,6 +97,9 @@ def test_what_never_was_is_gone(backend: Backend, elsewhere: Path) -> None:
     assert backend.uploads.find("was-not.wav") is None
     with pytest.raises(Rejected) as rejected:
         backend.uploads.download(other, elsewhere / "out")
+    assert rejected.value.code is ErrorCode.OBJECT_GONE
+    with pytest.raises(Rejected) as rejected, backend.uploads.open(other) as file:
+        file.read(1)
     assert rejected.value.code is ErrorCode.OBJECT_GONE
 
 

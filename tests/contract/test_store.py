@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import pytest
 
-from speechpipe.contract import Half, HalfStatus, Lease, Recording, Stage, Status
+from speechpipe.contract import Half, HalfStatus, Lease, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
 from speechpipe.ports import Backend, Store
-from tests.contract.examples import LATER, NOW, finished, partial, recording
+from tests.contract.examples import LATER, NOW, QUOTE, accepted, finished, held, partial, recording
 
 R = TypeVar("R")
 CROWD = 16
@@ -210,6 +210,64 @@ def test_only_the_revision_that_is_there_can_be_announced(store: Store, known: R
 def test_finishing_twice_gives_the_same_document(store: Store, known: Recording) -> None:
     at_once(lambda _: store.finish(finished(known)))
     assert read(store, known) == finished(known)
+
+
+# ---------------------------------------------------------------------------------------------------- holds
+
+
+def test_a_held_recording_is_read_as_it_was_created_and_wants_no_attention(store: Store) -> None:
+    kept = held()
+    assert store.create_recording(kept)
+    assert store.recording(kept.id) == kept
+    assert store.recordings(status=Status.HELD) == [kept]
+    assert store.unfinished() == []
+
+
+def test_a_crowd_of_held_ones_hides_nobody_who_wants_attention(store: Store) -> None:
+    for number in range(5):
+        store.create_recording(held(number, queued_at=NOW))
+    waiting = recording(9, queued_at=LATER)
+    store.create_recording(waiting)
+    assert store.unfinished(limit=1) == [waiting]
+
+
+def test_a_held_recording_is_accepted_once_and_then_wants_attention(store: Store) -> None:
+    kept = held()
+    store.create_recording(kept)
+    assert store.accept(accepted(kept))
+    assert not store.accept(accepted(kept, LATER + timedelta(hours=1)))
+    assert store.recording(kept.id) == accepted(kept)
+    assert store.unfinished() == [accepted(kept)]
+
+
+def test_of_a_crowd_that_accepts_a_recording_one_does(store: Store) -> None:
+    kept = held()
+    store.create_recording(kept)
+    assert sorted(map(str, at_once(lambda _: store.accept(accepted(kept))))) == ["False"] * (CROWD - 1) + ["True"]
+
+
+def test_what_is_not_held_cannot_be_accepted(store: Store, known: Recording) -> None:
+    assert not store.accept(accepted(known))
+    assert not store.accept(accepted(held(77)))
+    assert store.recording(known.id) == known
+    assert store.recording(held(77).id) is None
+
+
+def test_what_was_accepted_since_a_time_is_summed(store: Store) -> None:
+    midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert store.accepted_since(midnight) == Totals()
+    days = {1: midnight - timedelta(milliseconds=1), 2: midnight, 3: midnight + timedelta(milliseconds=1), 4: NOW}
+    for number, queued_at in days.items():
+        store.create_recording(recording(number, queued_at=queued_at))
+    store.create_recording(held(5))  # not accepted
+    store.create_recording(recording(6).model_copy(update={"accepted_at": None}))  # a reject
+    store.create_recording(recording(7).model_copy(update={"quote": None}))  # accepted unseen
+    unpriced = QUOTE.model_copy(update={"cost": None})
+    store.create_recording(recording(8).model_copy(update={"quote": unpriced}))
+    store.finish(finished(recording(2, queued_at=midnight)))  # what is done still counts
+    assert store.accepted_since(midnight) == Totals(audio_seconds=4 * 12.5, cost=3 * 0.0625)
+    store.accept(accepted(held(5)))  # counts on the day it is released
+    assert store.accepted_since(LATER) == Totals(audio_seconds=12.5, cost=0.0625)
 
 
 # ---------------------------------------------------------------------------------------------------- leases
