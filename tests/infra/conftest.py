@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.terraform import TerraformMissing, Workspace, executable
+from tests.infra.terraform import INFRA, Plan, TerraformMissing, Workspace, executable
+from tests.infra.variables import REQUIRED, VARIANTS
 
 Initialised = Callable[[str], Workspace]
 
@@ -36,3 +37,15 @@ def initialised(_terraform: None, tmp_path: Path) -> Initialised:
         return Workspace(source, home)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def infra(_terraform: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The project's own infra/."""
+    return Workspace(INFRA, tmp_path_factory.mktemp("infra"))
+
+
+@pytest.fixture(scope="session", params=VARIANTS)
+def plan(infra: Workspace, request: pytest.FixtureRequest) -> Plan:
+    """What would be made, with defaults and with options."""
+    return infra.plan(REQUIRED | VARIANTS[request.param])

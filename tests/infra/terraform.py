@@ -3,8 +3,9 @@
     .venv/bin/python -m tests.infra.terraform validate|plan|test|apply infra [-var NAME=VALUE ...]
 
 `validate` finds unknown and missing arguments, wrong types and broken references; `plan` shows every resource with all
-references resolved; `test` runs the folder's .tftest.hcl files; `apply` goes on to a state that is thrown away. The
-folder is copied first: nothing is written to it. A type that is missing is added to provider_schema.json.
+references resolved, with the values of variables.py; `test` runs the folder's .tftest.hcl files; `apply` goes on to a
+state that is thrown away. The folder is copied first: nothing is written to it. A type that is missing is added to
+provider_schema.json.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.infra.variables import REQUIRED
+
 PROVIDER = Path(__file__).with_name("standin_provider.py")
 VERSION = "7.45.0"
 CONFIGURATION = """
@@ -33,8 +36,6 @@ provider_installation {
 """
 NOT_COPIED = (".terraform*", "*.tfstate*", "terraform.tfvars*", "*.auto.tfvars*")
 INFRA = Path(__file__).parents[2] / "infra"
-PROJECT = "example-project"
-PLACEHOLDERS = {"project": PROJECT}
 
 
 class TerraformMissing(RuntimeError):
@@ -175,18 +176,13 @@ def _resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def main(arguments: list[str]) -> int:
     """The command line."""
     command, folder, *rest = arguments
-    given = {argument.split("=")[0].removeprefix("-var=") for argument in rest}
-    declared = "".join(path.read_text() for path in Path(folder).glob("*.tf"))
-    if command in ("plan", "apply"):
-        rest += [
-            f"-var={name}={value}"
-            for name, value in PLACEHOLDERS.items()
-            if name not in given and f'variable "{name}"' in declared
-        ]
     rest += ["-auto-approve"] if command == "apply" else []
     with tempfile.TemporaryDirectory() as home:
         try:
-            print(Workspace(Path(folder), Path(home)).run(command, *rest))
+            workspace = Workspace(Path(folder), Path(home))
+            if command in ("plan", "apply"):
+                rest.insert(0, _variables(Path(home), REQUIRED))
+            print(workspace.run(command, *rest))
         except (TerraformFailed, TerraformMissing) as failed:
             print(failed, file=sys.stderr)
             return 1
