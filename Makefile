@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra roles up schemas lint types format clean
+.PHONY: help setup demo test check check-infra roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -34,11 +34,30 @@ check: setup lint types ## Lint, types and the fast tests, in under a minute
 check-infra: setup $(INFRA)/.installed ## Check infra/ with real Terraform and checkov, without a network
 	$(BIN)/pytest -q -m infra
 	$(INFRA)/bin/checkov --config-file infra/.checkov.yaml --directory infra
+	$(INFRA)/bin/hadolint docker/*.Dockerfile
+	$(INFRA)/bin/check-jsonschema --builtin-schema vendor.cloudbuild cloudbuild.yaml
 
 $(INFRA)/.installed: infra/tools.txt
 	$(PYTHON) -m venv $(INFRA)
 	$(INFRA)/bin/pip install --quiet --disable-pip-version-check --requirement infra/tools.txt
 	@touch $@
+
+plan: setup ## Show what a deployment would change: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo]
+deploy: setup ## Bring it to Google Cloud; asks first: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo] [YES=1]
+destroy: setup ## Take it down, keeping the data; asks first: PROJECT=... REGION=... [DELETE_DATA=1] [YES=1]
+exports: setup ## Print the variables of a deployment, for eval: PROJECT=... REGION=...
+plan deploy destroy exports:
+	@$(BIN)/python -m infra.deploy $@ --project="$(PROJECT)" --region="$(REGION)" --models="$(MODELS)" \
+		--accelerator="$(or $(ACCELERATOR),nvidia-l4)" $(if $(YES),--yes) $(if $(DELETE_DATA),--delete-data)
+
+# The images' own torch is older: see docker/requirements/ser.in. A lock file names no index; pip's settings do.
+LOCK := $(INFRA)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --only-binary :all: \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 pyproject.toml
+locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml and constraints.txt
+	$(LOCK) --constraint constraints.txt --extra functions --output-file docker/requirements/functions.txt
+	$(LOCK) --constraint constraints.txt --extra stt docker/requirements/stt.in --output-file docker/requirements/stt.txt
+	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
+		--output-file docker/requirements/ser.txt
 
 lint: setup ## Lint
 	$(BIN)/ruff check .
