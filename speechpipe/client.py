@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from speechpipe import local
+from speechpipe import local, steps
 from speechpipe.contract import Completion, Record, Recording, Source, Stage, Status
 from speechpipe.engines import load_engines
-from speechpipe.errors import NotFound, SettingsMissing, WaitTimeout
+from speechpipe.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.explain import Moment, life_story
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Backend
@@ -46,7 +46,7 @@ class Submission:
         return recording.status if recording else Status.QUEUED
 
     def result(self, timeout: float | None = None) -> Record:
-        """Wait for the record. Raises WaitTimeout after `timeout` seconds.
+        """Wait for the record. Raises WaitTimeout after `timeout` seconds, and Held if it does not run.
 
         A recording that ends `failed` or `rejected` has a record too: look at its `status` and `error`.
         """
@@ -73,6 +73,7 @@ class Client:
         self.directory = Path(directory) if directory else None
         self._engines = engines or (lambda: load_engines(read(EngineSettings, environ)))
         self._limits = read(Limits, environ)
+        self._traces = environ.get("SPEECHPIPE_TRACES", "")
         self._stack = ExitStack()
         self._working = False
         self.backend = self._connect(environ)
@@ -155,17 +156,24 @@ class Client:
         return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
 
     def wait(self, recording: str, *, timeout: float | None = None) -> Record:
-        """Wait until a recording has reached an end. Raises WaitTimeout."""
+        """Wait until a recording has reached an end. Raises WaitTimeout, and Held if it does not run."""
         self.work()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             found = self.find(recording)
             if found and found.status.is_final:
                 return self.record(found.id)
+            if found and found.status is Status.HELD:
+                raise Held(f"{found.source.name} is held: {found.hold.message if found.hold else 'over a cap'}")
             if deadline is not None and time.monotonic() >= deadline:
                 state = found.status.value if found else "not seen yet"
                 raise WaitTimeout(f"{recording} is {state} after {timeout:g} s; `speechpipe explain` tells its story")
             time.sleep(POLL_SECONDS)
+
+    def release(self, recording: str) -> Recording:
+        """Let a held recording run; any other is left as it is. Raises NotFound."""
+        backend, recording_id = self.backend, self.get(recording).id
+        return steps.release(recording_id, store=backend.store, bus=backend.bus, clock=lambda: datetime.now(UTC))
 
     def recordings(self, *, status: Status | None = None, limit: int = 100) -> list[Recording]:
         """Recordings, newest first, without their `result`."""
@@ -189,7 +197,8 @@ class Client:
         from speechpipe.local.runner import AlreadyRunning, Runner
 
         try:
-            runner = self._stack.enter_context(Runner(self.directory, self._engines, self._limits))
+            runner = Runner(self.directory, self._engines, self._limits, traces=self._traces)
+            self._stack.enter_context(runner)
         except AlreadyRunning:
             return False
         self._working = runner is not None

@@ -14,12 +14,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from speechpipe.client import Client
-from speechpipe.contract import Artifacts, Half, HalfStatus, Record, Recording, Stage, Status
+from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
 from speechpipe.errors import NotFound
+from speechpipe.prices import PriceTable, figure, money
+from speechpipe.quoting import Estimate
 from speechpipe.report import clock_time
 
 REFRESH_SECONDS = 0.3
 _COLOURS = {
+    Status.HELD: "magenta",
     Status.QUEUED: "dim",
     Status.PROCESSING: "cyan",
     Status.COMPLETED: "green",
@@ -63,8 +66,9 @@ def show_record(record: Record, out: Console) -> None:
     """What was said and how, and where the files lie."""
     length = f", {clock_time(record.audio.duration)}" if record.audio else ""
     language = f", {record.language.code}" if record.language else ""
+    cost = f", about {money(record.cost.amount, record.cost.currency)}" if record.cost else ""
     name = escape(printable(record.source.name))
-    out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}", highlight=False)
+    out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}{cost}", highlight=False)
     if record.error:
         out.print(f"  [red]{record.error.code.value}[/]: {escape(printable(record.error.message))}", highlight=False)
     for segment in record.segments:
@@ -102,6 +106,8 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
     for recording in recordings:
         emotion = recording.summary.dominant_emotion if recording.summary else None
         text = recording.error.message if recording.error and not recording.preview else recording.preview or ""
+        if recording.status is Status.HELD and recording.hold:
+            text = recording.hold.message
         cells = (
             recording.id,
             coloured(recording.status),
@@ -145,9 +151,57 @@ def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
         while True:
             current = [client.get(recording_id) for recording_id in ids]
             live.update(progress_table(current))
-            if all(recording.status.is_final for recording in current):
-                return
+            if all(recording.status.is_final or recording.status is Status.HELD for recording in current):
+                break
             time.sleep(REFRESH_SECONDS)
+
+    show_held([recording for recording in current if recording.status is Status.HELD], out)
+
+
+def show_held(recordings: Sequence[Recording], out: Console) -> None:
+    """Why each is held, a line each."""
+    for recording in recordings:
+        if recording.hold:
+            name, reason = (escape(printable(text)) for text in (recording.source.name, recording.hold.message))
+            out.print(f"[bold]{name}[/]  {coloured(recording.status)}: {reason}", highlight=False)
+
+
+def takes(quote: Quote | None) -> str:
+    """A quote in a few words, with a comma before them; nothing without one."""
+    if quote is None:
+        return ""
+    cost = f", about {money(quote.cost.amount, quote.cost.currency)}" if quote.cost else ""
+    return f", {'' if quote.exact else '≈'}{clock_time(quote.audio_seconds)} of audio{cost}"
+
+
+def estimates(rows: Sequence[Estimate], total: Quote, prices: PriceTable) -> Table:
+    """What recordings would take, a line each, and all together."""
+    stages = list(total.compute_seconds)
+    grid = Table(box=None, pad_edge=False, header_style="dim", show_footer=True, footer_style="bold")
+    per_stage = (header for stage in stages for header in (stage.value, f"{stage.value} {prices.currency}"))
+    headers = ["audio", *per_stage, prices.currency]
+    grid.add_column("name", "total", overflow="fold")
+    for header, footer in zip(headers, _cells(total, stages, prices), strict=True):
+        grid.add_column(header, footer, justify="right", no_wrap=True)
+    for row in rows:
+        name = escape(printable(row.name))
+        if row.quote:
+            grid.add_row(name, *_cells(row.quote, stages, prices))
+        else:
+            grid.add_row(f"{name}\n  [red]{escape(printable(row.problem or ''))}[/]", "-")
+    return grid
+
+
+def _cells(quote: Quote, stages: Sequence[Stage], prices: PriceTable) -> list[str]:
+    cells = [("" if quote.exact else "≈") + clock_time(quote.audio_seconds)]
+    for stage in stages:
+        seconds = quote.compute_seconds.get(stage)
+        cells += ["-", "-"] if seconds is None else [_short(seconds), figure(prices.cost(stage, seconds).amount)]
+    return [*cells, figure(quote.cost.amount) if quote.cost else "-"]
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock_time(seconds)
 
 
 def progress_table(recordings: Sequence[Recording]) -> Table:

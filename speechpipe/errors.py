@@ -6,6 +6,7 @@
     ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
     ├── NotFound            no such recording          (client and CLI)         the caller
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
+    ├── Held                over a cap, does not run   (client and CLI)         whoever may release it
     ├── SettingsMissing     a key is not set           the process stops        whoever set it up
     └── EngineUnavailable   no model, no library       the process stops        whoever set it up
 
@@ -68,6 +69,10 @@ class NotFound(SpeechpipeError):
 
 class WaitTimeout(SpeechpipeError):
     """The recording had not reached an end when the caller's patience did."""
+
+
+class Held(SpeechpipeError):
+    """The recording is over a cap and does not run; the message says which, and how to release it."""
 
 
 class EngineUnavailable(SpeechpipeError):

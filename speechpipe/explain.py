@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from speechpipe.contract import Frozen, Half, HalfStatus, Lease, Partial, Recording, Stage, Time
+from speechpipe.contract import Frozen, HalfStatus, Lease, Partial, Quote, Recording, Stage, Status, Time
+from speechpipe.prices import money
 
-_ORDER = ("uploaded", "seen", "queued", "attempt", "attempt ended", "leased", "partial", "joined", "announced")
+_ORDER = (
+    "uploaded",
+    "seen",
+    "held",
+    "released",
+    "queued",
+    "attempt",
+    "attempt ended",
+    "leased",
+    "partial",
+    "joined",
+    "announced",
+)
 
 
 class Moment(Frozen):
@@ -26,7 +39,8 @@ def life_story(
     moments = [
         Moment(at=recording.source.created_at, what="uploaded", detail=_upload(recording)),
         Moment(at=recording.queued_at, what="seen", detail=_seen(recording)),
-        *(m for stage in Stage for m in _queued(recording.halves[stage], stage)),
+        *_hold(recording),
+        *(m for stage in Stage for m in _queued(recording, stage)),
         *(m for lease in leases for m in _attempts(lease, now)),
         *(_partial(partial) for partial in partials),
     ]
@@ -51,11 +65,28 @@ def _seen(recording: Recording) -> str:
         detail += f", supersedes {recording.supersedes}"
     if options:
         detail += ", options " + ", ".join(f"{name}={value}" for name, value in options.items())
+    if recording.quote:
+        detail += f", {_estimate(recording.quote)}"
+    if recording.accepted_at is None:  # held, so its time has not begun; or rejected
+        return detail
     return f"{detail}, due by {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
 
 
-def _queued(half: Half, stage: Stage) -> list[Moment]:
-    if half.status == HalfStatus.SKIPPED or half.queued_at is None:
+def _estimate(quote: Quote) -> str:
+    length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else ", guessed from its size")
+    return length + (f", about {money(quote.cost.amount, quote.cost.currency)}" if quote.cost else "")
+
+
+def _hold(recording: Recording) -> Iterable[Moment]:
+    if recording.hold:
+        yield Moment(at=recording.queued_at, what="held", detail=recording.hold.message)
+        if recording.accepted_at:
+            yield Moment(at=recording.accepted_at, what="released", detail="somebody let it run")
+
+
+def _queued(recording: Recording, stage: Stage) -> list[Moment]:
+    half = recording.halves[stage]
+    if half.status == HalfStatus.SKIPPED or half.queued_at is None or recording.status is Status.HELD:
         return []
     return [Moment(at=half.queued_at, what="queued", stage=stage, detail="task published")]
 
@@ -84,6 +115,8 @@ def _partial(partial: Partial) -> Moment:
     elif partial.analysis:
         analysis = partial.analysis
         detail = f"{analysis.model.name}, {analysis.compute_seconds:.1f} s for {analysis.audio.duration:.1f} s of audio"
+        if analysis.cost:
+            detail += f", about {money(analysis.cost.amount, analysis.cost.currency)}"
     else:
         detail = f"value in {partial.analysis_uri}"
     return Moment(at=partial.finished_at, what="partial", stage=partial.stage, detail=detail)

@@ -109,8 +109,15 @@ def read(text: str) -> PriceTable | None:
 
 
 def money(amount: float, currency: str) -> str:
-    """`12.34 USD`, and `0.0123 USD` below one."""
-    return f"{amount:.{2 if amount >= 1 else 4}f} {currency}"
+    """`12.34 USD`, `0.0123 USD` below one, `<0.0001 USD`."""
+    return f"{figure(amount)} {currency}"
+
+
+def figure(amount: float) -> str:
+    """An amount without its currency."""
+    if 0 < amount < 0.0001:
+        return "<0.0001"
+    return f"{amount:.{2 if amount >= 1 else 4}f}"
 
 
 def _unusable(given: str, problem: str) -> SettingsMissing:

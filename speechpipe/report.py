@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from speechpipe.contract import Record, Segment, Stage
+from speechpipe.prices import money
 
 #: Colours by sentiment-neutral hue; the label is always written too, so that colour is never the only cue.
 _HUES = {
@@ -72,6 +73,8 @@ def _facts(record: Record) -> str:
     if record.options.ref:
         rows.append(("Reference", record.options.ref))
     rows.append(("Words", str(record.summary.words)))
+    if record.cost:
+        rows.append(("Compute", f"about {money(record.cost.amount, record.cost.currency)}"))
     if record.summary.dominant_emotion:
         rows.append(("Mostly", record.summary.dominant_emotion))
     cells = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in rows)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from speechpipe.errors import SettingsMissing
 from speechpipe.ports import Backend
 from speechpipe.settings import ClientSettings, Project, Topics
 
 if TYPE_CHECKING:
     from speechpipe.gcp.storage import GcsUploads
 
-__all__ = ["connect"]
+__all__ = ["bucket", "connect"]
 
 
 def connect(settings: Project) -> Backend:
@@ -44,6 +45,19 @@ def connect(settings: Project) -> Backend:
         results=GcsResults(gcs.bucket(settings.results_bucket)),
         completions=PubSubCompletions(settings.project, client.completions_subscription),
     )
+
+
+def bucket(name: str, project: str | None) -> GcsUploads:
+    """A bucket to read, any one. Raises SettingsMissing without credentials."""
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud import storage
+
+    from speechpipe.gcp.storage import GcsUploads
+
+    try:
+        return GcsUploads(storage.Client(project=project), name)
+    except GoogleAuthError as error:
+        raise SettingsMissing(f"no way into gs://{name}: `gcloud auth application-default login` ({error})") from None
 
 
 def _uploads(gcs: object, settings: Project) -> GcsUploads:
