@@ -19,8 +19,11 @@ from speechpipe.errors import Busy, ErrorCode, Rejected
 from speechpipe.gcp.documents import from_document, to_document
 from speechpipe.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED, FirestoreStore
 from speechpipe.gcp.storage import GcsUploads
+from speechpipe.prices import preset
+from speechpipe.quoting import Estimate, estimates
 from speechpipe.settings import FunctionSettings, WorkerSettings, read
 from tests.contract.examples import LATER, NOW, finished, partial, recording
+from tests.test_probe import wav
 
 pytestmark = pytest.mark.emulators
 
@@ -169,6 +172,31 @@ def gcs(emulators: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     for key, value in emulators.items():
         monkeypatch.setenv(key, value)
     return storage.Client()
+
+
+def test_objects_of_a_bucket_are_quoted_by_their_headers(gcs: Any) -> None:
+    bucket = gcs.bucket("uploads")
+    for name, content, metadata in [
+        ("quoted/a #?.wav", wav(3600), {"emotion": "off"}),
+        ("quoted/b.wav", b"", {}),
+        ("quoted/", b"", {}),
+        ("quoted-not", wav(1), {}),
+    ]:
+        blob = bucket.blob(name)
+        blob.metadata = metadata
+        blob.upload_from_string(content)
+
+    def quoted(*targets: str) -> list[Estimate]:
+        return estimates(targets, options={}, prices=preset("l4"), max_bytes=10**9, project="p")
+
+    hour, empty = quoted("gs://uploads/quoted/")
+    assert (hour.name, empty.name) == ("gs://uploads/quoted/a #?.wav", "gs://uploads/quoted/b.wav")
+    assert hour.quote is not None
+    assert hour.quote.audio_seconds == 3600
+    assert list(hour.quote.compute_seconds) == [Stage.STT]
+    assert empty.problem == "the file is empty (0 bytes)"
+    assert [row.name for row in quoted("gs://uploads/quoted-not")] == ["gs://uploads/quoted-not"]
+    assert [row.problem is None for row in quoted("gs://uploads/none", "gs://nobody/x")] == [False, False]
 
 
 def stored_packed(gcs: Any, content: bytes) -> Source:
