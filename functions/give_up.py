@@ -8,8 +8,8 @@ from __future__ import annotations
 import flask
 import functions_framework
 
-from functions.services import acknowledging_the_unreadable, services, start
-from speechpipe import steps, wire
+from functions.services import acknowledging_the_unreadable, delivery, services, start
+from speechpipe import steps, telemetry, wire
 from speechpipe.errors import ErrorCode
 
 start()
@@ -21,11 +21,14 @@ def give_up(request: flask.Request) -> tuple[str, int]:
     """Create the missing partial as a Failure; the join follows by itself."""
     letter = wire.dead_letter_from_push(request.get_data())
     service = services()
-    steps.give_up(
-        letter.task,
-        store=service.backend.store,
-        clock=service.clock,
-        code=ErrorCode.MODEL_ERROR,
-        reason=f"the {letter.task.stage.value} worker could not finish it",
-    )
+    task = letter.task
+    cause = telemetry.parsed(task.traceparent)
+    with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
+        steps.give_up(
+            task,
+            store=service.backend.store,
+            clock=service.clock,
+            code=ErrorCode.MODEL_ERROR,
+            reason=f"the {task.stage.value} worker could not finish it",
+        )
     return "", 204

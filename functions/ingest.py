@@ -5,7 +5,7 @@ from __future__ import annotations
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions.services import acknowledging_the_unreadable, services, start
+from functions.services import acknowledging_the_unreadable, delivery, services, start
 from speechpipe import steps, wire
 
 start()
@@ -18,12 +18,13 @@ def ingest(event: CloudEvent) -> None:
     source = wire.source_from_event(event.get_data())
     service = services()
     backend = service.backend
-    steps.ingest(
-        source,
-        store=backend.store,
-        bus=backend.bus,
-        uploads=backend.uploads,
-        results=backend.results,
-        limits=service.settings,
-        clock=service.clock,
-    )
+    with service.tracing.verb("ingest", source.recording_id, delivery=delivery()):
+        steps.ingest(
+            source,
+            store=backend.store,
+            bus=backend.bus,
+            uploads=backend.uploads,
+            results=backend.results,
+            limits=service.settings,
+            clock=service.clock,
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions.services import acknowledging_the_unreadable, services, start
-from speechpipe import steps, wire
+from functions.services import acknowledging_the_unreadable, delivery, services, start
+from speechpipe import steps, telemetry, wire
 
 start()
 
@@ -19,4 +19,7 @@ def join(event: CloudEvent) -> None:
     The event's path is enough; its body, the new document as protocol buffer, is not read: the store is the truth.
     """
     path = wire.partial_from_path(event.get("document") or event.get("subject"))
-    steps.join(path.recording_id, path.revision, **services().joining)
+    service = services()
+    cause = telemetry.creation(*path)
+    with service.tracing.verb("join", path.recording_id, parent=cause, delivery=delivery()):
+        steps.join(path.recording_id, path.revision, **service.joining)

@@ -15,10 +15,13 @@ from functools import cache, wraps
 from threading import Lock
 from typing import Any, ParamSpec
 
+import flask
+
 from speechpipe.errors import Unreadable
 from speechpipe.log import configure
 from speechpipe.ports import Backend
-from speechpipe.settings import FunctionSettings, read
+from speechpipe.settings import FunctionSettings, Telemetry, read
+from speechpipe.telemetry import OFF, Tracing
 
 P = ParamSpec("P")
 log = logging.getLogger("functions")
@@ -31,6 +34,7 @@ class Services:
 
     settings: FunctionSettings
     backend: Backend
+    tracing: Tracing = OFF
 
     def clock(self) -> datetime:
         """The time, in UTC."""
@@ -54,7 +58,20 @@ def _services() -> Services:
     from speechpipe import gcp
 
     settings = read(FunctionSettings)
-    return Services(settings, gcp.connect(settings))
+    backend = gcp.connect(settings)
+    if settings.traces == "off":
+        return Services(settings, backend)
+    from speechpipe import exporters, traced
+
+    # Flushed before each answer: between requests a function has no CPU.
+    service = os.environ.get("K_SERVICE") or os.environ.get("FUNCTION_TARGET", "functions")
+    tracing = exporters.tracing_to(settings.traces, service, flush_each=True)
+    return Services(settings, traced.over(backend, tracing, traced.GOOGLE), tracing)
+
+
+def delivery() -> str | None:
+    """The trace context of the request in hand, which the platform made."""
+    return flask.request.headers.get("traceparent")
 
 
 def start() -> None:
@@ -62,7 +79,7 @@ def start() -> None:
 
     In Cloud Run a missing setting ends the process here, and so the deployment, instead of every request.
     """
-    configure()
+    configure(read(Telemetry).log_format)
     if os.environ.get("K_SERVICE"):
         read(FunctionSettings)
 

@@ -15,5 +15,7 @@ start()
 def sweep(request: flask.Request) -> tuple[str, int, dict[str, str]]:
     """Sweep once; the report as JSON."""
     del request  # the call is all there is to say
-    report = steps.sweep(**services().joining)
+    service = services()
+    with service.tracing.active():
+        report = steps.sweep(**service.joining)
     return report.model_dump_json(), 200, {"content-type": "application/json"}

@@ -1,10 +1,11 @@
-"""`speechpipe`: run, up, submit, wait, watch, get, list, explain, doctor. Each command parses, calls, and prints."""
+"""`speechpipe`: run, up, quote, submit, wait, watch, release, get, list, explain, doctor: parse, call, print."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,8 +22,11 @@ from speechpipe import __version__, display
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
-from speechpipe.errors import NotFound, Rejected, SpeechpipeError
+from speechpipe.errors import Held, NotFound, Rejected, SpeechpipeError
+from speechpipe.options import parse_options
 from speechpipe.ports import Analyse
+from speechpipe.prices import preset
+from speechpipe.prices import read as read_prices
 from speechpipe.settings import EngineSettings, Limits, read
 
 app = typer.Typer(
@@ -100,11 +104,18 @@ def run(
 
     settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
     client = Client(directory)
+    traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {recording.id for recording in client.recordings(limit=1_000_000) if recording.announced_at}
-    with Runner(directory, lambda: _load_engines(settings), read(Limits)) as runner:
+    with Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces) as runner:
         if watch:
             err.print(f"watching {directory}; put recordings in, Ctrl-C stops")
         display.follow(client, out, shown=shown, ended=lambda: not watch and runner.idle())
+    held = client.recordings(status=Status.HELD, limit=1_000_000)
+    if held:
+        display.show_held(held[:10], out)
+        are = "1 recording is" if len(held) == 1 else f"{len(held)} recordings are"
+        command = f"speechpipe --dir {shlex.quote(str(directory))} release --all"
+        out.print(f"{are} held: `{escape(command)}`, and run again", highlight=False)
 
 
 def _load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
@@ -169,10 +180,17 @@ def wait(
 
 
 def _wait_for(client: Client, recordings: list[str], timeout: float | None) -> None:
-    records = [client.wait(recording, timeout=timeout) for recording in recordings]
+    records, held = [], []
+    for recording in recordings:
+        try:
+            records.append(client.wait(recording, timeout=timeout))
+        except Held as error:
+            held.append(str(error))
     for record in records:
         display.show_record(record, out)
-    if any(record.status != Status.COMPLETED for record in records):
+    for reason in held:
+        _complain(reason)
+    if held or any(record.status != Status.COMPLETED for record in records):
         raise typer.Exit(1)
 
 
@@ -183,6 +201,69 @@ def watch(
 ) -> None:
     """Show the progress of recordings, or of all that are not finished, until they are. Ctrl-C leaves."""
     display.watch(_client(context), recordings or [], out)
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    recordings: Annotated[list[str] | None, typer.Argument(metavar="[ID|URI|NAME...]")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every recording that is held.")] = False,
+) -> None:
+    """Let recordings run that are held over a cap, and say what they will take."""
+    if everything == bool(recordings):
+        raise typer.BadParameter("name recordings, or --all", param_hint="--all")
+    client = _client(context)
+    if recordings:
+        chosen = [client.get(recording) for recording in recordings]
+    else:
+        chosen = client.recordings(status=Status.HELD, limit=1_000_000)
+        if not chosen:
+            err.print("no recordings are held")
+    for recording in chosen:
+        status = client.release(recording.id).status
+        done = "released" if recording.status is Status.HELD else f"not held, it is {status.value}"
+        name, takes = display.printable(recording.source.name), display.takes(recording.quote)
+        out.print(f"{recording.id}  {done}  {escape(name)}{takes}", highlight=False)
+
+
+@app.command()
+def quote(
+    targets: Annotated[list[str], typer.Argument(metavar="gs://BUCKET/PREFIX|FILE|DIR...")],
+    prices: Annotated[
+        str, typer.Option(envvar="SPEECHPIPE_PRICES", help="A preset (l4, rtx-pro-6000) or a table as JSON.")
+    ] = "",
+    option: OptionList = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON a recording, and one of the total.")] = False,
+) -> None:
+    """Say how long recordings are and what they would cost. Nothing is uploaded or run.
+
+    Exit status 1 if one cannot be read or would be rejected.
+    """
+    from speechpipe import quoting
+
+    table = read_prices(prices) or preset("l4")
+    options = {name.replace("_", "-"): value for name, value in map(_split, option or ())}
+    parse_options(options)
+    with err.status("reading headers"):
+        rows = quoting.estimates(
+            targets,
+            options=options,
+            prices=table,
+            max_bytes=read(Limits).max_bytes,
+            project=os.environ.get("GOOGLE_CLOUD_PROJECT"),
+        )
+    total = quoting.total(rows, table)
+    if as_json:
+        for row in rows:
+            sys.stdout.write(row.model_dump_json() + "\n")
+        sys.stdout.write(quoting.Estimate(name="total", quote=total).model_dump_json() + "\n")
+    else:
+        out.print(display.estimates(rows, total, table))
+        source = "the l4 preset: --prices or SPEECHPIPE_PRICES choose" if not prices else "the prices given"
+        guesses = "" if total.exact else "; ≈ is guessed from the size"
+        err.print(f"estimated by {source}; a preset's speeds are assumptions, not measurements{guesses}")
+    if any(row.problem for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -244,6 +325,8 @@ def explain(
     out.print(grid)
     if found.status.is_final:
         out.print(f"ended {display.coloured(found.status)}", highlight=False)
+    elif found.status is Status.HELD:
+        display.show_held([found], out)
     else:
         age = (datetime.now(UTC) - found.queued_at).total_seconds()
         out.print(f"still {display.coloured(found.status)}, {age:.0f} s after it was seen", highlight=False)

@@ -201,6 +201,6 @@ class Client:
             self._stack.enter_context(runner)
         except AlreadyRunning:
             return False
-        self._working = runner is not None
+        self._working = True
         atexit.register(self.close)
         return True

@@ -345,7 +345,7 @@ class Partial(Frozen):
     analysis: Analysis | None = None
     analysis_uri: str | None = None  #: where a large analysis lies in the results bucket
     failure: Failure | None = None
-    traceparent: str | None = None  #: trace context of the attempt that made it
+    traceparent: str | None = None  #: trace context of its creation: the join goes on from there
 
 
 # ----------------------------------------------------------------------------------------------- the record
@@ -457,7 +457,7 @@ class Recording(Frozen):
     quote: Quote | None = None  #: None where nothing asks for one
     hold: Hold | None = None  #: why it is, or was, held
     accepted_at: Time | None = None  #: when its tasks could be published; counts towards that day's caps
-    traceparent: str | None = None  #: trace context of the ingest: one recording, one trace
+    traceparent: str | None = None  #: root of its trace; None where nothing is traced
     halves: dict[Stage, Half]
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES
@@ -519,3 +519,4 @@ class Completion(Frozen):
     subject: str
     time: Time
     data: CompletionData
+    traceparent: str | None = None  #: root of the recording's trace, so the same each time

@@ -11,19 +11,33 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from opentelemetry import trace
 
 #: What every record has; the rest came with `extra=`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 #: Libraries whose INFO is about themselves.
 _QUIET = ("google", "urllib3", "werkzeug", "httpx", "filelock", "transformers", "faster_whisper")
+#: Cloud Logging's own fields, which a person does not read.
+_FOR_MACHINES = ("severity", "message", "time", "logger")
+_TRACE = "logging.googleapis.com/"
+
+_about: ContextVar[Mapping[str, Any]] = ContextVar("about")
 
 
-def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send logs to stderr: as JSON in Cloud Run (which sets `K_SERVICE`), as text elsewhere. May be called again."""
+def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Send logs to stderr, as `json` or `text`; `auto`: JSON in Cloud Run, which sets `K_SERVICE`.
+
+    May be called again.
+    """
+    as_json = form == "json" or (form == "auto" and bool(os.environ.get("K_SERVICE")))
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if os.environ.get("K_SERVICE") else TextFormatter())
+    handler.setFormatter(JsonFormatter(os.environ.get("GOOGLE_CLOUD_PROJECT")) if as_json else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -31,8 +45,23 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
+@contextmanager
+def about(**fields: str | None) -> Iterator[None]:
+    """Put these fields on every line that this thread logs inside."""
+    before = _about.get({})
+    token = _about.set({**before, **{key: value for key, value in fields.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with Cloud Logging's own field names."""
+    """One JSON object a line, with Cloud Logging's own field names; with a current span, its trace."""
+
+    def __init__(self, project: str | None = None) -> None:
+        super().__init__()
+        self._traces = f"projects/{project}/traces/" if project else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line; a traceback goes into `message`, where Error Reporting finds it."""
@@ -44,9 +73,21 @@ class JsonFormatter(logging.Formatter):
             "message": message,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "logger": record.name,
+            **self._trace(),
             **_extra(record),
         }
         return json.dumps(line, ensure_ascii=False, default=str)
+
+    def _trace(self) -> dict[str, Any]:
+        """What links a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {
+            f"{_TRACE}trace": f"{self._traces}{context.trace_id:032x}",
+            f"{_TRACE}spanId": f"{context.span_id:016x}",
+            f"{_TRACE}trace_sampled": context.trace_flags.sampled,
+        }
 
 
 class TextFormatter(logging.Formatter):
@@ -57,9 +98,35 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, RUF100 - logging's own name
         """The sentence with `key=value` after it."""
-        extra = "".join(f" {key}={value}" for key, value in _extra(record).items())
-        return super().formatMessage(record) + extra
+        return super().formatMessage(record) + _pairs(_extra(record))
+
+
+def parsed(line: str) -> dict[str, Any] | None:
+    """A line of ours as it was written; None for anybody else's."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and "severity" in fields else None
+
+
+def as_text(line: str) -> str:
+    """A JSON line of ours as `TextFormatter` would have written it; any other line as it is."""
+    fields = parsed(line)
+    if fields is None:
+        return line
+    extra = {key: fields[key] for key in fields if key not in _FOR_MACHINES and not key.startswith(_TRACE)}
+    # The extra fields stand behind the sentence, before a traceback.
+    sentence, newline, rest = str(fields.get("message", "")).partition("\n")
+    time = str(fields.get("time", ""))[11:19]
+    return f"{time} {fields['severity']:<7} {sentence}{_pairs(extra)}{newline}{rest}"
+
+
+def _pairs(extra: Mapping[str, Any]) -> str:
+    return "".join(f" {key}={value}" for key, value in extra.items())
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in vars(record).items() if key not in _OWN}
+    return {**_about.get({}), **{key: value for key, value in vars(record).items() if key not in _OWN}}

@@ -202,6 +202,9 @@ def completion_to_message(completion: Completion) -> Message:
     }
     if data.ref:
         attributes["ref"] = data.ref
+    if completion.traceparent:
+        # https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/extensions/distributed-tracing.md
+        attributes["ce-traceparent"] = completion.traceparent
     return data.model_dump_json().encode(), {key: _bounded(value) for key, value in attributes.items()}
 
 
@@ -215,6 +218,7 @@ def completion_from_message(data: bytes, attributes: Mapping[str, str]) -> Compl
             subject=attributes["ce-subject"],
             time=attributes["ce-time"],
             data=CompletionData.model_validate_json(data),
+            traceparent=attributes.get("ce-traceparent"),
         )
     except (KeyError, ValueError) as error:
         raise Unreadable(f"not a completion: {_reason(error)}") from error

@@ -31,6 +31,9 @@ MAY_IMPORT = {
     "admission": {"contract", "errors", "ports", "prices", "probe", "report", "settings"},
     "wire": {"contract", "errors"},
     "figures": {"contract"},
+    "telemetry": {"contract", "errors", "log"},
+    "traced": {"contract", "ports", "telemetry"},
+    "exporters": {"", "telemetry"},
     "steps": {
         "contract",
         "admission",

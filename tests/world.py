@@ -151,11 +151,14 @@ class World:
                 **self.ports("store", "bus", "uploads", "results"),
                 limits=self.limits,
             ),
-            PARTIAL_CREATED: lambda: steps.join(**json.loads(body), **self.ports("store", "bus", "results")),
+            PARTIAL_CREATED: lambda: self.join(**json.loads(body)),
         }
         for stage in Stage:
             handlers[task_topic(stage)] = lambda: self.perform(Task.model_validate_json(body))
         handlers[topic]()
+
+    def join(self, recording_id: str, revision: int, stage: str) -> None:
+        steps.join(recording_id, revision, **self.ports("store", "bus", "results"))
 
     def perform(self, task: Task, holder: str = "worker") -> bool:
         return steps.perform(

@@ -9,11 +9,12 @@ from types import FrameType
 
 import uvicorn
 
-from speechpipe import gcp
+from speechpipe import exporters, gcp
 from speechpipe.errors import SettingsMissing
 from speechpipe.log import configure
 from speechpipe.ports import Backend
 from speechpipe.settings import WorkerSettings, read
+from speechpipe.telemetry import OFF
 from workers.app import Load, Worker, create_app
 from workers.models import load
 
@@ -43,7 +44,10 @@ def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
     def failed() -> None:
         server.should_exit = True
 
-    app = create_app(settings, backend, load, failed=failed)
+    tracing = (
+        exporters.tracing_to(settings.traces, f"{settings.stage.value}-worker") if settings.traces != "off" else OFF
+    )
+    app = create_app(settings, backend, load, failed=failed, tracing=tracing)
     server = _Server(
         uvicorn.Config(
             app,
@@ -57,6 +61,7 @@ def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
     )
     server.worker = app.state.worker
     server.run()
+    tracing.shutdown()
     failure = server.worker.failure
     if failure is not None:
         print(f"The {settings.stage.value} worker cannot start: {failure}", file=sys.stderr)
@@ -66,12 +71,12 @@ def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
 
 def main() -> int:
     """Read the settings, connect, serve."""
-    configure()
     try:
         settings = read(WorkerSettings)
     except SettingsMissing as missing:
         print(missing, file=sys.stderr)
         return 2
+    configure(settings.log_format)
     return serve(settings, gcp.connect(settings), load)
 
 

@@ -27,13 +27,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from speechpipe import traced
 from speechpipe.contract import Stage, Task
 from speechpipe.errors import Busy, Unreadable
 from speechpipe.interruptible import Interruptible
+from speechpipe.log import about
 from speechpipe.ports import Analyse, Backend
 from speechpipe.resources import ALIVE_PATH, READY_PATH
 from speechpipe.settings import EngineSettings, WorkerSettings
 from speechpipe.steps import perform
+from speechpipe.telemetry import OFF, Tracing, failed
 from speechpipe.wire import task_from_push
 from workers.device import NoSuchDevice, device_report
 from workers.hub import ModelMissing
@@ -50,9 +53,10 @@ _RETRY_AFTER = {"Retry-After": "10"}  # seconds
 class Worker:
     """One stage's engine with its slots, from loading to shutdown."""
 
-    def __init__(self, settings: WorkerSettings, backend: Backend, load: Load) -> None:
+    def __init__(self, settings: WorkerSettings, backend: Backend, load: Load, tracing: Tracing = OFF) -> None:
         self.settings = settings
-        self._backend, self._load = backend, load
+        self._backend, self._load = traced.over(backend, tracing, traced.GOOGLE), load
+        self._tracing = tracing
         self._engine: Analyse | None = None
         self.failure: str | None = None  #: why the model could not be loaded
         self._stopping = threading.Event()
@@ -88,8 +92,8 @@ class Worker:
         """Take no more work; a running analysis ends at its next step and frees its lease."""
         self._stopping.set()
 
-    async def deliver(self, body: bytes) -> Response:
-        """Perform what a push request asks for, and say who tries again."""
+    async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
+        """Perform what a push request asks for, and say who tries again; `delivery` is the request's traceparent."""
         reason = self.unready
         if reason is not None:
             return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
@@ -97,46 +101,57 @@ class Worker:
             return JSONResponse({"error": "every slot is in use"}, status_code=429, headers=_RETRY_AFTER)
         try:
             # Shielded: the slot is free when the thread has ended, not when the client went away.
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, self._handle, body))
+            loop = asyncio.get_running_loop()
+            return await asyncio.shield(loop.run_in_executor(self._threads, self._handle, body, delivery))
         except RuntimeError:  # the executor is shut down
             self._slots.release()
             return JSONResponse({"error": "the worker is shutting down"}, status_code=503, headers=_RETRY_AFTER)
 
-    def _handle(self, body: bytes) -> Response:
-        known: dict[str, str] = {"stage": self.settings.stage.value}
+    def _handle(self, body: bytes, delivery: str | None) -> Response:
         try:
-            task = task_from_push(body)
-            known["recording_id"] = task.recording_id
-            self._perform(task)
-        except Unreadable as error:
-            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable", **known})
-            return Response(status_code=204)
-        except Busy as error:
-            log.info("busy: %s", error, extra={"action": "busy", **known})
-            return JSONResponse({"error": "busy"}, status_code=429, headers=_RETRY_AFTER)
-        except Exception:
-            log.exception("the analysis failed", extra={"action": "failed", **known})
-            return JSONResponse({"error": "the analysis failed; see the log"}, status_code=500)
+            with about(stage=self.settings.stage.value):
+                return self._answer(body, delivery)
         finally:
             self._slots.release()
-        return Response(status_code=204)
 
-    def _perform(self, task: Task) -> None:
-        engine = self._engine
-        if task.stage is not self.settings.stage or engine is None:
-            raise Unreadable(f"a task for {task.stage.value} came to a worker for {self.settings.stage.value}")
-        perform(
-            task,
-            store=self._backend.store,
-            uploads=self._backend.uploads,
-            results=self._backend.results,
-            analyse=Interruptible(engine, self._stopping),
-            clock=lambda: datetime.now(UTC),
-            holder=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",  # each delivery is another
-            lease_seconds=self.settings.request_seconds,
-            max_bytes=self.settings.max_bytes,
-            prices=self.settings.prices,
-        )
+    def _answer(self, body: bytes, delivery: str | None) -> Response:
+        try:
+            task = task_from_push(body)
+            if task.stage is not self.settings.stage:
+                raise Unreadable(f"a task for {task.stage.value} came to a worker for {self.settings.stage.value}")
+        except Unreadable as error:
+            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
+            return Response(status_code=204)
+        holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"  # each delivery is another
+        with self._tracing.perform(task, holder, delivery=delivery):
+            return self._perform(task, holder)
+
+    def _perform(self, task: Task, holder: str) -> Response:
+        assert self._engine
+        try:
+            perform(
+                task,
+                store=self._backend.store,
+                uploads=self._backend.uploads,
+                results=self._backend.results,
+                analyse=Interruptible(self._engine, self._stopping),
+                clock=lambda: datetime.now(UTC),
+                holder=holder,
+                lease_seconds=self.settings.request_seconds,
+                max_bytes=self.settings.max_bytes,
+                prices=self.settings.prices,
+            )
+        except Unreadable as error:
+            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
+        except Busy as error:
+            failed(error)
+            log.info("busy: %s", error, extra={"action": "busy"})
+            return JSONResponse({"error": "busy"}, status_code=429, headers=_RETRY_AFTER)
+        except Exception as error:
+            failed(error)
+            log.exception("the analysis failed", extra={"action": "failed"})
+            return JSONResponse({"error": "the analysis failed; see the log"}, status_code=500)
+        return Response(status_code=204)
 
     def close(self) -> None:
         """Let go of the threads without waiting for them."""
@@ -144,19 +159,24 @@ class Worker:
 
 
 def create_app(
-    settings: WorkerSettings, backend: Backend, load: Load, *, failed: Callable[[], None] = lambda: None
+    settings: WorkerSettings,
+    backend: Backend,
+    load: Load,
+    *,
+    failed: Callable[[], None] = lambda: None,
+    tracing: Tracing = OFF,
 ) -> Starlette:
     """Make the service. It loads the model when it starts; `app.state.worker` is the Worker.
 
     `failed` is called, in another thread, when the model cannot be loaded.
     """
-    worker = Worker(settings, backend, load)
+    worker = Worker(settings, backend, load, tracing)
 
     async def push(request: Request) -> Response:
         body = await _read(request)
         if body is None:
             return JSONResponse({"error": "the request is too large"}, status_code=413)
-        return await worker.deliver(body)
+        return await worker.deliver(body, request.headers.get("traceparent"))
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"alive": True})

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Model, Options, Stage, Vocabulary
+from speechpipe import telemetry
+from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Model, Options, Stage, Vocabulary, Work
 from speechpipe.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
@@ -50,6 +51,16 @@ class Window:
     span: Span
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One batch that went through the model; lengths in samples."""
+
+    rows: int
+    longest: int
+    filled: int
+    seconds: float
+
+
 class EmotionAnalyser:
     """The ser engine, with its model loaded. Safe to call from threads: they take turns at the model."""
 
@@ -63,6 +74,7 @@ class EmotionAnalyser:
         self._cautions = tuple(cautions)
         self._vocabulary = vocabulary_of(identity.name, model.config)
         self._lock = Lock()
+        self._passes: list[Pass] = []  # of the analysis that has the lock
 
     @property
     def stage(self) -> Stage:
@@ -79,12 +91,21 @@ class EmotionAnalyser:
         began = time.perf_counter()
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
-        decoded = decode(path, split=split, max_seconds=self._max_seconds)
-        windows = _windows_of(decoded.samples, _channels(chosen, decoded.samples.shape[0]))
+        with telemetry.span("decode"):
+            decoded = decode(path, split=split, max_seconds=self._max_seconds)
+        with telemetry.span("find speech"):
+            windows = _windows_of(decoded.samples, _channels(chosen, decoded.samples.shape[0]))
         waited = time.perf_counter()
-        with self._lock:
+        with telemetry.span("wait for the model"):
+            self._lock.acquire()
+        try:
             waited = time.perf_counter() - waited
-            scored = self._score(decoded.samples, windows, progress)
+            self._passes = []
+            with telemetry.span("engine"):
+                scored = self._score(decoded.samples, windows, progress)
+            passes = self._passes
+        finally:
+            self._lock.release()
         progress(1.0)
         cautions = [*self._cautions, *decoded.cautions]
         if not windows:
@@ -97,6 +118,7 @@ class EmotionAnalyser:
             audio=decoded.audio,
             model=self._identity,
             compute_seconds=time.perf_counter() - began - waited,
+            work=_work(passes, self._batch_samples),
             cautions=tuple(cautions),
         )
 
@@ -118,7 +140,9 @@ class EmotionAnalyser:
         results = np.empty((len(windows), self._model.config.num_labels), dtype=np.float32)
         done = 0
         for batch in _batches([array.shape for array in inputs], padding=self._may_pad, limit=self._batch_samples):
+            began = time.perf_counter()
             results[batch] = self._forward([inputs[index] for index in batch])
+            self._passes.append(_pass([inputs[index] for index in batch], time.perf_counter() - began))
             done += len(batch)
             progress(done / len(windows))
         return results
@@ -167,6 +191,21 @@ class EmotionAnalyser:
         with torch.inference_mode():
             output = self._model(torch.from_numpy(padded).to(device=device, dtype=dtype), **extra)
             return np.asarray(output.logits.float().cpu().numpy())
+
+
+def _pass(inputs: Sequence[Array], seconds: float) -> Pass:
+    return Pass(len(inputs), max(map(len, inputs)), sum(map(len, inputs)), seconds)
+
+
+def _work(passes: Sequence[Pass], batch_samples: int) -> Work:
+    """A batch has as many slots as inputs of its length would have fitted, but always one."""
+    return Work(
+        engine_seconds=sum(one.seconds for one in passes),
+        rows=sum(one.rows for one in passes),
+        row_slots=sum(max(one.rows, batch_samples // one.longest) for one in passes),
+        filled_seconds=sum(one.filled for one in passes) / SAMPLE_RATE,
+        padded_seconds=sum(one.rows * one.longest for one in passes) / SAMPLE_RATE,
+    )
 
 
 def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:

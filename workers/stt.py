@@ -20,7 +20,20 @@ import numpy.typing as npt
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 from faster_whisper.transcribe import restore_speech_timestamps  # type: ignore[import-untyped]
 
-from speechpipe.contract import Analysis, Caution, Language, Model, Options, Quality, Segment, Stage, Transcript, Word
+from speechpipe import telemetry
+from speechpipe.contract import (
+    Analysis,
+    Caution,
+    Language,
+    Model,
+    Options,
+    Quality,
+    Segment,
+    Stage,
+    Transcript,
+    Word,
+    Work,
+)
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
@@ -34,6 +47,8 @@ MIN_LOGPROB_IN_DOUBT = -0.5
 
 #: Pauses up to this stay in what Whisper hears, and so much is left round speech (faster-whisper's own defaults).
 _GAP, _PAD = 2.0, 0.4
+#: What Whisper takes at once: shorter audio is padded with silence.
+WINDOW_SECONDS = 30.0
 #: Speech in one call of the engine: bounds its memory to about 1 GB.
 BLOCK_SECONDS = 20 * 60
 #: Whisper's prompt holds 223 tokens before the task; half of that each when hotwords and prompt are both given.
@@ -68,6 +83,8 @@ class WhisperAnalyser:
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
         self._lock = Lock()
+        self._windows = 0  # that went through the encoder; under the lock
+        model.encode = self._counting(model.encode)
 
     @property
     def stage(self) -> Stage:
@@ -79,12 +96,21 @@ class WhisperAnalyser:
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"
-        decoded = decode(path, split=split, max_seconds=self._max_seconds)
-        spans = [speech.find(channel) for channel in decoded.samples]
+        with telemetry.span("decode"):
+            decoded = decode(path, split=split, max_seconds=self._max_seconds)
+        with telemetry.span("find speech"):
+            spans = [speech.find(channel) for channel in decoded.samples]
         waited = time.perf_counter()
-        with self._lock:
-            waited = time.perf_counter() - waited
-            heard = list(self._listen(decoded, spans, options, progress))
+        with telemetry.span("wait for the model"):
+            self._lock.acquire()
+        try:
+            waited = (started := time.perf_counter()) - waited
+            self._windows = 0
+            with telemetry.span("engine"):
+                heard = list(self._listen(decoded, spans, options, progress))
+            engine_seconds, windows = time.perf_counter() - started, self._windows
+        finally:
+            self._lock.release()
         progress(1.0)
         transcript = _transcript(heard, named=split and decoded.samples.shape[0] > 1)
         return Analysis(
@@ -92,8 +118,18 @@ class WhisperAnalyser:
             audio=decoded.audio,
             model=self._identity,
             compute_seconds=time.perf_counter() - began - waited,
+            work=_work(engine_seconds, windows, heard),
             cautions=(*self._cautions, *decoded.cautions, *self._remarks(options, decoded, transcript)),
         )
+
+    def _counting(self, encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The model's encoder, counted: faster-whisper does not say how many windows it computed."""
+
+        def counted(features: Any) -> Any:
+            self._windows += 1
+            return encode(features)
+
+        return counted
 
     def warm_up(self) -> None:
         """Run a second of noise through voice activity detection and every part of the model."""
@@ -192,6 +228,18 @@ class WhisperAnalyser:
                 code="translate_untrained",
                 message="this worker's model was not trained to translate: the text may be in the language spoken",
             )
+
+
+def _work(engine_seconds: float, windows: int, heard: Sequence[_Heard]) -> Work:
+    """Whisper computes 30 seconds at a time, however little of it is speech; and three times more for the language."""
+    padded = windows * WINDOW_SECONDS
+    return Work(
+        engine_seconds=engine_seconds,
+        rows=windows,
+        row_slots=windows,
+        filled_seconds=min(sum(one.speech_seconds for one in heard), padded),
+        padded_seconds=padded,
+    )
 
 
 def _blocks(spans: Sequence[Span], duration: float, longest: float) -> Iterator[list[Span]]:

@@ -15,6 +15,7 @@ from speechpipe.ports import Backend
 
 #: What speechpipe keeps inside the folder: state, results and half-written uploads.
 STATE_FOLDER = ".speechpipe"
+TRACES_FILE = "traces.jsonl"
 
 
 def connect(directory: Path) -> Backend:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -18,19 +19,20 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
-from speechpipe import steps
+from speechpipe import steps, telemetry, traced
 from speechpipe.contract import Source, Stage, Task
 from speechpipe.errors import Busy, ErrorCode, Unreadable
 from speechpipe.interruptible import Interruptible
-from speechpipe.local import STATE_FOLDER
-from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, Message, enqueue, task_topic
+from speechpipe.local import STATE_FOLDER, TRACES_FILE
+from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, LocalCompletions, Message, enqueue, task_topic
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
-from speechpipe.ports import Analyse
+from speechpipe.ports import Analyse, Backend
 from speechpipe.settings import Limits
+from speechpipe.telemetry import OFF, parsed
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +55,14 @@ def utc_now() -> datetime:
 
 
 class Runner:
-    """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process does."""
+    """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process does.
 
-    def __init__(self, directory: Path, engines: Callable[[], Mapping[Stage, Analyse]], limits: Limits) -> None:
+    `traces` is as SPEECHPIPE_TRACES; when empty, they go to a file beside the folder's state.
+    """
+
+    def __init__(
+        self, directory: Path, engines: Callable[[], Mapping[Stage, Analyse]], limits: Limits, *, traces: str = ""
+    ) -> None:
         self.directory = directory.resolve()
         state = self.directory / STATE_FOLDER
         state.mkdir(exist_ok=True)
@@ -68,6 +75,9 @@ class Runner:
         self.results = FolderResults(state / "results")
         self._engines = engines
         self._limits = limits
+        self._traces = traces or str(state / TRACES_FILE)
+        self._tracing = OFF
+        self._ports = Backend(self.store, self.bus, self.uploads, self.results, LocalCompletions(self.bus))
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
@@ -88,6 +98,11 @@ class Runner:
         except BaseException:
             self._lock.close()
             raise
+        if self._traces != "off":
+            from speechpipe import exporters
+
+            self._tracing = exporters.tracing_to(self._traces, "run")
+            self._ports = traced.over(self._ports, self._tracing, traced.EMBEDDED)
         self.store.free_leases()
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
@@ -104,6 +119,7 @@ class Runner:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+        self._tracing.shutdown()
         self._database.close()
         if self._lock:
             self._lock.close()
@@ -180,52 +196,63 @@ class Runner:
         self.bus.acknowledge(message)
 
     def _ingest(self, message: Message) -> None:
-        steps.ingest(
-            Source.model_validate_json(message.body),
-            store=self.store,
-            bus=self.bus,
-            uploads=self.uploads,
-            results=self.results,
-            limits=self._limits,
-            clock=utc_now,
-        )
+        source = Source.model_validate_json(message.body)
+        ports = self._ports
+        with self._tracing.verb("ingest", source.recording_id):
+            steps.ingest(
+                source,
+                store=ports.store,
+                bus=ports.bus,
+                uploads=ports.uploads,
+                results=ports.results,
+                limits=self._limits,
+                clock=utc_now,
+            )
 
     def _join(self, message: Message) -> None:
         body = json.loads(message.body)
-        steps.join(
-            body["recording_id"],
-            body["revision"],
-            store=self.store,
-            bus=self.bus,
-            results=self.results,
-            clock=utc_now,
-        )
+        recording_id, revision = body["recording_id"], body["revision"]
+        cause = telemetry.creation(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
+        with self._tracing.verb("join", recording_id, parent=cause):
+            steps.join(recording_id, revision, **self._joining)
+
+    @property
+    def _joining(self) -> dict[str, Any]:
+        """What `join` and `sweep` take."""
+        return {"store": self._ports.store, "bus": self._ports.bus, "results": self._ports.results, "clock": utc_now}
 
     def _performer(self, engine: Analyse) -> Callable[[Message], None]:
         def perform(message: Message) -> None:
             task = Task.model_validate_json(message.body)
             if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
-                reason = f"{task.stage.value} failed"
-                steps.give_up(task, store=self.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
+                self._give_up(task)
                 return
-            steps.perform(
-                task,
-                store=self.store,
-                uploads=self.uploads,
-                results=self.results,
-                analyse=Interruptible(engine, self._stopping),
-                clock=utc_now,
-                holder=self._holder,
-                lease_seconds=LEASE_SECONDS,
-                max_bytes=self._limits.max_bytes,
-                prices=self._limits.prices,
-            )
+            holder = f"{self._holder}-{secrets.token_hex(4)}"  # each delivery is another
+            with self._tracing.perform(task, holder):
+                steps.perform(
+                    task,
+                    store=self._ports.store,
+                    uploads=self._ports.uploads,
+                    results=self._ports.results,
+                    analyse=Interruptible(engine, self._stopping),
+                    clock=utc_now,
+                    holder=holder,
+                    lease_seconds=LEASE_SECONDS,
+                    max_bytes=self._limits.max_bytes,
+                    prices=self._limits.prices,
+                )
 
         return perform
+
+    def _give_up(self, task: Task) -> None:
+        reason = f"{task.stage.value} failed"
+        with self._tracing.verb("give_up", task.recording_id, parent=parsed(task.traceparent), stage=task.stage):
+            steps.give_up(task, store=self._ports.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
             try:
-                steps.sweep(store=self.store, bus=self.bus, results=self.results, clock=utc_now)
+                with self._tracing.active():
+                    steps.sweep(**self._joining)
             except Exception:
                 log.exception("the sweep failed", extra={"action": "sweep_failed"})

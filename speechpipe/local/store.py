@@ -148,8 +148,8 @@ class SqliteStore:
                 (partial.recording_id, partial.stage.value, partial.revision, partial.model_dump_json()),
             ).rowcount
             if created:
-                body = json.dumps({"recording_id": partial.recording_id, "revision": partial.revision})
-                enqueue(connection, PARTIAL_CREATED, body)
+                body = {"recording_id": partial.recording_id, "revision": partial.revision, "stage": partial.stage}
+                enqueue(connection, PARTIAL_CREATED, json.dumps(body))
         return bool(created)
 
     def partials(self, recording_id: str) -> list[Partial]:
