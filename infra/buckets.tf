@@ -1,0 +1,175 @@
+# Two buckets: Eventarc's filter knows no prefix, so a result that lay beside the uploads would be an upload again.
+
+locals {
+  cors_headers = ["Content-Type", "Content-Range", "Range", "x-goog-resumable", "x-goog-if-generation-match", "ETag"]
+}
+
+resource "google_storage_bucket" "uploads" {
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who read what where they are switched on; access logs are an older way
+  #checkov:skip=CKV_GCP_78:a generation is a recording; older ones are read within their deadline, which soft deletion covers
+  name                        = "${var.project_id}-${local.prefix}-uploads"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = var.delete_data
+
+  # Not versioned: an overwritten file would be kept, and paid for, twice.
+  versioning {
+    enabled = false
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = var.soft_delete_days * 86400
+  }
+
+  # Uploads in parts that nobody finished are invisible, and paid for.
+  lifecycle_rule {
+    action { type = "AbortIncompleteMultipartUpload" }
+    condition { age = 7 }
+  }
+
+  dynamic "lifecycle_rule" {
+    for_each = var.delete_uploads_after_days[*]
+    content {
+      action { type = "Delete" }
+      condition { age = lifecycle_rule.value }
+    }
+  }
+
+  dynamic "cors" {
+    for_each = length(var.web_origins) > 0 ? [var.web_origins] : []
+    content {
+      origin          = cors.value
+      method          = ["PUT", "POST"]
+      response_header = concat(local.cors_headers, ["x-goog-meta-*"])
+      max_age_seconds = 3600
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}
+
+resource "google_storage_bucket" "results" {
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who read what where they are switched on; access logs are an older way
+  #checkov:skip=CKV_GCP_78:every object is created once and never overwritten (a precondition in the code)
+  name                        = "${var.project_id}-${local.prefix}-results"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = var.delete_data
+
+  versioning {
+    enabled = false
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = var.soft_delete_days * 86400
+  }
+
+  # As the documents that point to them.
+  dynamic "lifecycle_rule" {
+    for_each = var.retention_days > 0 ? [var.retention_days] : []
+    content {
+      action { type = "Delete" }
+      condition { age = lifecycle_rule.value }
+    }
+  }
+
+  dynamic "cors" {
+    for_each = length(var.web_origins) > 0 ? [var.web_origins] : []
+    content {
+      origin          = cors.value
+      method          = ["GET", "HEAD"]
+      response_header = local.cors_headers
+      max_age_seconds = 3600
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}
+
+# ----------------------------------------------------------------------------------------------- what is in them
+
+# why: ingest reads the header of a file, for its length
+resource "google_storage_bucket_iam_member" "ingest_uploads" {
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectViewer"
+  member = module.function["ingest"].member
+}
+
+# why: a worker reads the file
+resource "google_storage_bucket_iam_member" "worker_uploads" {
+  for_each = module.stage
+
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectViewer"
+  member = each.value.member
+}
+
+# why: a worker writes a large analysis there and points to it
+resource "google_storage_bucket_iam_member" "worker_results" {
+  for_each = module.stage
+
+  bucket = google_storage_bucket.results.name
+  role   = "roles/storage.objectCreator"
+  member = each.value.member
+}
+
+# why: the record and its files are written; sweep makes good what join missed
+resource "google_storage_bucket_iam_member" "joiner_creates" {
+  for_each = toset(["join", "sweep"])
+
+  bucket = google_storage_bucket.results.name
+  role   = "roles/storage.objectCreator"
+  member = module.function[each.key].member
+}
+
+# why: large analyses are read for the record
+resource "google_storage_bucket_iam_member" "joiner_reads" {
+  for_each = toset(["join", "sweep"])
+
+  bucket = google_storage_bucket.results.name
+  role   = "roles/storage.objectViewer"
+  member = module.function[each.key].member
+}
+
+# why: uploaders put files there, and can neither read nor replace any
+resource "google_storage_bucket_iam_member" "uploader" {
+  for_each = toset(var.uploaders)
+
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectCreator"
+  member = each.key
+}
+
+# why: records, subtitles and reports lie there
+resource "google_storage_bucket_iam_member" "reader_results" {
+  for_each = toset(concat(var.readers, var.operators))
+
+  bucket = google_storage_bucket.results.name
+  role   = "roles/storage.objectViewer"
+  member = each.key
+}
+
+# why: an operator looks at a file that could not be read, and quotes files
+resource "google_storage_bucket_iam_member" "operator_uploads" {
+  for_each = toset(var.operators)
+
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectViewer"
+  member = each.key
+}

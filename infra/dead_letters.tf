@@ -1,0 +1,51 @@
+# Where tasks go that were delivered as often as allowed. give_up makes a Failure of each, with its attempts and errors
+# from the database: no second subscription keeps them for people. The topic does, for a week: a subscription made in
+# that time and set back (`gcloud pubsub subscriptions seek`) shows them all.
+locals {
+  dead_letters = local.system.subscriptions[local.system.dead_letter_topic]
+}
+
+resource "google_pubsub_topic" "dead_letters" {
+  #checkov:skip=CKV_GCP_83:encrypted with kms_key where one is given, with Google's key otherwise
+  name                       = local.system.dead_letter_topic
+  kms_key_name               = var.kms_key
+  message_retention_duration = "604800s"
+
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}
+
+resource "google_pubsub_subscription" "dead_letters" {
+  name                       = local.dead_letters.name
+  topic                      = google_pubsub_topic.dead_letters.id
+  ack_deadline_seconds       = local.dead_letters.ack_deadline_seconds
+  message_retention_duration = "2678400s" # a month, the most there is: nothing comes after it
+
+  push_config {
+    push_endpoint = "${module.function[local.dead_letters.push_to].uri}/"
+    oidc_token {
+      service_account_email = module.function[local.dead_letters.push_to].caller
+      audience              = module.function[local.dead_letters.push_to].uri
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "${local.dead_letters.minimum_backoff_seconds}s"
+    maximum_backoff = "${local.dead_letters.maximum_backoff_seconds}s"
+  }
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# why: Pub/Sub itself forwards a task there; without it, it is tried for ever
+resource "google_pubsub_topic_iam_member" "agent_dead_letters" {
+  topic      = google_pubsub_topic.dead_letters.name
+  role       = "roles/pubsub.publisher"
+  member     = local.agents.pubsub
+  depends_on = [google_project_service_identity.agent]
+}

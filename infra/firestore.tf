@@ -1,0 +1,152 @@
+# Regional, beside the functions: with nam5 or eur3 a trigger and its function have different locations.
+resource "google_firestore_database" "this" {
+  name                              = var.database
+  location_id                       = var.region
+  type                              = "FIRESTORE_NATIVE"
+  point_in_time_recovery_enablement = "POINT_IN_TIME_RECOVERY_${var.point_in_time_recovery ? "ENABLED" : "DISABLED"}"
+  delete_protection_state           = "DELETE_PROTECTION_${var.delete_data ? "DISABLED" : "ENABLED"}"
+  deletion_policy                   = var.delete_data ? "DELETE" : "ABANDON"
+
+  dynamic "cmek_config" {
+    for_each = var.kms_key[*]
+    content {
+      kms_key_name = cmek_config.value
+    }
+  }
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}
+
+# One for each query that wants one; the emulator answers without.
+resource "google_firestore_index" "query" {
+  for_each = {
+    for index in local.system.firestore.indexes : join(",", [for each in index : "${each.field} ${each.order}"]) => index
+  }
+
+  database   = google_firestore_database.this.name
+  collection = "recordings"
+
+  dynamic "fields" {
+    for_each = each.value
+    content {
+      field_path = fields.value.field
+      order      = fields.value.order
+    }
+  }
+}
+
+locals {
+  # A field has one set of settings, so those without an index and those that tell when a document goes are one list.
+  firestore_fields = {
+    for field in concat(local.system.firestore.unindexed, local.system.firestore.time_to_live) :
+    "${field.collection}.${field.field}" => field...
+  }
+}
+
+# No index on what is bulky and never asked for, and none on times that only the time-to-live looks at.
+resource "google_firestore_field" "without_index" {
+  for_each = local.firestore_fields
+
+  database   = google_firestore_database.this.name
+  collection = each.value[0].collection
+  field      = each.value[0].field
+
+  index_config {}
+
+  dynamic "ttl_config" {
+    for_each = contains(local.system.firestore.time_to_live, each.value[0]) ? [true] : []
+    content {}
+  }
+}
+
+# Browsers and phones get nothing; our services come with IAM and are not asked for rules.
+resource "google_firebaserules_ruleset" "nothing" {
+  source {
+    files {
+      name    = "firestore.rules"
+      content = <<-RULES
+        rules_version = '2';
+        service cloud.firestore {
+          match /databases/{database}/documents {
+            match /{document=**} {
+              allow read, write: if false;
+            }
+          }
+        }
+      RULES
+    }
+  }
+
+  depends_on = [google_firestore_database.this]
+}
+
+resource "google_firebaserules_release" "firestore" {
+  name         = var.database == "(default)" ? "cloud.firestore" : "cloud.firestore/${var.database}"
+  ruleset_name = google_firebaserules_ruleset.nothing.name
+}
+
+# --------------------------------------------------------------------------------------------- who may read and write
+
+locals {
+  # IAM knows databases, not collections: this is as narrow as it gets.
+  this_database = {
+    title      = "database ${var.database}"
+    expression = "resource.name == \"projects/${var.project_id}/databases/${var.database}\""
+  }
+}
+
+# why: functions keep recordings, partials and the day's sums in documents
+resource "google_project_iam_member" "function_documents" {
+  for_each = module.function
+
+  project = var.project_id
+  role    = "roles/datastore.user"
+  member  = each.value.member
+
+  condition {
+    title      = local.this_database.title
+    expression = local.this_database.expression
+  }
+}
+
+# why: a worker keeps its lease and its progress in documents, and creates its partial
+resource "google_project_iam_member" "worker_documents" {
+  for_each = module.stage
+
+  project = var.project_id
+  role    = "roles/datastore.user"
+  member  = each.value.member
+
+  condition {
+    title      = local.this_database.title
+    expression = local.this_database.expression
+  }
+}
+
+# why: readers poll the documents of recordings
+resource "google_project_iam_member" "reader_documents" {
+  for_each = toset(var.readers)
+
+  project = var.project_id
+  role    = "roles/datastore.viewer"
+  member  = each.key
+
+  condition {
+    title      = local.this_database.title
+    expression = local.this_database.expression
+  }
+}
+
+# why: release and redrive write into the documents of recordings
+resource "google_project_iam_member" "operator_documents" {
+  for_each = toset(var.operators)
+
+  project = var.project_id
+  role    = "roles/datastore.user"
+  member  = each.key
+
+  condition {
+    title      = local.this_database.title
+    expression = local.this_database.expression
+  }
+}

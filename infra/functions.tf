@@ -1,0 +1,58 @@
+# The four functions are services on one image: see docs/decisions/0007-functions-as-services.md.
+
+locals {
+  # What every service wants to know.
+  environment = {
+    GOOGLE_CLOUD_PROJECT      = var.project_id
+    SPEECHPIPE_DATABASE       = google_firestore_database.this.name
+    SPEECHPIPE_UPLOADS_BUCKET = google_storage_bucket.uploads.name
+    SPEECHPIPE_RESULTS_BUCKET = google_storage_bucket.results.name
+    SPEECHPIPE_MAX_BYTES      = var.max_bytes == null ? null : tostring(var.max_bytes)
+    SPEECHPIPE_PRICES         = local.machine.prices == "" ? null : local.machine.prices
+    SPEECHPIPE_TRACES         = "cloud"
+  }
+
+  function_environment = merge(local.environment, {
+    SPEECHPIPE_STT_TOPIC            = local.system.task_topics.stt
+    SPEECHPIPE_SER_TOPIC            = local.system.task_topics.ser
+    SPEECHPIPE_COMPLETIONS_TOPIC    = local.system.completions_topic
+    SPEECHPIPE_UPLOADS_PREFIX       = var.uploads_prefix == "" ? null : var.uploads_prefix
+    SPEECHPIPE_DEADLINE_SECONDS     = var.deadline_seconds == null ? null : tostring(var.deadline_seconds)
+    SPEECHPIPE_RETENTION_DAYS       = tostring(var.retention_days)
+    SPEECHPIPE_MAX_COST             = var.max_cost == null ? null : tostring(var.max_cost)
+    SPEECHPIPE_MAX_DURATION         = var.max_duration == null ? null : tostring(var.max_duration)
+    SPEECHPIPE_MAX_COST_PER_DAY     = var.max_cost_per_day == null ? null : tostring(var.max_cost_per_day)
+    SPEECHPIPE_MAX_DURATION_PER_DAY = var.max_duration_per_day == null ? null : tostring(var.max_duration_per_day)
+  })
+
+  # Concurrency: gunicorn's one process has four threads a CPU (functions-framework's own default); more would queue in
+  # it. Memory: join and sweep hold a record of ten hours with all its words, the others a message.
+  # Timeouts: an event's delivery waits at most 600 s, a push as long as its subscription's deadline.
+  function_sizes = {
+    ingest  = { memory = "512Mi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
+    join    = { memory = "2Gi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
+    give_up = { memory = "512Mi", timeout_seconds = local.system.subscriptions[local.system.dead_letter_topic].ack_deadline_seconds, concurrency = 4, max_instances = 3 }
+    # One at a time and room for a second, so that a long sweep does not turn the next minute's away.
+    sweep = { memory = "2Gi", timeout_seconds = 300, concurrency = 1, max_instances = 2 }
+  }
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = local.system.functions
+
+  name                = "${local.prefix}-${replace(each.key, "_", "-")}" # Cloud Run's names have no underscores
+  entry               = { source = each.value, target = each.key }
+  project_id          = var.project_id
+  region              = var.region
+  image               = var.images.functions
+  environment         = local.function_environment
+  timeout_seconds     = local.function_sizes[each.key].timeout_seconds
+  memory              = local.function_sizes[each.key].memory
+  concurrency         = local.function_sizes[each.key].concurrency
+  max_instances       = local.function_sizes[each.key].max_instances
+  deletion_protection = var.deletion_protection
+  kms_key             = var.kms_key
+
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}

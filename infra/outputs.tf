@@ -1,0 +1,87 @@
+# What `speechpipe` reads: the aliases of ClientSettings.
+locals {
+  client_environment = {
+    GOOGLE_CLOUD_PROJECT                = var.project_id
+    SPEECHPIPE_DATABASE                 = google_firestore_database.this.name
+    SPEECHPIPE_UPLOADS_BUCKET           = google_storage_bucket.uploads.name
+    SPEECHPIPE_RESULTS_BUCKET           = google_storage_bucket.results.name
+    SPEECHPIPE_STT_TOPIC                = module.stage["stt"].topic
+    SPEECHPIPE_SER_TOPIC                = module.stage["ser"].topic
+    SPEECHPIPE_COMPLETIONS_TOPIC        = google_pubsub_topic.completions.name
+    SPEECHPIPE_COMPLETIONS_SUBSCRIPTION = google_pubsub_subscription.completions.name
+  }
+}
+
+output "environment" {
+  description = "Variables that `speechpipe` and its client read."
+  value       = local.client_environment
+}
+
+output "exports" {
+  description = "The same as lines of a shell."
+  value       = join("\n", [for name, value in local.client_environment : "export ${name}='${value}'"])
+}
+
+output "services" {
+  description = "What answers requests: name and address of each service, by what runs in it."
+  value = merge(
+    { for name, function in module.function : name => { name = function.name, uri = function.uri } },
+    { for stage, worker in module.stage : local.system.workers[stage] => { name = worker.name, uri = worker.uri } },
+  )
+}
+
+output "buckets" {
+  description = "Uploads, results, and the source of builds."
+  value = {
+    uploads = google_storage_bucket.uploads.name
+    results = google_storage_bucket.results.name
+    source  = google_storage_bucket.source.name
+  }
+}
+
+output "topics" {
+  description = "Every topic."
+  value = concat(
+    [for worker in module.stage : worker.topic],
+    [google_pubsub_topic.dead_letters.name, google_pubsub_topic.completions.name],
+  )
+}
+
+output "subscriptions" {
+  description = "Every subscription."
+  value = concat(
+    [for worker in module.stage : worker.subscription],
+    [google_pubsub_subscription.dead_letters.name, google_pubsub_subscription.completions.name],
+  )
+}
+
+output "triggers" {
+  description = "Both triggers."
+  value       = [google_eventarc_trigger.uploads.name, google_eventarc_trigger.partials.name]
+}
+
+output "schedules" {
+  description = "Sweep's, and the workers' if they are warmed up."
+  value = concat(
+    [google_cloud_scheduler_job.sweep.name],
+    [for job in google_cloud_scheduler_job.warm_up : job.name],
+  )
+}
+
+output "registry" {
+  description = "Where images are pushed to: REGION-docker.pkg.dev/PROJECT/speechpipe."
+  value       = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
+}
+
+output "build" {
+  description = "What `gcloud builds submit` is told: the account it runs as and where the source goes."
+  value = {
+    service_account = google_service_account.build.email
+    source_bucket   = google_storage_bucket.source.name
+  }
+}
+
+output "dashboard" {
+  description = "The dashboard, in the console."
+  value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", google_monitoring_dashboard.this.id))[0]}?project=${var.project_id}"
+}

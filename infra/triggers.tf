@@ -1,0 +1,87 @@
+# Events that failed are delivered again for 24 hours, with backoff: Eventarc's default for services, and the only other
+# policy there is to set is a single attempt. Sweep looks after what is older.
+
+resource "google_eventarc_trigger" "uploads" {
+  name            = "${local.prefix}-uploads"
+  location        = var.region # the bucket's
+  service_account = module.function[local.system.storage_trigger.service].caller
+
+  matching_criteria {
+    attribute = "type"
+    value     = local.system.storage_trigger.event_type
+  }
+  matching_criteria {
+    attribute = "bucket"
+    value     = google_storage_bucket.uploads.name
+  }
+
+  destination {
+    cloud_run_service {
+      service = module.function[local.system.storage_trigger.service].name
+      region  = var.region
+    }
+  }
+
+  depends_on = [
+    google_project_iam_member.eventarc_agent,
+    google_project_iam_member.event_receiver,
+    google_project_iam_member.storage_agent,
+  ]
+}
+
+resource "google_eventarc_trigger" "partials" {
+  name                    = "${local.prefix}-partials"
+  location                = var.region # the database's
+  service_account         = module.function[local.system.firestore_trigger.service].caller
+  event_data_content_type = "application/protobuf"
+
+  matching_criteria {
+    attribute = "type"
+    value     = local.system.firestore_trigger.event_type
+  }
+  matching_criteria {
+    attribute = "database"
+    value     = google_firestore_database.this.name
+  }
+  matching_criteria {
+    attribute = "document"
+    operator  = "match-path-pattern" # without it a wildcard matches nothing, and nobody says so
+    value     = local.system.firestore_trigger.document
+  }
+
+  destination {
+    cloud_run_service {
+      service = module.function[local.system.firestore_trigger.service].name
+      region  = var.region
+    }
+  }
+
+  depends_on = [google_project_iam_member.eventarc_agent, google_project_iam_member.event_receiver]
+}
+
+# why: a trigger's identity receives the events that it delivers
+resource "google_project_iam_member" "event_receiver" {
+  for_each = toset([local.system.storage_trigger.service, local.system.firestore_trigger.service])
+
+  project = var.project_id
+  role    = "roles/eventarc.eventReceiver"
+  member  = module.function[each.key].caller_member
+}
+
+# Google grants it by itself too, minutes after the API was first used, which in a new project is too late. Between this
+# grant and the triggers lie the services' minutes; if "Permission denied while using the Eventarc Service Agent" comes
+# all the same, apply again.
+# why: Eventarc makes and watches the plumbing of its triggers
+resource "google_project_iam_member" "eventarc_agent" {
+  project    = var.project_id
+  role       = "roles/eventarc.serviceAgent"
+  member     = local.agents.eventarc
+  depends_on = [google_project_service_identity.agent]
+}
+
+# why: Cloud Storage publishes a bucket's events, to a topic of Eventarc's making
+resource "google_project_iam_member" "storage_agent" {
+  project = var.project_id
+  role    = "roles/pubsub.publisher"
+  member  = data.google_storage_project_service_account.agent.member
+}
