@@ -1,0 +1,293 @@
+"""`make plan`, `deploy`, `destroy`, `exports`: real Terraform on stand-in providers, a gcloud that notes its calls."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra import deploy
+from infra.estimate import changes, changes_as_text, cost_as_text, warm_instances
+from speechpipe.contract import Stage
+from tests.deployment import DIGEST, PROJECT, REGION, Machine, machine
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    if shutil.which("terraform") is None:
+        if os.environ.get("CI"):
+            pytest.fail("terraform is missing")
+        pytest.skip("terraform is missing")
+    return machine(tmp_path, monkeypatch)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
+    """Answer the questions in order; the questions that were asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    monkeypatch.setattr(builtins, "input", ask)
+    return asked
+
+
+# ------------------------------------------------------------------------------------------------------- deploying
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_left_to_do(
+    laptop: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answering(monkeypatch, "y", "yes")
+    assert laptop.make("deploy") == 0
+    assert laptop.changing == [
+        "gcloud services enable",
+        "gcloud storage buckets create",
+        "gcloud storage buckets update",
+        "terraform -chdir=infra apply",  # what a build needs
+        "gcloud builds submit",
+        "terraform -chdir=infra apply",
+    ]
+    said = capsys.readouterr().out
+    assert len(asked) == 2
+    assert "cloud run v2 service" in said
+    assert "pubsub subscription" in said
+    assert "0.00 USD an hour (no instances kept)" in said
+    assert "ten minutes after its last recording" in said
+    assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
+    applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
+    assert f"{REGION}-docker.pkg.dev/{PROJECT}/speechpipe/stt@{DIGEST}" in json.dumps(applied)
+
+    laptop.forget()
+    asked.clear()
+    assert laptop.make("deploy") == 0
+    assert laptop.changing == []
+    assert asked == []
+    assert "Nothing changes." in capsys.readouterr().out
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize("answers", [(), ("n",), ("",)])
+def test_without_a_yes_nothing_is_done(
+    laptop: Machine, answers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering(monkeypatch, *answers)
+    assert laptop.make("deploy") == 1
+    assert laptop.changing == []
+    assert not any(call.startswith("terraform") for call in laptop.calls)
+    out, err = capsys.readouterr()
+    assert "USD an hour of audio" in out
+    assert "nothing was made" in err
+
+
+@pytest.mark.infra
+def test_a_no_to_the_plan_changes_nothing(
+    laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop.say(apis=list(deploy.APIS), bucket="True")
+    answering(monkeypatch, "n")
+    assert laptop.make("deploy") == 1
+    assert laptop.changing == []
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+@pytest.mark.infra
+def test_plan_changes_nothing_and_asks_nothing_once_terraform_can_plan(
+    laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop.say(apis=list(deploy.APIS), bucket="True")
+    (laptop.home / "checkout/infra/terraform.tfvars").write_text("min_instances = { stt = 1 }\n")
+    asked = answering(monkeypatch)
+    assert laptop.make("plan") == 0
+    assert laptop.changing == []
+    assert asked == []
+    said = capsys.readouterr().out
+    assert "Three images are built first" in said
+    assert "1.05 USD an hour (1 stt kept)" in said
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_what_broke_off_goes_on_where_it_was(laptop: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    laptop.say(fails=["builds submit"])
+    assert laptop.make("deploy", "--yes") == 1
+    assert "Run make again to go on from here" in capsys.readouterr().err
+    laptop.say(fails=[])
+    laptop.forget()
+    assert laptop.make("deploy", "--yes") == 0
+    assert laptop.changing == ["terraform -chdir=infra apply", "gcloud builds submit", "terraform -chdir=infra apply"]
+
+
+@pytest.mark.infra
+def test_a_build_runs_as_the_builder_with_the_models_that_were_asked_for(laptop: Machine) -> None:
+    laptop.say(fails=["builds submit"])
+    laptop.make("deploy", "--yes", "--models=demo", "--accelerator=none")
+    (submitted,) = [call for call in laptop.calls if call.startswith("gcloud builds submit")]
+    assert f"--service-account=projects/{PROJECT}/serviceAccounts/speechpipe-build@{PROJECT}.iam" in submitted
+    assert "_STT_MODEL=demo,_SER_MODEL=demo" in submitted
+    state = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
+    made = {f"{each['type']}.{each['name']}": each["instances"][0]["attributes"] for each in state["resources"]}
+    assert f"/{made['google_service_account.build']['email']} " in submitted
+    assert f"gs://{made['google_storage_bucket.source']['name']}/" in submitted
+    assert made["google_artifact_registry_repository.images"]["repository_id"] == "speechpipe"
+
+
+def test_the_tag_of_the_images_follows_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+    for source in deploy.SOURCES:
+        (tmp_path / source).write_text(source)
+    before = deploy.tag("")
+    (tmp_path / "README.md").write_text("other words")
+    assert deploy.tag("") == before
+    assert deploy.tag("demo") != before
+    (tmp_path / "workers").write_text("other code")
+    assert deploy.tag("") != before
+
+
+# --------------------------------------------------------------------------------------------------- refusing early
+
+
+@pytest.mark.parametrize("command", ["plan", "deploy", "destroy", "exports"])
+def test_nothing_happens_without_a_project_and_a_region(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy.main([command, "--project=", "--region=europe-west4"]) == 1
+    assert f"make {command} PROJECT=my-project REGION=us-central1" in capsys.readouterr().err
+
+
+def test_a_missing_command_is_named_with_where_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert deploy.main(["deploy", f"--project={PROJECT}", f"--region={REGION}"]) == 1
+    assert "gcloud is not installed: https://cloud.google.com/sdk/docs/install" in capsys.readouterr().err
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize(
+    ("state", "remedy"),
+    [
+        ({"account": ""}, "gcloud auth login"),
+        ({"fails": ["auth application-default"]}, "gcloud auth application-default login"),
+        ({"fails": ["projects describe"]}, "gcloud projects list"),
+    ],
+)
+def test_what_keeps_it_from_starting_comes_with_its_remedy(
+    laptop: Machine, state: dict[str, object], remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop.say(**state)
+    assert laptop.make("deploy", "--yes") == 1
+    assert remedy in capsys.readouterr().err
+    assert laptop.changing == []
+
+
+# ------------------------------------------------------------------------------------------- variables, taking down
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_exports_are_what_the_client_reads(laptop: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert laptop.make("exports") == 1
+    assert f"make deploy PROJECT={PROJECT}" in capsys.readouterr().err
+    assert laptop.make("deploy", "--yes") == 0
+    capsys.readouterr()
+    assert laptop.make("exports") == 0
+    exported = capsys.readouterr().out.splitlines()
+    assert f"export GOOGLE_CLOUD_PROJECT={PROJECT}" in exported
+    assert f"export SPEECHPIPE_UPLOADS_BUCKET={PROJECT}-speechpipe-uploads" in exported
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_destroy_keeps_the_data_unless_they_are_to_go_as_well(
+    laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert laptop.make("deploy", "--yes") == 0
+    laptop.forget()
+    answering(monkeypatch, "n")
+    assert laptop.make("destroy") == 1
+    assert laptop.changing == []
+
+    answering(monkeypatch, "y")
+    assert laptop.make("destroy") == 0
+    assert "kept: google_storage_bucket.uploads" in capsys.readouterr().out
+    left = types_left(laptop)
+    assert {"google_storage_bucket", "google_firestore_database", "google_firebaserules_release"} <= left
+    assert not left & {"google_cloud_run_v2_service", "google_pubsub_topic", "google_service_account"}
+
+    asked = answering(monkeypatch, "y", "n")
+    assert laptop.make("destroy", "--delete-data") == 1
+    assert len(asked) == 2
+    assert types_left(laptop) == left
+
+    answering(monkeypatch, "y", "y")
+    assert laptop.make("destroy", "--delete-data") == 0
+    assert not types_left(laptop)
+
+
+def types_left(laptop: Machine) -> set[str]:
+    state = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
+    return {each["type"] for each in state["resources"] if each["mode"] == "managed"}
+
+
+# ------------------------------------------------------------------------------------------------ what it says
+
+
+def test_changes_are_counted_by_kind() -> None:
+    def change(type_: str, *actions: str, mode: str = "managed") -> dict[str, object]:
+        return {"type": type_, "mode": mode, "change": {"actions": list(actions)}}
+
+    counted = changes(
+        {
+            "resource_changes": [
+                change("google_pubsub_topic", "create"),
+                change("google_pubsub_topic", "create"),
+                change("google_cloud_run_v2_service", "update"),
+                change("google_cloud_run_v2_service", "delete", "create"),
+                change("google_storage_bucket", "no-op"),
+                change("google_project", "read", mode="data"),
+            ]
+        }
+    )
+    assert [" ".join(line.split()) for line in changes_as_text(counted)] == [
+        "cloud run v2 service 1 changed, 1 replaced",
+        "pubsub topic 2 made",
+        "in all 1 changed, 2 made, 1 replaced",
+    ]
+
+
+def test_instances_that_are_kept_are_paid_for_idle() -> None:
+    def service(name: str, least: int) -> dict[str, object]:
+        template = [{"scaling": [{"min_instance_count": least}]}]
+        return {"address": name, "type": "google_cloud_run_v2_service", "values": {"template": template}}
+
+    plan = {
+        "planned_values": {
+            "root_module": {
+                "child_modules": [
+                    {"resources": [service('module.stage["stt"].google_cloud_run_v2_service.this', 2)]},
+                    {"resources": [service('module.stage["ser"].google_cloud_run_v2_service.this', 0)]},
+                    {"resources": [service('module.function["join"].google_cloud_run_v2_service.this', 0)]},
+                ]
+            }
+        }
+    }
+    warm = warm_instances(plan)
+    assert warm == {Stage.STT: 2, Stage.SER: 0}
+    said = "\n".join(cost_as_text("nvidia-l4", warm))
+    assert "2.09 USD an hour (2 stt kept)" in said
+    assert "(1.05 an hour of an instance, up to 0.17 of it after the last recording)" in said
+
+
+def test_without_a_gpu_there_is_no_price_for_audio() -> None:
+    said = "\n".join(cost_as_text("none", dict.fromkeys(Stage, 0)))
+    assert "hour of a worker's instance" in said
+    assert "GPU" not in said
