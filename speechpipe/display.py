@@ -16,7 +16,7 @@ from rich.table import Table
 from speechpipe.client import Client
 from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
 from speechpipe.errors import NotFound
-from speechpipe.prices import PriceTable, figure, money
+from speechpipe.prices import PriceTable, about, figure
 from speechpipe.quoting import Estimate
 from speechpipe.report import clock_time
 
@@ -66,7 +66,7 @@ def show_record(record: Record, out: Console) -> None:
     """What was said and how, and where the files lie."""
     length = f", {clock_time(record.audio.duration)}" if record.audio else ""
     language = f", {record.language.code}" if record.language else ""
-    cost = f", about {money(record.cost.amount, record.cost.currency)}" if record.cost else ""
+    cost = f", {about(record.cost)}" if record.cost else ""
     name = escape(printable(record.source.name))
     out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}{cost}", highlight=False)
     if record.error:
@@ -170,7 +170,7 @@ def takes(quote: Quote | None) -> str:
     """A quote in a few words, with a comma before them; nothing without one."""
     if quote is None:
         return ""
-    cost = f", about {money(quote.cost.amount, quote.cost.currency)}" if quote.cost else ""
+    cost = f", {about(quote.cost)}" if quote.cost else ""
     return f", {'' if quote.exact else '≈'}{clock_time(quote.audio_seconds)} of audio{cost}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from speechpipe.contract import Frozen, HalfStatus, Lease, Partial, Quote, Recording, Stage, Status, Time
-from speechpipe.prices import money
+from speechpipe.prices import about
 
 _ORDER = (
     "uploaded",
@@ -74,7 +74,7 @@ def _seen(recording: Recording) -> str:
 
 def _estimate(quote: Quote) -> str:
     length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else ", guessed from its size")
-    return length + (f", about {money(quote.cost.amount, quote.cost.currency)}" if quote.cost else "")
+    return length + (f", {about(quote.cost)}" if quote.cost else "")
 
 
 def _hold(recording: Recording) -> Iterable[Moment]:
@@ -116,7 +116,7 @@ def _partial(partial: Partial) -> Moment:
         analysis = partial.analysis
         detail = f"{analysis.model.name}, {analysis.compute_seconds:.1f} s for {analysis.audio.duration:.1f} s of audio"
         if analysis.cost:
-            detail += f", about {money(analysis.cost.amount, analysis.cost.currency)}"
+            detail += f", {about(analysis.cost)}"
     else:
         detail = f"value in {partial.analysis_uri}"
     return Moment(at=partial.finished_at, what="partial", stage=partial.stage, detail=detail)

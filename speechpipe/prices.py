@@ -113,6 +113,12 @@ def money(amount: float, currency: str) -> str:
     return f"{figure(amount)} {currency}"
 
 
+def about(cost: Cost) -> str:
+    """`about 0.0123 USD`, and `under 0.0001 USD`."""
+    text = money(cost.amount, cost.currency)
+    return f"under {text[1:]}" if text.startswith("<") else f"about {text}"
+
+
 def figure(amount: float) -> str:
     """An amount without its currency."""
     if 0 < amount < 0.0001:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from speechpipe.contract import Record, Segment, Stage
-from speechpipe.prices import money
+from speechpipe.prices import about
 
 #: Colours by sentiment-neutral hue; the label is always written too, so that colour is never the only cue.
 _HUES = {
@@ -74,7 +74,7 @@ def _facts(record: Record) -> str:
         rows.append(("Reference", record.options.ref))
     rows.append(("Words", str(record.summary.words)))
     if record.cost:
-        rows.append(("Compute", f"about {money(record.cost.amount, record.cost.currency)}"))
+        rows.append(("Compute", about(record.cost)))
     if record.summary.dominant_emotion:
         rows.append(("Mostly", record.summary.dominant_emotion))
     cells = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in rows)

@@ -10,6 +10,7 @@ from speechpipe.contract import (
     Analysis,
     Audio,
     Caution,
+    Cost,
     Emotions,
     Failure,
     Half,
@@ -156,3 +157,34 @@ def test_split_channels_read_as_turns() -> None:
     assert record.text == "where is my order\nit is late"
     assert record.segments[0].emotion is not None
     assert record.segments[1].emotion is None  # the windows are of channel 0
+
+
+def costing(stage: Stage, cost: Cost | None) -> Partial:
+    made = partial(stage)
+    assert made.analysis is not None
+    return made.model_copy(update={"analysis": made.analysis.model_copy(update={"cost": cost})})
+
+
+@pytest.mark.parametrize(
+    ("stt", "ser", "together"),
+    [
+        (Cost(amount=0.25), Cost(amount=0.5), Cost(amount=0.75)),
+        (Cost(amount=0.25), None, None),
+        (None, None, None),
+        (Cost(amount=0.25), Cost(amount=0.5, currency="EUR"), None),
+    ],
+)
+def test_a_record_costs_what_its_halves_do_where_all_say_so_in_one_currency(
+    stt: Cost | None, ser: Cost | None, together: Cost | None
+) -> None:
+    record = combine(recording(), {Stage.STT: costing(Stage.STT, stt), Stage.SER: costing(Stage.SER, ser)})
+    assert record is not None
+    assert record.cost == together
+    assert [record.halves[stage].cost for stage in (Stage.STT, Stage.SER)] == [stt, ser]
+
+
+def test_a_half_that_failed_leaves_the_cost_of_the_other() -> None:
+    failed = partial(Stage.SER, ErrorCode.MODEL_ERROR)
+    record = combine(recording(), {Stage.STT: costing(Stage.STT, Cost(amount=0.25)), Stage.SER: failed})
+    assert record is not None
+    assert record.cost == Cost(amount=0.25)

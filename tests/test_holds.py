@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from speechpipe import steps
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.errors import ErrorCode, NotFound, SettingsMissing
+from speechpipe.explain import life_story
 from speechpipe.prices import preset
+from speechpipe.report import render_report
 from speechpipe.settings import FunctionSettings, Limits, read
 from tests.doubles import source
 from tests.world import Crash, World
@@ -321,3 +323,36 @@ def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missi
     message = str(raised.value)
     assert "SPEECHPIPE_PRICES: given 'a100': it is no preset and no JSON; it wants l4 or rtx-pro-6000" in message
     assert "GOOGLE_CLOUD_PROJECT" in message
+
+
+# ------------------------------------------------------------------------------------------- what is told
+
+
+def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -> None:
+    world = world_of(Limits(max_duration=59, prices=PRICES))
+    held = arrive(world)
+
+    def story() -> list[tuple[str, str]]:
+        found = world.only()
+        return [(m.what, m.detail) for m in life_story(found, world.store.partials(found.id), [], world.clock())]
+
+    assert [what for what, _ in story()] == ["uploaded", "seen", "held"]
+    assert "60.0 s of audio, about 0.0003 USD" in story()[1][1]
+    assert "due by" not in story()[1][1]
+    assert held.hold is not None
+    assert story()[2][1] == held.hold.message
+    world.clock.pass_time(hours=1)
+    release(world, held.id)
+    world.settle()
+    told = story()
+    assert [what for what, _ in told[:5]] == ["uploaded", "seen", "held", "released", "queued"]
+    assert [detail for what, detail in told if what == "partial"] == [
+        "fixed, 0.2 s for 4.0 s of audio, under 0.0001 USD"
+    ] * 2
+
+
+def test_the_report_tells_the_cost() -> None:
+    recording = arrive(world_of(Limits(prices=PRICES)))
+    assert recording.result is not None
+    assert "<td>Compute<td>about 0.0001 USD" in render_report(recording.result)
+    assert "Compute" not in render_report(recording.result.model_copy(update={"cost": None}))

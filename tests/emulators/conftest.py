@@ -115,7 +115,13 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         state=tmp_path_factory.mktemp("cloud"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
         delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
-        settings={"SPEECHPIPE_UPLOADS_PREFIX": PREFIX, "SPEECHPIPE_REQUEST_SECONDS": "6"},
+        settings={
+            "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
+            "SPEECHPIPE_REQUEST_SECONDS": "6",
+            "SPEECHPIPE_PRICES": "l4",
+            "SPEECHPIPE_MAX_DURATION": "36000",
+            "SPEECHPIPE_MAX_COST_PER_DAY": "1000",
+        },
         sweep_seconds=2,
         copies=2,
     )

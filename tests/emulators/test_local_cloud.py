@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from speechpipe.client import Client
 from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.emulators.setup import exported
-from speechpipe.errors import ErrorCode
+from speechpipe.errors import ErrorCode, Held
 from tests.emulators.conftest import PREFIX, User, wait_for
 from tests.workers.media import write_video
 
@@ -189,3 +190,32 @@ def test_the_emulator_minds_generations(user: User) -> None:
     blob.upload_from_string(b"2", if_generation_match=old)
     assert bucket.get_blob("generations", generation=old) is None
     assert bucket.blob("generations", generation=blob.generation).download_as_bytes() == b"2"
+
+
+def test_over_a_cap_a_recording_is_held_until_it_is_released(user: User) -> None:
+    # Ten hours at 64 bytes a second. The size's last byte is a 0, by which the canned engines know a recording.
+    size = 36010 * 64 // 256 * 256 + ord("0")
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", size + 256, b"WAVE", b"fmt ", 16, 1, 1, 64, 64, 1, 8, b"data", size
+    )
+    recording = user.drop(head.ljust(44 + size, b"\x80"), PREFIX + "long.wav")
+    store = user.backend.store
+
+    def state(status: Status) -> bool:
+        found = store.recording(recording)
+        return found is not None and found.status is status
+
+    wait_for(lambda: state(Status.HELD))
+    with exported(**user.cloud.environment()), Client() as client:
+        with pytest.raises(Held, match=r"10:00:\d\d of audio; max_duration is 10:00:00"):
+            client.wait(recording)
+        assert recording in [held.id for held in client.recordings(status=Status.HELD)]
+        assert not user.events.get(recording)
+        assert client.release(recording).status is Status.QUEUED
+    final = user.final(recording)
+    assert final.status is Status.COMPLETED
+    assert final.quote is not None
+    assert final.quote.exact
+    assert final.result is not None
+    assert final.result.cost is not None
+    assert user.events_of(recording)[0].data.cost == final.result.cost
