@@ -1,4 +1,4 @@
-"""Poll a recording's document in Firestore until it is final, then print what was said and how.
+"""Poll a recording's document in Firestore until nothing more happens, then print what was said and how.
 
 python poll_result.py rec_abc...
 """
@@ -8,14 +8,16 @@ import time
 
 from google.cloud import firestore
 
-FINAL = {"completed", "partial", "failed", "rejected"}
+GOING_ON = {"queued", "processing"}
 
 
 def main(recording_id: str) -> None:
     document = firestore.Client().document(f"recordings/{recording_id}")
-    while (recording := document.get().to_dict()) is None or recording["status"] not in FINAL:
+    while (recording := document.get().to_dict()) is None or recording["status"] in GOING_ON:
         time.sleep(0.5)
 
+    if recording["status"] == "held":
+        sys.exit("held: " + recording["hold"]["message"])
     print("status:", recording["status"])
     if recording["error"]:
         print("error:", recording["error"]["code"], "-", recording["error"]["message"])
