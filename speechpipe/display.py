@@ -121,7 +121,8 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
 
 
 def follow(client: Client, out: Console, *, shown: set[str], ended: Callable[[], bool]) -> None:
-    """Print each record as it is announced, with the progress of the others below, until `ended`."""
+    """Print each record as it is announced and each hold, with the progress of the others below, until `ended`."""
+    held: set[str] = set()
     with Live(console=out, refresh_per_second=4, transient=True) as live:
         while True:
             over = ended()
@@ -129,6 +130,9 @@ def follow(client: Client, out: Console, *, shown: set[str], ended: Callable[[],
             for recording in client.backend.store.unfinished():
                 open_.append(recording)
             for recording in reversed(client.recordings(limit=1000)):
+                if recording.status is Status.HELD and recording.id not in held:
+                    held.add(recording.id)
+                    show_held([recording], live.console)
                 if recording.announced_at and recording.id not in shown:
                     shown.add(recording.id)
                     finished.append(recording.id)

@@ -41,12 +41,18 @@ def _shares(work: Work | None, compute_seconds: float) -> dict[str, float]:
 
 
 def announced(recording: Recording, record: Record, now: datetime) -> dict[str, Any]:
-    """A recording has reached an end and its completion event is published."""
+    """A recording has reached an end and its completion event is published.
+
+    What was held turned around since it was released: the time before that was nobody's work.
+    """
+    began = recording.source.created_at
+    if recording.hold and recording.accepted_at:
+        began = recording.accepted_at
     fields: dict[str, Any] = {
         "action": "announced",
         "recording_id": record.recording_id,
         "status": record.status.value,
-        "turnaround_seconds": _seconds(recording.source.created_at, now),
+        "turnaround_seconds": _seconds(began, now),
         "audio_seconds": record.timing.audio_seconds,
         "compute_seconds": record.timing.compute_seconds,
     }

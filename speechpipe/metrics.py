@@ -144,7 +144,7 @@ METRICS = (
         "turnaround_seconds",
         Kind.DISTRIBUTION,
         "s",
-        "From the upload to the completion event.",
+        "From the upload, or the release of what was held, to the completion event.",
         _ANNOUNCED,
         "turnaround_seconds",
     ),

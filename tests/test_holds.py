@@ -193,10 +193,11 @@ def test_sweep_leaves_a_held_recording_alone_however_long_it_waits() -> None:
 # ------------------------------------------------------------------------------------------------- release
 
 
-def test_a_released_recording_runs_with_as_much_time_as_any_other() -> None:
+def test_a_released_recording_runs_with_as_much_time_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
     world = world_of(Limits(max_duration=59, retention_days=30))
     held = arrive(world)
     world.clock.pass_time(days=20)
+    caplog.set_level("INFO")
     released = release(world, held.id)
     assert released.status is Status.QUEUED
     assert released.accepted_at == world.clock.now
@@ -211,6 +212,8 @@ def test_a_released_recording_runs_with_as_much_time_as_any_other() -> None:
     assert recording.announced_at is not None
     assert recording.halves[Stage.STT].queued_at == released.accepted_at
     assert len(world.completions()) == 1
+    [turnaround] = [vars(line)["turnaround_seconds"] for line in caplog.records if hasattr(line, "turnaround_seconds")]
+    assert turnaround == 0  # and not twenty days
 
 
 def test_releasing_again_does_no_work_again() -> None:

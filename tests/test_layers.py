@@ -100,5 +100,5 @@ def test_a_function_loads_neither_torch_nor_numpy(function: str) -> None:
 
 
 def test_no_module_is_called_utils() -> None:
-    names = {path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    names = {path.stem for path in ROOT.rglob("*.py") if ".venv" not in str(path.relative_to(ROOT))}
     assert not names & {"utils", "util", "common", "helpers", "misc"}
