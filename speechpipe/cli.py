@@ -112,7 +112,6 @@ def run(
         display.follow(client, out, shown=shown, ended=lambda: not watch and runner.idle())
     held = client.recordings(status=Status.HELD, limit=1_000_000)
     if held:
-        display.show_held(held[:10], out)
         are = "1 recording is" if len(held) == 1 else f"{len(held)} recordings are"
         command = f"speechpipe --dir {shlex.quote(str(directory))} release --all"
         out.print(f"{are} held: `{escape(command)}`, and run again", highlight=False)
