@@ -5,7 +5,7 @@ Nothing is read where nothing is asked: without a cap and a price table a record
 
 from __future__ import annotations
 
-from speechpipe.contract import Cap, Hold, Quote, Recording, Source, Stage, Status, Totals
+from speechpipe.contract import Cap, Hold, Options, Quote, Recording, Source, Stage, Status, Totals
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.ports import Store, Uploads
 from speechpipe.prices import PriceTable, money
@@ -22,13 +22,20 @@ def check_size(size: int, max_bytes: int) -> None:
         raise Rejected(ErrorCode.TOO_LARGE, f"the file has {size} bytes; at most {max_bytes} are allowed here")
 
 
-def quote(source: Source, stages: tuple[Stage, ...], *, uploads: Uploads, prices: PriceTable | None) -> Quote:
+def quote(source: Source, options: Options, *, uploads: Uploads, prices: PriceTable | None) -> Quote:
     """What an object will take in the stages asked for. Raises Rejected(object_gone)."""
     with uploads.open(source) as stream:
         length = probe(stream, source.size)
     if prices is None:
         return Quote(audio_seconds=length.seconds, exact=length.exact)
-    return prices.quote(length.seconds, exact=length.exact, stages=stages)
+    return prices.quote(length.seconds, exact=length.exact, channels=_channels(options, length.channels))
+
+
+def _channels(options: Options, found: int) -> dict[Stage, int]:
+    """Over how many channels each stage goes: one mix, or each on its own."""
+    split = found if options.channels == "split" else 1
+    chosen = sum(channel < found for channel in options.emotion) if isinstance(options.emotion, tuple) else split
+    return {stage: split if stage is Stage.STT else max(chosen, 1) for stage in options.stages}
 
 
 def admitted(recording: Recording, *, store: Store, uploads: Uploads, limits: Limits) -> Recording:
@@ -42,7 +49,7 @@ def admitted(recording: Recording, *, store: Store, uploads: Uploads, limits: Li
     if limits.prices is None and not any(cap is not None for cap in single + daily):
         return recording
     try:
-        quoted = quote(recording.source, recording.options.stages, uploads=uploads, prices=limits.prices)
+        quoted = quote(recording.source, recording.options, uploads=uploads, prices=limits.prices)
     except Rejected:  # gone already: the worker says so
         return recording
     midnight = recording.queued_at.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -6,6 +6,7 @@ works on several recordings at once is counted for each of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
@@ -39,16 +40,15 @@ class PriceTable(Frozen):
         """What a stage takes for an hour of audio, in the currency."""
         return self.per_hour[stage] / self.speed[stage]
 
-    def quote(self, audio_seconds: float, *, exact: bool, stages: tuple[Stage, ...]) -> Quote:
-        """What a recording of that length will take in the stages asked for."""
+    def quote(self, audio_seconds: float, *, exact: bool, channels: Mapping[Stage, int]) -> Quote:
+        """What a recording of that length will take: in the stages asked for, each over so many channels."""
+        compute = {stage: audio_seconds * number / self.speed[stage] for stage, number in channels.items()}
+        amount = sum(self.per_hour[stage] * seconds for stage, seconds in compute.items()) / 3600
         return Quote(
             audio_seconds=audio_seconds,
             exact=exact,
-            compute_seconds={stage: audio_seconds / self.speed[stage] for stage in stages},
-            cost=Cost(
-                amount=sum(self.per_audio_hour(stage) for stage in stages) * audio_seconds / 3600,
-                currency=self.currency,
-            ),
+            compute_seconds=compute,
+            cost=Cost(amount=amount, currency=self.currency),
         )
 
 

@@ -31,23 +31,24 @@ class Length:
 
     seconds: float
     exact: bool  #: by its header; False: guessed from its size
+    channels: int = 1  #: MP4 files tend to say 2 of mono
 
 
 def probe(stream: BinaryIO, size: int) -> Length:
     """The length of a file of `size` bytes. Errors of the stream itself go up; those of reading the header do not."""
     view = _Bounded(stream, size)
+    seconds, channels = None, 1
     try:
-        seconds = _by_header(view, size)
+        seconds, channels = _by_header(view, size)
     except Exception:
         if view.error:
             raise view.error from None
-        seconds = None
     if seconds is None or not size * 8 / MOST_BITRATE <= seconds <= size * 8 / LEAST_BITRATE:
         return Length(size * 8 / GUESSED_BITRATE, exact=False)
-    return Length(seconds, exact=True)
+    return Length(seconds, exact=True, channels=channels)
 
 
-def _by_header(view: _Bounded, size: int) -> float | None:
+def _by_header(view: _Bounded, size: int) -> tuple[float | None, int]:
     is_ogg = view.read(4) == b"OggS"
     view.seek(0)
     file = _ends_of_ogg(view, size) if is_ogg and size > 2 * BLOCK_BYTES else view
@@ -57,7 +58,7 @@ def _by_header(view: _Bounded, size: int) -> float | None:
         # What wrote to a pipe left 0 or 0xFFFFFFFF as its length, and an upload may have been cut off.
         there = size * 8 / (tag.bitrate * 1000)
         seconds = min(seconds, there) if seconds else there
-    return seconds if seconds and math.isfinite(seconds) else None
+    return (seconds if seconds and math.isfinite(seconds) else None), max(tag.channels or 1, 1)
 
 
 def _ends_of_ogg(view: _Bounded, size: int) -> io.BytesIO:

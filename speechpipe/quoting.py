@@ -47,8 +47,8 @@ def estimates(
             return Estimate(name=name, problem=str(uploads))
         try:
             admission.check_size(source.size, max_bytes)
-            stages = parse_options({**source.metadata, **options}).stages
-            return Estimate(name=name, quote=admission.quote(source, stages, uploads=uploads, prices=prices))
+            asked = parse_options({**source.metadata, **options})
+            return Estimate(name=name, quote=admission.quote(source, asked, uploads=uploads, prices=prices))
         except Rejected as error:
             return Estimate(name=name, problem=error.message)
         except NotFound as error:

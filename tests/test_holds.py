@@ -91,6 +91,30 @@ def test_the_event_tells_the_cost() -> None:
     assert [event.data.cost for event in world.completions()] == [recording.result.cost]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "stt", "ser"),
+    [
+        ({}, 1, 1),
+        ({"channels": "split"}, 2, 2),
+        ({"channels": "split", "emotion": "1"}, 2, 1),
+        ({"channels": "split", "emotion": "0,1,7"}, 2, 2),
+    ],
+)
+def test_a_channel_on_its_own_is_quoted_as_work_of_its_own(metadata: dict[str, str], stt: int, ser: int) -> None:
+    world = world_of(Limits(prices=PRICES))
+    stereo = bytearray(wav(60))
+    stereo[22:24], stereo[28:32], stereo[32:34] = b"\2\0", struct.pack("<I", 64000), b"\4\0"
+    world.uploads.bodies["call.wav"] = bytes(stereo)
+    recording = arrive(world, **metadata)
+    assert recording.quote is not None
+    assert recording.quote.audio_seconds == 30
+    speed = PRICES.speed
+    assert recording.quote.compute_seconds == {
+        Stage.STT: round(30 * stt / speed[Stage.STT], 3),
+        Stage.SER: round(30 * ser / speed[Stage.SER], 3),
+    }
+
+
 def test_a_quote_counts_the_stages_asked_for() -> None:
     recording = arrive(world_of(Limits(prices=PRICES)), emotion="off")
     assert recording.quote is not None

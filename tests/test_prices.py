@@ -36,15 +36,21 @@ def test_an_amount_is_compute_time_times_the_price_of_an_hour() -> None:
 
 
 def test_a_quote_counts_the_stages_asked_for() -> None:
-    both = table().quote(7200, exact=True, stages=(Stage.STT, Stage.SER))
+    both = table().quote(7200, exact=True, channels={Stage.STT: 1, Stage.SER: 1})
     assert both.compute_seconds == {Stage.STT: 72, Stage.SER: 36}
     assert both.cost is not None
     assert both.cost.amount == pytest.approx(0.072 + 0.018)
-    one = table().quote(7200, exact=False, stages=(Stage.STT,))
+    one = table().quote(7200, exact=False, channels={Stage.STT: 1})
     assert one.compute_seconds == {Stage.STT: 72}
     assert one.cost is not None
     assert one.cost.amount == pytest.approx(0.072)
     assert not one.exact
+
+
+def test_a_channel_on_its_own_is_work_of_its_own() -> None:
+    split = table().quote(7200, exact=True, channels={Stage.STT: 2, Stage.SER: 1})
+    assert split.audio_seconds == 7200
+    assert split.compute_seconds == {Stage.STT: 144, Stage.SER: 36}
 
 
 @pytest.mark.parametrize("text", ["", "  "])
