@@ -23,7 +23,7 @@ locals {
       duration = "0s"
       meaning  = "A task was delivered ${local.system.subscriptions[local.system.task_topics.stt].max_delivery_attempts} times and never finished; give_up makes a Failure of it."
       look     = "The recording's story (speechpipe explain), and the worker's lines with action=failed."
-      do       = "Mend the cause, then speechpipe redrive the recordings."
+      do       = "Mend the cause, then copy the files onto themselves: each is a new recording."
     }
     "A function is failing" = {
       severity = "ERROR"
@@ -50,7 +50,7 @@ locals {
       duration = "0s"
       meaning  = "A stage ended as a Failure after its last attempt or past the deadline: somebody's recording is partial or failed."
       look     = "The lines with action=gave_up, then speechpipe explain."
-      do       = "Mend the cause, then speechpipe redrive."
+      do       = "Mend the cause, then copy the file onto itself: it is a new recording."
     }
     "Sweep has stopped" = {
       severity = "CRITICAL"

@@ -1,7 +1,8 @@
-# A tile for each metric of the vocabulary, in its order, its sentence as the title; then what Cloud Run says of the
-# services. "GPU idle while the queue is old" is seen here and no alert: gpu_utilization beside queue_age.
+# A tile for each metric of the vocabulary, its sentence as the title; then what Cloud Run says of the services. "GPU idle
+# while the queue is old" is seen here, in the first row, and is no alert.
 locals {
-  ours   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${join("|", local.service_names)}\""
+  first  = ["queue_age", "gpu_utilization", "outcomes", "attempts", "given_up", "dead_letters"]
+  ours   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}-.+\""
   tasks  = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${join("|", [for worker in module.stage : worker.subscription])}\""
   every  = "[$${__interval}]"
   by     = { for name, metric in local.system.metrics : name => join(", ", metric.labels) }
@@ -29,8 +30,8 @@ locals {
   }
 
   metric_tiles = [
-    for name, metric in local.system.metrics : {
-      title   = "${replace(name, "_", " ")}${metric.unit == "1" ? "" : " (${metric.unit})"}: ${metric.meaning}"
+    for name in distinct(concat(local.first, keys(local.system.metrics))) : {
+      title   = "${replace(name, "_", " ")}${local.system.metrics[name].unit == "1" ? "" : " (${local.system.metrics[name].unit})"}: ${local.system.metrics[name].meaning}"
       queries = local.metric_queries[name]
     }
   ]

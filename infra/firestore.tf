@@ -137,7 +137,7 @@ resource "google_project_iam_member" "reader_documents" {
   }
 }
 
-# why: release and redrive write into the documents of recordings
+# why: a release writes into the document of what was held
 resource "google_project_iam_member" "operator_documents" {
   for_each = toset(var.operators)
 

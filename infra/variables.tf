@@ -285,7 +285,7 @@ variable "readers" {
 }
 
 variable "operators" {
-  description = "Who may release, redrive, and look at everything."
+  description = "Who may release what is held, and look at everything."
   type        = list(string)
   default     = []
 
