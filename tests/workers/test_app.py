@@ -22,9 +22,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from speechpipe import local, steps, wire
-from speechpipe.contract import Options, Stage, Task
+from speechpipe.contract import Cost, Options, Stage, Task
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.ports import Analyse, Backend
+from speechpipe.prices import preset
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
 from tests.doubles import START, FixedEngine
 from workers.app import MAX_BODY_BYTES, Load, create_app
@@ -110,6 +111,18 @@ def test_a_task_is_performed_and_acknowledged(
     [partial] = backend.store.partials(task.recording_id)
     assert partial.stage is Stage.STT
     assert partial.analysis is not None
+
+
+@pytest.mark.parametrize(("prices", "cost"), [("", None), ("l4", preset("l4").cost(Stage.STT, 0.25))])
+def test_what_was_performed_costs_its_compute_seconds(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task], prices: str, cost: Cost | None
+) -> None:
+    task = make_task()
+    serve(prices=prices).post("/", content=push(task))
+    [partial] = backend.store.partials(task.recording_id)
+    assert partial.analysis is not None
+    assert partial.analysis.compute_seconds == 0.25
+    assert partial.analysis.cost == cost
 
 
 def test_a_repeated_delivery_does_not_run_again(
