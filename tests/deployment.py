@@ -113,7 +113,7 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         (checkout / name / "code.py").write_text(name)
     shutil.copy(infra.commands.ROOT / "cloudbuild.yaml", checkout)
     shutil.copy(infra.commands.ROOT / ".dockerignore", checkout)
-    state = {"account": "ann@example.com", "apis": [], "bucket": None, "images": [], "fails": []}
+    state: dict[str, Any] = {"account": "ann@example.com", "apis": [], "bucket": None, "images": [], "fails": []}
     (home / "state.json").write_text(json.dumps(state))
     programs = home / "bin"
     programs.mkdir()

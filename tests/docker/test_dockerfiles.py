@@ -1,0 +1,156 @@
+"""What the Dockerfiles, their build context and cloudbuild.yaml say; the images themselves are in test_images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from speechpipe.contract import Stage
+from tests.docker.dockerfile import Instruction, context, parse
+from tests.docker.rehearsal import PYTHON, ROOT
+from workers.models import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
+
+IMAGES = ("functions", "stt", "ser")
+
+
+def steps(image: str) -> list[Instruction]:
+    return parse(ROOT / f"docker/{image}.Dockerfile")
+
+
+def argument(image: str, name: str) -> set[str]:
+    return {value for step in steps(image) if step.name == "ARG" for key, value in step.pairs if key == name}
+
+
+# ------------------------------------------------------------------------------------------------------ Dockerfiles
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_changes_often_comes_last(image: str) -> None:
+    said = [f"{step.name} {step.value}" for step in steps(image)]
+    order = ["pip --python /opt/venv install", "COPY /weights", "COPY speechpipe speechpipe"]
+    at = [next((n for n, line in enumerate(said) if part in line), None) for part in order]
+    found = [n for n in at if n is not None]
+    assert found == sorted(found)
+    assert len(found) == (2 if image == "functions" else 3)
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> None:
+    last = {step.name: step for step in steps(image)}
+    assert last["USER"].value == "65532:65532"
+    assert last["ENTRYPOINT"].value.startswith("[")  # a shell would keep SIGTERM to itself
+    assert "CMD" not in last
+
+
+def test_all_images_have_one_base_which_is_pinned_and_the_python_of_the_tests() -> None:
+    bases = {base for image in IMAGES for base in argument(image, "BASE")}
+    assert bases == {f"python:{PYTHON[0]}.{PYTHON[1]}.15-slim-bookworm"}
+    for image in IMAGES:
+        stages = {step.value.partition(" AS ")[2] for step in steps(image) if step.name == "FROM"}
+        bases = {step.value.partition(" AS ")[0] for step in steps(image) if step.name == "FROM"}
+        assert bases - stages == {"${BASE}"}
+
+
+@pytest.mark.parametrize(
+    ("image", "repository"), [("stt", _repository(Stage.STT, DEFAULT_WHISPER["cuda"])), ("ser", DEFAULT_CLASSIFIER)]
+)
+def test_the_weights_are_the_default_models_at_their_pins(image: str, repository: str) -> None:
+    assert argument(image, f"{image.upper()}_MODEL") == {repository}
+    assert argument(image, f"{image.upper()}_REVISION") == {PINS[repository]}
+    substitutions = cloudbuild()["substitutions"]
+    assert substitutions[f"_{image.upper()}_MODEL"] == repository
+    assert substitutions[f"_{image.upper()}_REVISION"] == PINS[repository]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_nothing_is_asked_of_the_network_but_packages_and_weights(image: str) -> None:
+    for step in steps(image):
+        if step.name == "RUN":
+            assert re.search(r"-m venv|-m pip --python|weights\.py|compileall", step.value), step.value
+    environment = dict(pair for step in steps(image) if step.name == "ENV" for pair in step.pairs)
+    assert image == "functions" or environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_the_build_context_holds_code_and_lock_files_only() -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in context(ROOT)}
+    assert {name.partition("/")[0] for name in files} == {"docker", "speechpipe", "functions", "workers"}
+    assert {"docker/requirements/stt.txt", "docker/weights.py", "workers/demo/models/whisper/model.bin"} <= files
+    assert not {name for name in files if "__pycache__" in name or name.startswith("workers/demo/train")}
+
+
+def test_the_last_pattern_that_fits_decides_what_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".dockerignore").write_text("*\n!kept\n**/*.pyc\nkept/inner/*.py\n!kept/inner/one.py\n")
+    for name in ("outside", "kept/a.py", "kept/deep/b.pyc", "kept/inner/one.py", "kept/inner/two.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    kept = {path.relative_to(tmp_path).as_posix() for path in context(tmp_path)}
+    assert kept == {"kept/a.py", "kept/inner/one.py"}
+
+
+# --------------------------------------------------------------------------------------------------- cloudbuild.yaml
+
+
+def cloudbuild() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
+    return loaded
+
+
+def test_every_substitution_is_defined_and_used() -> None:
+    text = re.sub(r"^\s*#.*$", "", (ROOT / "cloudbuild.yaml").read_text(), flags=re.M)
+    used = set(re.findall(r"(?<!\$)\$\{?(_[A-Z_]+)\}?", text))
+    assert used == set(cloudbuild()["substitutions"])
+
+
+def test_what_a_shell_expands_is_not_taken_for_a_substitution() -> None:
+    """Cloud Build refuses an unknown `$name`; `$$name` is the shell's."""
+    built_in = {"PROJECT_ID", "BUILD_ID"}
+    for step in cloudbuild()["steps"]:
+        for text in step["args"]:
+            names = set(re.findall(r"(?<!\$)\$\{?([A-Za-z_]+)\}?", text))
+            assert {name for name in names if not name.startswith("_")} <= built_in, step["id"]
+
+
+def test_steps_wait_only_for_steps_before_them() -> None:
+    before: set[str] = set()
+    for step in cloudbuild()["steps"]:
+        assert set(step["waitFor"]) <= before | {"-"}, step["id"]
+        before.add(step["id"])
+
+
+def test_an_image_is_built_smoked_then_pushed_and_gets_provenance() -> None:
+    build = cloudbuild()
+    steps = {step["id"]: step for step in build["steps"]}
+    assert build["images"] == [f"${{_REGISTRY}}/{image}:${{_TAG}}" for image in IMAGES]
+    for image in IMAGES:
+        assert f"--file=docker/{image}.Dockerfile" in steps[f"build-{image}"]["args"]
+        assert "--load" in steps[f"build-{image}"]["args"]
+        smoke = steps[f"smoke-{image}"]
+        assert f"${{_REGISTRY}}/{image}:${{_TAG}} -s {image} < docker/smoke.sh" in smoke["args"][-1]
+        assert "--network=none --read-only --tmpfs=/tmp" in smoke["args"][-1]
+        assert smoke["waitFor"] == [f"build-{image}"]
+    assert set(steps["push"]["waitFor"]) == {"test", *(f"smoke-{image}" for image in IMAGES)}
+    assert f"for image in {' '.join(IMAGES)}; do" in steps["push"]["args"][-1]
+    assert build["options"]["requestedVerifyOption"] == "VERIFIED"
+
+
+def test_a_build_is_given_the_arguments_that_its_dockerfile_takes() -> None:
+    steps_ = {step["id"]: step for step in cloudbuild()["steps"]}
+    for image in IMAGES:
+        given = {arg.split("=")[1] for arg in steps_[f"build-{image}"]["args"] if arg.startswith("--build-arg=")}
+        taken = {key for step in steps(image) if step.name == "ARG" for key, _ in step.pairs}
+        assert given == taken
+
+
+def test_every_builder_is_pinned() -> None:
+    for step in cloudbuild()["steps"]:
+        assert re.search(r":[\w.-]*\d+\.\d+\.\d+[\w.-]*$", step["name"]), step["name"]
+
+
+def test_deploying_is_for_those_who_ask() -> None:
+    assert cloudbuild()["substitutions"]["_DEPLOY"] == "false"
+    (deploy,) = [step for step in cloudbuild()["steps"] if step["id"] == "deploy"]
+    assert 'if [ "${_DEPLOY}" != true ]' in deploy["args"][-1]
