@@ -45,7 +45,13 @@ def infra(_terraform: None, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     return Workspace(INFRA, tmp_path_factory.mktemp("infra"))
 
 
-@pytest.fixture(scope="session", params=VARIANTS)
-def plan(infra: Workspace, request: pytest.FixtureRequest) -> Plan:
-    """What would be made, with defaults and with options."""
-    return infra.plan(REQUIRED | VARIANTS[request.param])
+@pytest.fixture(scope="session")
+def plans(infra: Workspace) -> dict[str, Plan]:
+    """What would be made, by the variant of the options."""
+    return {name: infra.plan(REQUIRED | options) for name, options in VARIANTS.items()}
+
+
+@pytest.fixture(params=VARIANTS)
+def plan(plans: dict[str, Plan], request: pytest.FixtureRequest) -> Plan:
+    """Each of them."""
+    return plans[request.param]

@@ -1,0 +1,146 @@
+"""Whoever is woken by an alert finds its section in the runbook, and the figures on the dashboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.routing import Route
+
+from speechpipe.metrics import METRICS
+from speechpipe.resources import Service
+from speechpipe.settings import WorkerSettings, read
+from tests.infra.terraform import INFRA, Plan, Resource
+from tests.infra.test_system import environment, only, services
+from tests.infra.variables import EVERYTHING
+from workers.app import create_app
+
+pytestmark = pytest.mark.infra
+
+RUNBOOK = INFRA.parent / "docs" / "runbook.md"
+
+
+def sections() -> dict[str, str]:
+    """Title -> text."""
+    _, *parts = RUNBOOK.read_text().split("\n## ")
+    return {part.splitlines()[0]: part for part in parts}
+
+
+def alerts(plan: Plan) -> dict[str, str]:
+    """Name -> documentation of everything that mails somebody."""
+    found = {
+        policy.values["display_name"]: only(policy.values["documentation"])["content"]
+        for policy in plan.of("google_monitoring_alert_policy")
+    }
+    return found | {budget.values["display_name"]: "" for budget in plan.of("google_billing_budget")}
+
+
+def anchor(title: str) -> str:
+    """How a heading is linked to (https://docs.github.com/en/get-started/writing-on-github)."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_every_alert_has_its_section_and_every_section_its_alert(plans: dict[str, Plan]) -> None:
+    assert set(alerts(plans["everything"])) == set(sections())
+
+
+def test_a_section_says_what_it_means_where_to_look_and_what_to_do() -> None:
+    order = r"\*\*Meaning\.\*\*\s.*\*\*Look\.\*\*\s.*\*\*Do\.\*\*\s"
+    assert [title for title, text in sections().items() if not re.search(order, text, re.DOTALL)] == []
+
+
+def test_an_alert_links_to_its_section(plans: dict[str, Plan]) -> None:
+    for title, content in alerts(plans["everything"]).items():
+        if content:
+            assert content.rstrip().endswith(f"[Runbook]({EVERYTHING['runbook_url']}#{anchor(title)})")
+            assert "**Look:**" in content
+            assert "**Do:**" in content
+
+
+def test_alerts_are_mailed(plans: dict[str, Plan]) -> None:
+    for policy in plans["everything"].of("google_monitoring_alert_policy"):
+        assert policy.values["notification_channels"], policy.address
+
+
+def test_every_figure_has_a_tile_with_its_sentence(plan: Plan) -> None:
+    (dashboard,) = plan.of("google_monitoring_dashboard")
+    tiles = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]["tiles"]
+    titles = [tile["widget"]["title"] for tile in tiles]
+    for metric in METRICS:
+        assert sum(title.startswith(metric.name.replace("_", " ")) and metric.meaning in title for title in titles) == 1
+
+
+def test_tiles_do_not_overlap(plan: Plan) -> None:
+    (dashboard,) = plan.of("google_monitoring_dashboard")
+    layout = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]
+    taken = [
+        (x, y)
+        for tile in layout["tiles"]
+        for x in range(tile["xPos"], tile["xPos"] + tile["width"])
+        for y in range(tile["yPos"], tile["yPos"] + tile["height"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert max(x for x, _ in taken) < layout["columns"]
+
+
+def test_queries_name_metrics_and_labels_that_are_made(plan: Plan) -> None:
+    """A query for what does not exist is no error anywhere; its tile stays empty and its alert silent."""
+    ours = {f"logging_googleapis_com:user_{each.values['name'].replace('/', '_')}": each for each in made(plan)}
+    queried = set()
+    for query in queries(plan):
+        for name, suffix in re.findall(r"(logging_googleapis_com:user_\w+?)(_bucket|_sum|_count|)\{", query):
+            queried.add(name)
+            kind = only(ours[name].values["metric_descriptor"])["value_type"]
+            assert (kind == "DISTRIBUTION") == bool(suffix), query
+            labels = {label["key"] for label in only(ours[name].values["metric_descriptor"])["labels"]}
+            for grouped in re.findall(r"sum by \(([\w, ]*)\) \(increase\(" + name, query):
+                assert set(filter(None, grouped.split(", "))) - {"le"} <= labels, query
+    assert queried == set(ours)
+
+
+def made(plan: Plan) -> list[Resource]:
+    return plan.of("google_logging_metric")
+
+
+def queries(plan: Plan) -> list[str]:
+    (dashboard,) = plan.of("google_monitoring_dashboard")
+    found = re.findall(r'"prometheusQuery": ?"((?:[^"\\]|\\.)*)"', dashboard.values["dashboard_json"])
+    for policy in plan.of("google_monitoring_alert_policy"):
+        for condition in policy.values["conditions"]:
+            found += [each["query"] for each in condition["condition_prometheus_query_language"]]
+    return found
+
+
+def test_a_line_becomes_the_metric_that_the_vocabulary_means(plan: Plan) -> None:
+    planned = {metric.values["name"]: metric.values for metric in plan.of("google_logging_metric")}
+    for metric in METRICS:
+        if metric.platform:
+            continue
+        values = planned.pop(f"speechpipe/{metric.name}")
+        assert all(f'"{action}"' in values["filter"] for action in metric.actions)
+        assert values["value_extractor"] == (f"EXTRACT(jsonPayload.{metric.field})" if metric.field else None)
+        assert values["label_extractors"] == {label: f"EXTRACT(jsonPayload.{label})" for label in metric.labels}
+    assert planned == {}
+
+
+def test_a_worker_is_woken_where_it_answers_and_google_lets_the_request_through(plans: dict[str, Plan]) -> None:
+    """Google keeps addresses that end in z for itself (https://cloud.google.com/run/docs/known-issues)."""
+    plan = plans["everything"]
+    jobs = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
+    for name in (Service.STT_WORKER, Service.SER_WORKER):
+        worker = services(plan)[name]
+        nothing: Any = None
+        app = create_app(read(WorkerSettings, environment(worker)), nothing, nothing)
+        routes = {route.path for route in app.routes if isinstance(route, Route)}
+        (woken,) = [urlsplit(uri).path for uri in jobs if uri.startswith(worker.values["uri"])]
+        assert woken in routes
+        assert not woken.endswith("z")
+
+
+def test_the_readme_lists_every_variable_with_its_description() -> None:
+    variables = dict(re.findall(r'variable "(\w+)" \{\n  description = "(.*)"\n', (INFRA / "variables.tf").read_text()))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \| [^|]* \|$", (INFRA / "README.md").read_text(), re.MULTILINE))
+    assert rows == {name: description.replace('\\"', '"') for name, description in variables.items()}

@@ -1,0 +1,253 @@
+"""One source of truth: what Terraform would make is what the code describes, reads and serves."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.routing import Route
+
+from speechpipe import resources
+from speechpipe.contract import Stage
+from speechpipe.gcp import firestore
+from speechpipe.resources import Service, Subscription
+from speechpipe.settings import FunctionSettings, WorkerSettings, read
+from tests.infra.terraform import INFRA, Plan, Resource
+from workers.app import create_app
+
+pytestmark = pytest.mark.infra
+
+ROOT = INFRA.parent
+#: Variables of the environment that something else than our settings reads.
+ELSEWHERE = {
+    "FUNCTION_TARGET": "functions-framework",
+    "FUNCTION_SOURCE": "functions-framework",
+}
+
+
+def only(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one block there is."""
+    (block,) = blocks
+    return block
+
+
+def container(service: Resource) -> dict[str, Any]:
+    return only(only(service.values["template"])["containers"])
+
+
+def environment(service: Resource) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container(service)["env"]}
+
+
+def services(plan: Plan) -> dict[Service, Resource]:
+    """The planned services by what runs in them."""
+    found = {}
+    for resource in plan.of("google_cloud_run_v2_service"):
+        variables = environment(resource)
+        stage = variables.get("SPEECHPIPE_STAGE")
+        found[resources.WORKERS[Stage(stage)] if stage else Service(variables["FUNCTION_TARGET"])] = resource
+    return found
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def last(path: str) -> str:
+    return path.split("/")[-1]
+
+
+def described(planned: Resource, plan: Plan) -> Subscription:
+    """A planned subscription in the words of `resources`."""
+    values = planned.values
+    endpoints = {f"{service.values['uri']}/": name for name, service in services(plan).items()}
+    push = only(values["push_config"]) if values["push_config"] else None
+    retry = only(values["retry_policy"])
+    dead = only(values["dead_letter_policy"]) if values["dead_letter_policy"] else None
+    return Subscription(
+        name=values["name"],
+        topic=last(values["topic"]),
+        push_to=endpoints[push["push_endpoint"]] if push else None,
+        ack_deadline_seconds=values["ack_deadline_seconds"],
+        minimum_backoff_seconds=seconds(retry["minimum_backoff"]),
+        maximum_backoff_seconds=seconds(retry["maximum_backoff"]),
+        dead_letter_topic=last(dead["dead_letter_topic"]) if dead else None,
+        max_delivery_attempts=dead["max_delivery_attempts"] if dead else None,
+        expires=only(values["expiration_policy"])["ttl"] != "",
+    )
+
+
+def test_topics_are_those_of_the_code(plan: Plan) -> None:
+    assert {topic.values["name"] for topic in plan.of("google_pubsub_topic")} == set(resources.TOPICS)
+
+
+def test_subscriptions_are_those_of_the_code(plan: Plan) -> None:
+    planned = {described(each, plan) for each in plan.of("google_pubsub_subscription")}
+    assert planned == set(resources.SUBSCRIPTIONS)
+
+
+def test_services_are_those_of_the_code(plan: Plan) -> None:
+    assert set(services(plan)) == set(Service)
+
+
+@pytest.mark.parametrize("name", Service)
+def test_a_service_is_given_what_its_settings_want_and_nothing_that_nobody_reads(plan: Plan, name: Service) -> None:
+    kind = FunctionSettings if name in resources.FUNCTIONS else WorkerSettings
+    given = environment(services(plan)[name])
+    settings = read(kind, given)
+    assert set(given) - {field.alias for field in kind.model_fields.values()} <= set(ELSEWHERE)
+    buckets = {bucket.values["name"] for bucket in plan.of("google_storage_bucket")}
+    assert {settings.uploads_bucket, settings.results_bucket} <= buckets
+    assert settings.uploads_bucket != settings.results_bucket
+    assert settings.database == only_of(plan, "google_firestore_database").values["name"]
+
+
+def only_of(plan: Plan, type_: str) -> Resource:
+    (resource,) = plan.of(type_)
+    return resource
+
+
+@pytest.mark.parametrize("name", resources.FUNCTIONS)
+def test_a_function_is_told_an_entry_point_that_exists(plan: Plan, name: Service) -> None:
+    given = environment(services(plan)[name])
+    source = Path(given["FUNCTION_SOURCE"])
+    assert (ROOT / source).is_file()
+    module = importlib.import_module(".".join(source.with_suffix("").parts))
+    assert callable(getattr(module, given["FUNCTION_TARGET"]))
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_worker_takes_as_many_requests_as_its_process_admits(plan: Plan, stage: Stage) -> None:
+    service = services(plan)[resources.WORKERS[stage]]
+    settings = read(WorkerSettings, environment(service))
+    assert settings.stage is stage
+    assert only(service.values["template"])["max_instance_request_concurrency"] == settings.concurrency
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_lease_a_request_and_the_ack_deadline_nest(plan: Plan, stage: Stage) -> None:
+    service = services(plan)[resources.WORKERS[stage]]
+    settings = read(WorkerSettings, environment(service))
+    timeout = seconds(only(service.values["template"])["timeout"])
+    assert settings.request_seconds <= timeout < resources.ACK_DEADLINE_SECONDS
+
+
+def test_no_pushed_request_outlives_its_ack_deadline(plan: Plan) -> None:
+    for subscription in resources.SUBSCRIPTIONS:
+        if subscription.push_to:
+            service = services(plan)[subscription.push_to]
+            assert seconds(only(service.values["template"])["timeout"]) <= subscription.ack_deadline_seconds
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_worker_is_probed_where_it_answers(plan: Plan, stage: Stage) -> None:
+    service = services(plan)[resources.WORKERS[stage]]
+    nothing: Any = None
+    app = create_app(read(WorkerSettings, environment(service)), nothing, nothing)
+    probed = container(service)
+    paths = {only(only(probed[probe])["http_get"])["path"] for probe in ("startup_probe", "liveness_probe")}
+    routes = {route.path for route in app.routes if isinstance(route, Route)}
+    assert paths <= routes
+
+
+@pytest.mark.parametrize("name", resources.FUNCTIONS)
+def test_a_function_is_probed_by_tcp_as_it_answers_405_to_a_get(plan: Plan, name: Service) -> None:
+    probe = only(container(services(plan)[name])["startup_probe"])
+    assert probe["tcp_socket"]
+    assert not probe["http_get"]
+
+
+def triggers(plan: Plan) -> dict[str, Resource]:
+    """Triggers by the type of their events."""
+    return {filters(trigger)["type"][0]: trigger for trigger in plan.of("google_eventarc_trigger")}
+
+
+def filters(trigger: Resource) -> dict[str, tuple[str, str]]:
+    """Attribute -> value and operator."""
+    return {each["attribute"]: (each["value"], each["operator"] or "") for each in trigger.values["matching_criteria"]}
+
+
+def test_an_upload_calls_ingest(plan: Plan) -> None:
+    trigger = triggers(plan)[resources.STORAGE_TRIGGER.event_type]
+    service = services(plan)[resources.STORAGE_TRIGGER.service]
+    uploads = read(FunctionSettings, environment(service)).uploads_bucket
+    assert filters(trigger) == {"type": (resources.STORAGE_TRIGGER.event_type, ""), "bucket": (uploads, "")}
+    assert called(trigger) == service.values["name"]
+    (bucket,) = [each for each in plan.of("google_storage_bucket") if each.values["name"] == uploads]
+    assert trigger.values["location"] == bucket.values["location"].lower()
+
+
+def test_a_new_partial_calls_join(plan: Plan) -> None:
+    """Without `match-path-pattern` a wildcard matches nothing, and join reads protobuf."""
+    trigger = triggers(plan)[resources.FIRESTORE_TRIGGER.event_type]
+    service = services(plan)[resources.FIRESTORE_TRIGGER.service]
+    database = only_of(plan, "google_firestore_database")
+    assert filters(trigger) == {
+        "type": (resources.FIRESTORE_TRIGGER.event_type, ""),
+        "database": (database.values["name"], ""),
+        "document": (resources.FIRESTORE_TRIGGER.document, "match-path-pattern"),
+    }
+    assert called(trigger) == service.values["name"]
+    assert trigger.values["event_data_content_type"] == "application/protobuf"
+    assert trigger.values["location"] == database.values["location_id"]
+
+
+def called(trigger: Resource) -> str:
+    """Name of the service that a trigger calls."""
+    name = only(only(trigger.values["destination"])["cloud_run_service"])["service"]
+    assert isinstance(name, str)
+    return name
+
+
+def test_an_event_that_failed_is_delivered_again(plan: Plan) -> None:
+    """The only policy there is to set is a single attempt."""
+    assert [trigger.address for trigger in triggers(plan).values() if trigger.values["retry_policy"]] == []
+
+
+def test_sweep_is_called_at_the_times_of_the_code(plan: Plan) -> None:
+    service = services(plan)[resources.SCHEDULE.service]
+    calls = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
+    job = calls[f"{service.values['uri']}/"]
+    assert job.values["schedule"] == resources.SCHEDULE.cron
+    assert only(only(job.values["http_target"])["oidc_token"])["audience"] == service.values["uri"]
+    assert not job.values["paused"]
+
+
+def test_a_pushed_token_is_meant_for_the_service_it_goes_to(plan: Plan) -> None:
+    """Cloud Run takes its own URL as the audience, not one with a path."""
+    for subscription in plan.of("google_pubsub_subscription"):
+        for push in subscription.values["push_config"]:
+            assert only(push["oidc_token"])["audience"] == push["push_endpoint"].removesuffix("/")
+
+
+def test_firestore_has_the_indexes_of_our_queries(plan: Plan) -> None:
+    planned = {
+        tuple((field["field_path"], field["order"]) for field in index.values["fields"])
+        for index in plan.of("google_firestore_index")
+        if index.values["collection"] == "recordings"
+    }
+    assert planned == set(firestore.COMPOSITE_INDEXES)
+
+
+def test_firestore_forgets_what_has_expired(plan: Plan) -> None:
+    fields = plan.of("google_firestore_field")
+    timed = {(each.values["collection"], each.values["field"]) for each in fields if each.values["ttl_config"]}
+    assert timed == set(firestore.TIME_TO_LIVE)
+
+
+def test_firestore_does_not_index_what_is_bulky(plan: Plan) -> None:
+    fields = plan.of("google_firestore_field")
+    exempt = {
+        (each.values["collection"], each.values["field"])
+        for each in fields
+        if [config["indexes"] for config in each.values["index_config"]] == [[]]
+    }
+    assert exempt - set(firestore.TIME_TO_LIVE) == set(firestore.UNINDEXED)
+
+
+def test_everything_of_firestore_is_in_the_one_database(plan: Plan) -> None:
+    database = only_of(plan, "google_firestore_database").values["name"]
+    parts = plan.of("google_firestore_field") + plan.of("google_firestore_index")
+    assert {part.values["database"] for part in parts} == {database}
