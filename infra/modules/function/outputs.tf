@@ -20,3 +20,8 @@ output "caller" {
 output "caller_member" {
   value = google_service_account.caller.member
 }
+
+output "kms_key" {
+  description = "The key of its service."
+  value       = google_cloud_run_v2_service.this.template[0].encryption_key
+}

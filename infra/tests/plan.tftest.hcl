@@ -1,0 +1,209 @@
+# What the options change, and what mistakes are told. Plans only: nothing is made. `make check-infra` runs it against a
+# stand-in for the provider, `terraform test` against the real one.
+
+variables {
+  project_id = "example-project"
+  region     = "us-central1"
+  images = {
+    functions = "us-central1-docker.pkg.dev/example-project/speechpipe/functions@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+    stt       = "us-central1-docker.pkg.dev/example-project/speechpipe/stt@sha256:2222222222222222222222222222222222222222222222222222222222222222"
+    ser       = "us-central1-docker.pkg.dev/example-project/speechpipe/ser@sha256:3333333333333333333333333333333333333333333333333333333333333333"
+  }
+}
+
+run "by_default_an_l4_that_scales_to_zero" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for worker in module.stage : jsonencode(worker.machine) == jsonencode({ accelerator = "nvidia-l4", cpu = "4", memory = "16Gi", gpu = "1", zonal_redundancy_off = true, paid_while_idle = true })
+    ])
+    error_message = jsonencode(module.stage)
+  }
+  assert {
+    condition     = alltrue([for worker in module.stage : worker.instances.min == 0]) && module.stage["stt"].instances.max + module.stage["ser"].instances.max == 3
+    error_message = "Three L4 are what a new project has, and none is kept warm."
+  }
+  assert {
+    condition     = length(google_cloud_scheduler_job.warm_up) == 0 && length(google_billing_budget.monthly) == 0 && length(google_kms_crypto_key_iam_member.agent) == 0
+    error_message = "What costs or wants a key is off."
+  }
+  assert {
+    condition     = google_firestore_database.this.delete_protection_state == "DELETE_PROTECTION_ENABLED" && !google_storage_bucket.results.force_destroy
+    error_message = "Data outlives the deployment."
+  }
+}
+
+run "another_gpu_is_another_machine" {
+  command = plan
+  variables {
+    accelerator = "nvidia-rtx-pro-6000"
+  }
+
+  assert {
+    condition = alltrue([
+      for worker in module.stage : jsonencode(worker.machine) == jsonencode({ accelerator = "nvidia-rtx-pro-6000", cpu = "20", memory = "80Gi", gpu = "1", zonal_redundancy_off = true, paid_while_idle = true })
+    ])
+    error_message = jsonencode(module.stage)
+  }
+}
+
+run "without_a_gpu_only_requests_are_paid_for" {
+  command = plan
+  variables {
+    accelerator = "none"
+  }
+
+  assert {
+    condition = alltrue([
+      for worker in module.stage : jsonencode(worker.machine) == jsonencode({ accelerator = null, cpu = "4", memory = "16Gi", gpu = null, zonal_redundancy_off = null, paid_while_idle = false })
+    ])
+    error_message = jsonencode(module.stage)
+  }
+  assert {
+    condition     = !contains(keys(local.alerts), "An hour of audio costs too much")
+    error_message = "Without prices nothing is dear."
+  }
+}
+
+run "one_key_is_everywhere" {
+  command = plan
+  variables {
+    kms_key = "projects/example-project/locations/us-central1/keyRings/speechpipe/cryptoKeys/data"
+  }
+
+  assert {
+    condition = toset(concat(
+      [for bucket in [google_storage_bucket.uploads, google_storage_bucket.results, google_storage_bucket.source] : bucket.encryption[0].default_kms_key_name],
+      [google_pubsub_topic.completions.kms_key_name, google_pubsub_topic.dead_letters.kms_key_name],
+      [google_firestore_database.this.cmek_config[0].kms_key_name, google_artifact_registry_repository.images.kms_key_name],
+      flatten([for stage in module.stage : stage.kms_keys]),
+      [for function in module.function : function.kms_key],
+    )) == toset([var.kms_key])
+    error_message = "Something is encrypted by another key."
+  }
+}
+
+run "warmed_up_before_office_hours" {
+  command = plan
+  variables {
+    warm_up = { schedule = "50 7 * * 1-5", time_zone = "Europe/Berlin" }
+  }
+
+  assert {
+    condition     = toset([for job in google_cloud_scheduler_job.warm_up : job.time_zone]) == toset(["Europe/Berlin"]) && length(google_cloud_scheduler_job.warm_up) == 2
+    error_message = "Both workers are woken, by the clock of the people."
+  }
+}
+
+run "a_cap_has_an_alert_for_what_it_holds" {
+  command = plan
+  variables {
+    max_duration = 3600
+  }
+
+  assert {
+    condition     = contains(keys(local.alerts), "Recordings are held")
+    error_message = "Somebody has to release what is held."
+  }
+}
+
+# ------------------------------------------------------------------------------------ mistakes are told, and where
+
+run "a_tag_is_no_digest" {
+  command = plan
+  variables {
+    images = { functions = "functions:latest", stt = "stt:latest", ser = "ser:latest" }
+  }
+  expect_failures = [var.images]
+}
+
+run "a_multi_region_is_no_region" {
+  command = plan
+  variables {
+    region = "nam5"
+  }
+  expect_failures = [var.region]
+}
+
+run "a_region_without_the_gpu_is_warned_of" {
+  command = plan
+  variables {
+    region = "europe-west3"
+  }
+  expect_failures = [check.region_has_the_gpu]
+}
+
+run "an_unknown_gpu" {
+  command = plan
+  variables {
+    accelerator = "nvidia-t4"
+  }
+  expect_failures = [var.accelerator]
+}
+
+run "a_key_of_another_region" {
+  command = plan
+  variables {
+    kms_key = "projects/example-project/locations/europe-west1/keyRings/speechpipe/cryptoKeys/data"
+  }
+  expect_failures = [var.kms_key]
+}
+
+run "a_cap_on_cost_without_prices" {
+  command = plan
+  variables {
+    accelerator = "none"
+    max_cost    = 1
+  }
+  expect_failures = [var.max_cost]
+}
+
+run "a_budget_without_its_account" {
+  command = plan
+  variables {
+    monthly_budget = 100
+  }
+  expect_failures = [var.monthly_budget]
+}
+
+run "more_warm_instances_than_there_may_be" {
+  command = plan
+  variables {
+    min_instances = { ser = 2 }
+  }
+  expect_failures = [var.min_instances]
+}
+
+run "recordings_that_do_not_fit_into_memory_are_warned_of" {
+  command = plan
+  variables {
+    concurrency = 3
+  }
+  expect_failures = [check.recordings_fit_into_memory]
+}
+
+run "a_file_must_outlive_its_deadline" {
+  command = plan
+  variables {
+    deadline_seconds          = 172800
+    delete_uploads_after_days = 1
+  }
+  expect_failures = [var.delete_uploads_after_days]
+}
+
+run "uploads_from_any_origin" {
+  command = plan
+  variables {
+    web_origins = ["*"]
+  }
+  expect_failures = [var.web_origins]
+}
+
+run "a_bare_address_is_no_member" {
+  command = plan
+  variables {
+    uploaders = ["ann@example.com"]
+  }
+  expect_failures = [var.uploaders]
+}
