@@ -332,6 +332,29 @@ def explain(
 
 
 @app.command()
+def trace(
+    context: typer.Context,
+    recording: Recording_,
+    file: Annotated[Path | None, typer.Option(help="Traces; else those of --dir or SPEECHPIPE_TRACES.")] = None,
+    svg: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the drawing to a file.")] = None,
+) -> None:
+    """Draw one recording's way from the upload to the event as a waterfall; of a cloud's, print the link."""
+    from speechpipe import tracing
+
+    # The trace's id follows from the recording's: an id needs no backend.
+    recording_id = recording if recording.startswith("rec_") else _client(context).get(recording).id
+    path = file or tracing.file_of(context.find_object(Path), os.environ)
+    if path is None:
+        out.print(tracing.console_link(recording_id, os.environ), highlight=False)
+        return
+    rows = tracing.rows_of(path, recording_id)
+    if svg:
+        svg.write_text(tracing.svg(rows, f"Recording {recording_id}"))
+    else:
+        out.print(tracing.draw(rows, out.width), no_wrap=True, overflow="crop")
+
+
+@app.command()
 def doctor(
     cloud: Annotated[
         bool, typer.Option("--cloud", help="Also ask the Google Cloud project of the environment.")

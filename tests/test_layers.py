@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "admission": {"contract", "errors", "ports", "prices", "probe", "report", "settings"},
     "wire": {"contract", "errors"},
     "figures": {"contract"},
+    "tally": {"metrics"},
     "telemetry": {"contract", "errors", "log"},
     "traced": {"contract", "ports", "telemetry"},
     "exporters": {"", "telemetry"},

@@ -11,20 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from speechpipe import resources
-from speechpipe.contract import Stage, Status
+from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.emulators import find
 from speechpipe.emulators.deliver import Deliverer
+from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.setup import Delivery, exported, make_topics, make_trigger
 from speechpipe.resources import Service
+from speechpipe.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +74,8 @@ class Snapshot:
     processes: dict[str, bool]
     recordings: dict[Status, int]
     events_pending: int  #: Firestore events that `join` has not taken
+    queue_age: float | None  #: seconds that the oldest half waits for a worker; None when none does
+    tally: Tally  #: the figures of all log lines so far
 
 
 @dataclass
@@ -95,6 +101,9 @@ class LocalCloud:
         root = self.state or Path(tempfile.mkdtemp(prefix="speechpipe-up-"))
         self.logs = root / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.traces = root / "traces.jsonl"
+        self._lines = Logs(self.logs)
+        self._tally = Tally()
         self._processes = Processes(self.logs)
         self._deliverer: Deliverer | None = None
         self._relay: Relay | None = None
@@ -119,6 +128,7 @@ class LocalCloud:
             "GOOGLE_CLOUD_PROJECT": self.ids.project,
             "SPEECHPIPE_UPLOADS_BUCKET": self.ids.uploads,
             "SPEECHPIPE_RESULTS_BUCKET": self.ids.results,
+            "SPEECHPIPE_TRACES": str(self.traces),
             # Both gRPC and requests would send even these through a proxy.
             "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK))),
             "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), LOOPBACK))),
@@ -198,7 +208,7 @@ class LocalCloud:
         self._processes.start(service.value, self.workers(stage), environment, answering(port, resources.READY_PATH))
 
     def _environment(self) -> dict[str, str]:
-        return inherited(**self.environment()) | dict(self.settings)
+        return inherited(**self.environment(), SPEECHPIPE_LOG_FORMAT="json") | dict(self.settings)
 
     def _schedule(self) -> None:
         """Cloud Scheduler and Cloud Run's restarts; a failed call of sweep is the next one's to make good."""
@@ -227,11 +237,15 @@ class LocalCloud:
     # ------------------------------------------------------------------------------------------------ status
 
     def status(self) -> Snapshot:
-        """What runs and how many recordings are in each state."""
+        """What runs, how many recordings are in each state, and the figures."""
+        for line in self._lines.new():
+            self._tally.add(line)
         return Snapshot(
             processes=self._processes.up(),
             recordings=self._counts(),
             events_pending=self._deliverer.pending if self._deliverer else 0,
+            queue_age=self._queue_age(),
+            tally=self._tally,
         )
 
     def _counts(self) -> dict[Status, int]:
@@ -245,6 +259,18 @@ class LocalCloud:
             query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "==", status.value))
             counts[status] = int(query.count().get()[0][0].value)
         return counts
+
+    def _queue_age(self) -> float | None:
+        """As the emulator does not measure it: from the documents, the first of them."""
+        from google.cloud.firestore_v1.base_query import FieldFilter
+
+        if not self._processes.up().get("firestore"):
+            return None
+        open_ = [Status.QUEUED.value, Status.PROCESSING.value]
+        query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "in", open_))
+        halves = (found.get("halves").values() for found in query.select(["halves"]).limit(100).stream())
+        waiting = [half["queued_at"] for half in chain(*halves) if half["status"] == HalfStatus.QUEUED.value]
+        return (datetime.now(UTC) - min(waiting)).total_seconds() if waiting else None
 
     @cached_property
     def _firestore(self) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from speechpipe.emulators import watchdog
 from speechpipe.errors import SpeechpipeError
+from speechpipe.log import as_text
 
 Probe = Callable[[], bool]
 
@@ -43,9 +44,9 @@ class Process:
         return self.popen.poll() is None
 
     def tail(self) -> str:
-        """The end of its log."""
+        """The end of its log, for people."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-LOG_TAIL_LINES:]) or "(nothing)"
+        return "\n".join(as_text(line) for line in lines[-LOG_TAIL_LINES:]) or "(nothing)"
 
 
 class Processes:

@@ -7,12 +7,11 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from speechpipe.emulators.cloud import LocalCloud, Snapshot
+from speechpipe.emulators.cloud import LocalCloud
+from speechpipe.emulators.panel import line, panel
 from speechpipe.emulators.setup import Delivery
 
 REFRESH_SECONDS = 2.0
@@ -24,6 +23,7 @@ _SHOWN = (
     "GOOGLE_CLOUD_PROJECT",
     "SPEECHPIPE_UPLOADS_BUCKET",
     "SPEECHPIPE_RESULTS_BUCKET",
+    "SPEECHPIPE_TRACES",
 )
 
 
@@ -46,7 +46,7 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
                 out.print(f"export {name}={cloud.environment()[name]}", highlight=False)
             err.print(
                 "\nSet these, then use speechpipe or any Google client library: [bold]speechpipe submit FILE --wait[/]"
-                f"\nLogs: {cloud.logs}   Ctrl-C ends everything\n",
+                f"\nLogs: {cloud.logs}   Traces: {cloud.traces}   Ctrl-C ends everything\n",
                 highlight=False,
             )
             _show(cloud, err)
@@ -59,32 +59,15 @@ def _show(cloud: LocalCloud, err: Console) -> None:
     if not err.is_terminal:
         before = None
         while True:
-            snapshot = cloud.status()
-            if snapshot != before:
-                err.print(_line(snapshot), highlight=False)
-            before = snapshot
+            now = line(cloud.status())
+            if now != before:
+                err.print(now, highlight=False)
+            before = now
             time.sleep(REFRESH_SECONDS)
     with Live(console=err, refresh_per_second=2, transient=True) as live:
         while True:
-            live.update(_panel(cloud.status()))
+            live.update(panel(cloud.status()))
             time.sleep(REFRESH_SECONDS)
-
-
-def _line(snapshot: Snapshot) -> str:
-    down = [name for name, up in snapshot.processes.items() if not up]
-    counts = ", ".join(f"{n} {status.value}" for status, n in snapshot.recordings.items() if n) or "no recordings"
-    return counts + (f"; down: {', '.join(down)}" if down else "")
-
-
-def _panel(snapshot: Snapshot) -> Group:
-    processes = Text()
-    for name, up in snapshot.processes.items():
-        processes.append(f" {name} ", style="green" if up else "bold red reverse")
-    counts = Table(box=None, pad_edge=False, header_style="dim")
-    for status in snapshot.recordings:
-        counts.add_column(status.value, justify="right")
-    counts.add_row(*(str(n) for n in snapshot.recordings.values()))
-    return Group(processes, counts)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

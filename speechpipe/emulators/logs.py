@@ -1,0 +1,29 @@
+"""The logs of the children, read as they grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from speechpipe.log import parsed
+
+
+class Logs:
+    """A folder of logs; what was there at the beginning is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read = {path: path.stat().st_size for path in folder.glob("*.log")}
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """Lines of ours that were written since the last look."""
+        for path in sorted(self._folder.glob("*.log")):
+            start = self._read.get(path, 0)
+            with path.open("rb") as log:
+                log.seek(start)
+                text, newline, _ = log.read().rpartition(b"\n")  # a line that is half written waits
+            self._read[path] = start + len(text) + len(newline)
+            for line in text.decode(errors="replace").splitlines():
+                if fields := parsed(line):
+                    yield fields

@@ -1,0 +1,83 @@
+"""How a snapshot of the local cloud looks: on a terminal a panel with the figures of `metrics`, elsewhere a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from speechpipe.contract import Stage
+from speechpipe.emulators.cloud import Snapshot
+from speechpipe.tally import Figure, Tally
+
+
+def line(snapshot: Snapshot) -> str:
+    """How many recordings are in which state, and what is down."""
+    down = [name for name, up in snapshot.processes.items() if not up]
+    counts = ", ".join(f"{n} {status.value}" for status, n in snapshot.recordings.items() if n) or "no recordings"
+    return counts + (f"; down: {', '.join(down)}" if down else "")
+
+
+def panel(snapshot: Snapshot) -> Group:
+    """Processes, recordings by state, and the figures."""
+    processes = Text()
+    for name, up in snapshot.processes.items():
+        processes.append(f" {name} ", style="green" if up else "bold red reverse")
+    counts = _table(status.value for status in snapshot.recordings)
+    counts.add_row(*(str(n) for n in snapshot.recordings.values()))
+    return Group(processes, counts, Text(), _stages(snapshot.tally), Text(), _whole(snapshot))
+
+
+def _stages(tally: Tally) -> Table:
+    """A row a stage."""
+    grid = _table(("", "queue p50", "p95", "audio s / compute s", "batch fill", "row fill", "idle", "attempts"))
+    for stage in Stage:
+        name = stage.value
+        queue = tally.figure("queue_seconds", name)
+        audio, compute = (tally.figure(metric, name).total for metric in ("audio_seconds", "compute_seconds"))
+        shares = (tally.figure(metric, name).mean for metric in ("batch_fill", "row_fill", "gpu_idle_share"))
+        attempts = {each: tally.figure("attempts", name, each).count for each in ("performed", "busy", "failed")}
+        grid.add_row(
+            name,
+            _seconds(queue.p50),
+            _seconds(queue.p95),
+            f"{audio / compute:.1f}" if compute else "-",
+            *(_share(share) for share in shares),
+            ", ".join(f"{n} {action}" for action, n in attempts.items() if n) or "-",
+        )
+    return grid
+
+
+def _whole(snapshot: Snapshot) -> Text:
+    """What is not by stage, in a line."""
+    tally = snapshot.tally
+    turnaround = tally.figure("turnaround_seconds")
+    parts = [f"oldest waiting {_seconds(snapshot.queue_age)}"]
+    parts.append(f"turnaround p50 {_seconds(turnaround.p50)} p95 {_seconds(turnaround.p95)}")
+    outcomes = ", ".join(f"{n} {status}" for (status,), n in tally.counts("outcomes").items())
+    parts.append(f"ended: {outcomes or '-'}")
+    if given_up := sum(tally.counts("given_up").values()):
+        parts.append(f"given up {given_up}")
+    parts.append(f"cost per audio hour {_money(tally.figure('cost_per_audio_hour'))}")
+    return Text("   ".join(parts))
+
+
+def _table(columns: Iterable[str]) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        grid.add_column(column, justify="right" if column else "left")
+    return grid
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} s"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _money(figure: Figure) -> str:
+    return "-" if figure.mean is None else f"{figure.mean:.4f}"
