@@ -41,8 +41,9 @@ def cached(stage: Stage, repository: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    fetched = list(_FETCH[stage])  # without these it misses, offline, what was never asked for
     try:
-        folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=fetched, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
     return None if lacking(stage, folder) else folder
