@@ -66,6 +66,6 @@ class Canned:
 
 
 if __name__ == "__main__":
-    configure()
     settings = read(WorkerSettings)
+    configure(settings.log_format)
     os._exit(serve(settings, gcp.connect(settings), lambda stage, _: Canned(stage)))

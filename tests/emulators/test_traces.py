@@ -1,0 +1,119 @@
+"""One recording, one trace: over real processes and HTTP, with every event twice, and through a killed worker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from speechpipe import telemetry
+from speechpipe.contract import Stage, Status
+from speechpipe.emulators import LocalCloud
+from speechpipe.emulators.setup import Delivery
+from speechpipe.tracing.waterfall import Span, read
+from tests.emulators.conftest import CANNED_WORKER, User, started, using, wait_for
+
+pytestmark = pytest.mark.emulators
+
+HOPS = {
+    "upload",
+    "ingest",
+    *(f"{what} {stage.value}" for what in ("publish", "queue", "perform") for stage in Stage),
+    "uploads.download",
+    "store.claim",
+    "store.create_partial",
+    "join",
+    "results.create",
+    "store.finish",
+    "publish completion",
+    "store.mark_announced",
+}
+
+
+@pytest.fixture(scope="module")
+def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    """A user of a local cloud that delivers each event twice."""
+    cloud = LocalCloud(
+        state=tmp_path_factory.mktemp("traced"),
+        workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
+        delivery=Delivery(max_attempts=20, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
+        settings={"SPEECHPIPE_REQUEST_SECONDS": "6"},
+        copies=2,
+    )
+    yield from using(started(cloud))
+
+
+def trace_of(user: User, recording: str) -> list[Span]:
+    return read(user.cloud.traces, f"{telemetry.root(recording).trace_id:032x}")
+
+
+def lost(spans: list[Span]) -> list[Span]:
+    """Spans that hang in the air."""
+    known = {span.span_id for span in spans}
+    return [span for span in spans if span.parent_id not in known and span.name != "upload"]
+
+
+def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User) -> None:
+    recording = tracer.drop(b"RIFF0 one", "one.wav")
+    final = tracer.final(recording)
+    wait_for(lambda: sum(span.name == "ingest" for span in trace_of(tracer, recording)) == 2)
+    spans = wait_for(lambda: [] if lost(found := trace_of(tracer, recording)) else found)
+    assert {span.name for span in spans} >= HOPS
+    assert sum(span.name == "upload" for span in spans) == 1
+    services = {"ingest", "join", "stt-worker", "ser-worker"}
+    assert {span.service.removeprefix("speechpipe-") for span in spans} == services
+    root = telemetry.traceparent(telemetry.root(recording))
+    assert final.traceparent == root
+    assert {event.traceparent for event in tracer.events_of(recording)} == {root}
+
+
+def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:
+    recording = tracer.drop(b"RIFF0 two", "two.wav")
+    tracer.final(recording)
+    spans = {span.span_id: span for span in wait_for(lambda: trace_of(tracer, recording))}
+    texts = [log.read_text().splitlines() for log in tracer.cloud.logs.glob("*.log")]
+    lines = [json.loads(line) for text in texts for line in text if recording in line and line.startswith("{")]
+    assert {line["action"] for line in lines} >= {"queued", "performed", "announced"}
+    for line in lines:
+        span = spans[line["logging.googleapis.com/spanId"]]
+        assert line["logging.googleapis.com/trace"] == f"projects/{tracer.cloud.ids.project}/traces/{span.trace_id}"
+        assert line["logging.googleapis.com/trace_sampled"] is True
+
+
+def test_a_killed_worker_leaves_one_connected_trace_in_which_it_is_seen(tracer: User) -> None:
+    recording = tracer.drop(b"slow", "slow.wav")
+    wait_for(lambda: any(s.name == "uploads.download" and "stt" in s.service for s in trace_of(tracer, recording)))
+    tracer.cloud.kill_worker(Stage.STT)
+    final = tracer.final(recording, timeout=90)
+    assert final.status is Status.COMPLETED
+    spans = wait_for(lambda: [] if lost(found := trace_of(tracer, recording)) else found)
+    attempts = [s for s in spans if s.name == "perform stt" and "speechpipe.attempt" in s.attributes]
+    assert [span.error for span in sorted(attempts, key=lambda span: span.start)] == ["WorkerLost", None]
+
+
+def test_neither_logs_nor_spans_hold_content_or_names(tracer: User) -> None:
+    recording = tracer.drop(b"RIFF0 secret", "Zebrafink/Aubergine.wav", hotwords="Quittengelee", ref="Kaltblut")
+    tracer.final(recording)
+    written = tracer.cloud.traces.read_text() + "".join(p.read_text() for p in ours(tracer.cloud.logs))
+    assert recording in written
+    for word in ("Zebrafink", "Aubergine", "Quittengelee", "Kaltblut", "Grüße"):
+        assert word not in written
+        assert base64.b64encode(word.encode()).decode()[:-2] not in written
+
+
+def ours(logs: Path) -> list[Path]:
+    """The emulators' own logs are Google's."""
+    return [path for path in logs.glob("*.log") if path.stem not in ("pubsub", "firestore", "storage")]
+
+
+def test_the_panel_has_the_figures(tracer: User) -> None:
+    tracer.final(tracer.drop(b"RIFF0 three", "three.wav"))
+    tally = wait_for(lambda: t if (t := tracer.cloud.status().tally).counts("outcomes") else None)
+    assert tally.figure("outcomes", "completed").count >= 1
+    assert tally.figure("attempts", "stt", "performed").count >= 1
+    assert tally.figure("audio_seconds", "ser").mean == 2.0
+    assert tally.figure("rtfx", "stt").p50 == 20.0
