@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from google.api_core.exceptions import Forbidden, PreconditionFailed
 from google.api_core.exceptions import NotFound as ObjectNotFound
-from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage import Blob, Bucket, Client
 
 from speechpipe import wire
@@ -137,9 +137,18 @@ class GcsResults:
         return wire.gs_uri(str(self._bucket.name), path)
 
     def create(self, path: str, body: bytes, content_type: str) -> str:
-        """Write it with the precondition that there is none: the library may then also send it again."""
-        with suppress(PreconditionFailed):  # there already, perhaps from before an answer that got lost
-            self._bucket.blob(path).upload_from_string(body, content_type=content_type, if_generation_match=0)
+        """Write it with the precondition that there is none: the library may then also send it again.
+
+        Whoever may create objects and not delete any is told 403 of one that is there, perhaps before the precondition
+        is looked at (https://cloud.google.com/storage/docs/access-control/iam-json).
+        """
+        blob = self._bucket.blob(path)
+        try:
+            with suppress(PreconditionFailed):  # there already, perhaps from before an answer that got lost
+                blob.upload_from_string(body, content_type=content_type, if_generation_match=0)
+        except Forbidden:
+            if not blob.exists():
+                raise
         return self.uri(path)
 
     def read(self, uri: str) -> bytes:
