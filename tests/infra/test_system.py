@@ -251,3 +251,24 @@ def test_everything_of_firestore_is_in_the_one_database(plan: Plan) -> None:
     database = only_of(plan, "google_firestore_database").values["name"]
     parts = plan.of("google_firestore_field") + plan.of("google_firestore_index")
     assert {part.values["database"] for part in parts} == {database}
+
+
+def test_a_warm_up_asks_for_a_page_that_a_worker_has(plan: Plan) -> None:
+    """One that Google lets through: addresses that end in z are kept from a service."""
+    nothing: Any = None
+    for stage in Stage:
+        service = services(plan)[resources.WORKERS[stage]]
+        app = create_app(read(WorkerSettings, environment(service)), nothing, nothing)
+        pages = {route.path for route in app.routes if isinstance(route, Route) and "GET" in (route.methods or ())}
+        for job in plan.of("google_cloud_scheduler_job"):
+            target = only(job.values["http_target"])
+            host, _, page = target["uri"].removeprefix("https://").partition("/")
+            if service.values["uri"] == f"https://{host}":
+                assert target["http_method"] == "GET"
+                assert f"/{page}" in pages
+                assert not page.endswith("z")
+
+
+def test_warm_up_wakes_both_workers(plans: dict[str, Plan]) -> None:
+    warmed = plans["everything"].of("google_cloud_scheduler_job")
+    assert len(warmed) == len(plans["defaults"].of("google_cloud_scheduler_job")) + len(Stage)
