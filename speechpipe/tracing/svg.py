@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -58,15 +59,22 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
 
 
 def _axis(scale: Scale, height: int) -> Iterator[str]:
-    """Five marks after the upload; where that is drawn short, it says so."""
-    marks = [scale.turn + (scale.end - scale.turn) * part / 4 for part in range(5)]
-    for moment in marks:
+    """Round times since the upload; where that is drawn short, it says so."""
+    step = _step(scale.end - scale.turn)
+    for mark in range(int((scale.end - scale.turn) / step) + 1):
+        moment = scale.turn + mark * step
         x = _x(scale(moment))
         yield f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 6}"/>'
-        text = duration(moment - scale.turn) if moment > scale.turn else "0"
+        text = duration(mark * step) if mark else "0"
         yield f'<text x="{x:.1f}" y="{TOP - 12}" class="quiet" text-anchor="middle">{text}</text>'
     if scale.squeezed:
         yield f'<text x="{_x(0):.1f}" y="{TOP - 12}" class="quiet">upload, not to scale</text>'
+
+
+def _step(length: float) -> float:
+    """Between two marks: 1, 2 or 5 times a power of ten, so that there are four to ten."""
+    power = 10.0 ** math.floor(math.log10(length / 4))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= length / 4)
 
 
 def _row(row: Row, y: int, scale: Scale, colour: str) -> Iterator[str]:
