@@ -3,9 +3,13 @@
 
 # why: whoever stores for us encrypts and decrypts with the key
 resource "google_kms_crypto_key_iam_member" "agent" {
-  for_each = var.kms_key == null ? {} : merge(local.agents, {
-    storage = data.google_storage_project_service_account.agent.member
-  })
+  for_each = var.kms_key == null ? {} : {
+    artifactregistry = local.agents.artifactregistry
+    firestore        = local.agents.firestore
+    pubsub           = local.agents.pubsub
+    run              = local.agents.run
+    storage          = data.google_storage_project_service_account.agent.member
+  }
 
   crypto_key_id = var.kms_key
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"

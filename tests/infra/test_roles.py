@@ -72,7 +72,7 @@ INTENDED = {
         ("subscription ser-tasks", "pubsub.subscriber"),
     },
     "service-NUMBER@gs-project-accounts.iam.gserviceaccount.com": {KEY, ("project", "pubsub.publisher")},
-    "service-NUMBER@gcp-sa-eventarc.iam.gserviceaccount.com": {KEY, ("project", "eventarc.serviceAgent")},
+    "service-NUMBER@gcp-sa-eventarc.iam.gserviceaccount.com": {("project", "eventarc.serviceAgent")},
     "service-NUMBER@gcp-sa-firestore.iam.gserviceaccount.com": {KEY},
     "service-NUMBER@gcp-sa-artifactregistry.iam.gserviceaccount.com": {KEY},
     "service-NUMBER@serverless-robot-prod.iam.gserviceaccount.com": {KEY},
@@ -83,7 +83,7 @@ INTENDED = {
         ("project, database", "datastore.viewer"),
         ("subscription completions", "pubsub.subscriber"),
     },
-    # Release and redrive: write documents, publish tasks. They look at services, queues, logs, figures and traces, and
+    # A release writes documents and publishes tasks. They look at services, queues, logs, figures and traces, and
     # the roles for that exist on projects only.
     "var.operators": {
         ("project", "cloudtrace.user"),
