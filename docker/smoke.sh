@@ -1,8 +1,8 @@
 #!/bin/sh
 # Run inside an image, as its user, without a network and with a read-only root: is it what it says, and does it start?
 #
-#     docker run --rm --network=none --read-only --tmpfs=/tmp --volume="$PWD/docker/smoke.sh:/smoke.sh:ro" \
-#         --entrypoint=sh IMAGE /smoke.sh functions|stt|ser [cpu]
+#     docker run --rm --interactive --network=none --read-only --tmpfs=/tmp --entrypoint=sh \
+#         IMAGE -s functions|stt|ser [cpu] <docker/smoke.sh
 #
 # `cpu`: the GPU's libraries were left out on purpose.
 set -eu

@@ -54,7 +54,7 @@ class Image:
     user: str = "0:0"
     entrypoint: tuple[str, ...] = ()
 
-    def run(self, *command: str, building: bool = False, **environment: str) -> str:
+    def run(self, *command: str, stdin: str = "", building: bool = False, **environment: str) -> str:
         """Run a command in it and return what it printed. Raises StepFailed."""
         script = _BUILDING if building else _RUNNING
         variables = self.environment | environment
@@ -64,18 +64,18 @@ class Image:
         done = subprocess.run(
             [*namespaces, "/bin/sh", "-euc", script + 'exec chroot --userspec="$USERSPEC" "$NEW" "$@"', "sh", *inside],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **values},
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         if done.returncode:
-            raise StepFailed(f"{shlex.join(command)[:200]}: status {done.returncode}\n{done.stdout}")
+            raise StepFailed(f"{shlex.join(command)}: status {done.returncode}\n{done.stdout}")
         return done.stdout
 
     def smoke(self, *arguments: str) -> str:
-        """Run docker/smoke.sh in it and return what it printed. Raises StepFailed."""
-        return self.run("/bin/sh", "-c", (ROOT / "docker/smoke.sh").read_text(), "smoke.sh", *arguments)
+        """Run docker/smoke.sh in it, as cloudbuild.yaml does; what it printed. Raises StepFailed."""
+        return self.run("sh", "-s", *arguments, stdin=(ROOT / "docker/smoke.sh").read_text())
 
 
 _BUILDING = """
