@@ -53,3 +53,26 @@ def test_elsewhere_a_record_is_text(stream: io.StringIO, monkeypatch: pytest.Mon
     log.configure(stream=stream)
     logging.getLogger("x").info("queued", extra={"action": "queued", "recording_id": "rec_a"})
     assert stream.getvalue().endswith("INFO    queued action=queued recording_id=rec_a\n")
+
+
+def test_a_line_has_its_recording_and_its_stage_wherever_it_is_written(stream: io.StringIO) -> None:
+    log.configure("json", stream=stream)
+    with log.about(recording_id="rec_a"), log.about(stage="stt", other=None):
+        logging.getLogger("x").info("inside")
+    logging.getLogger("x").info("outside")
+    inside, outside = map(json.loads, stream.getvalue().splitlines())
+    assert (inside["recording_id"], inside["stage"]) == ("rec_a", "stt")
+    assert not {"recording_id", "stage", "other"} & set(outside)
+
+
+def test_json_reads_as_text_again_and_other_lines_stay(stream: io.StringIO) -> None:
+    log.configure("json", stream=stream)
+    try:
+        raise RuntimeError("away")
+    except RuntimeError:
+        logging.getLogger("x").exception("failed", extra={"action": "failed"})
+    first, *rest = log.as_text(stream.getvalue().rstrip("\n")).splitlines()
+    assert first[8:] == " ERROR   failed action=failed"
+    assert rest[-1] == "RuntimeError: away"
+    for line in ("Killed", "{not json", '{"a": 1}', "[1]"):
+        assert log.as_text(line) == line
