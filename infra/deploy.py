@@ -122,7 +122,19 @@ def prepare(to: Deployment) -> None:
         run("gcloud", "storage", "buckets", "create", bucket, project, f"--location={to.region}", *access)
     if versioned != "True":
         run("gcloud", "storage", "buckets", "update", bucket, project, "--versioning")
-    run(*TERRAFORM, "init", "-input=false", "-reconfigure", f"-backend-config=bucket={to.state_bucket}")
+    run(*initialising(to))
+
+
+def initialising(to: Deployment) -> tuple[str, ...]:
+    """The command that points Terraform to the project's state; anew, since one checkout may serve several projects."""
+    return (*TERRAFORM, "init", "-input=false", "-reconfigure", f"-backend-config=bucket={to.state_bucket}")
+
+
+def deployed(to: Deployment) -> None:
+    """Point Terraform to a state that is there. Raises Stop if nothing was ever deployed."""
+    if ask("gcloud", "storage", "buckets", "describe", f"gs://{to.state_bucket}", "--format=value(name)") is None:
+        raise Stop(f"nothing is deployed in {to.project}: make deploy PROJECT={to.project} REGION={to.region}")
+    answer(*initialising(to))
 
 
 def tag(models: str) -> str:
@@ -219,10 +231,10 @@ def _show(to: Deployment, shown: Mapping[str, Any], images: Mapping[str, str] | 
 def exports(to: Deployment) -> None:
     """`make exports`: the variables that `speechpipe` reads, for `eval`."""
     check(to)
-    answer(*TERRAFORM, "init", "-input=false", "-reconfigure", f"-backend-config=bucket={to.state_bucket}")
+    deployed(to)
     outputs = json.loads(answer(*TERRAFORM, "output", "-json"))
     if "environment" not in outputs:
-        raise Stop(f"nothing is deployed in {to.project}: make deploy PROJECT={to.project} REGION={to.region}")
+        raise Stop(f"{to.project} is deployed in part only: make deploy PROJECT={to.project} REGION={to.region}")
     for name, value in sorted(outputs["environment"]["value"].items()):
         print(f"export {name}={shlex.quote(value)}")
 
@@ -230,7 +242,7 @@ def exports(to: Deployment) -> None:
 def destroy(to: Deployment, *, delete_data: bool) -> None:
     """`make destroy`: take it down. Buckets and database stay, and in Terraform's state, unless the data are to go."""
     check(to)
-    run(*TERRAFORM, "init", "-input=false", "-reconfigure", f"-backend-config=bucket={to.state_bucket}")
+    deployed(to)
     there = answer(*TERRAFORM, "state", "list").splitlines()
     kept = [address for address in there if not delete_data and address.startswith(KEPT)]
     doomed = [address for address in there if address not in kept and "data" not in address.split(".")]

@@ -195,14 +195,22 @@ def test_what_keeps_it_from_starting_comes_with_its_remedy(
 @pytest.mark.infra
 @pytest.mark.slow
 def test_exports_are_what_the_client_reads(laptop: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert laptop.make("exports") == 1
-    assert f"make deploy PROJECT={PROJECT}" in capsys.readouterr().err
     assert laptop.make("deploy", "--yes") == 0
     capsys.readouterr()
     assert laptop.make("exports") == 0
     exported = capsys.readouterr().out.splitlines()
     assert f"export GOOGLE_CLOUD_PROJECT={PROJECT}" in exported
     assert f"export SPEECHPIPE_UPLOADS_BUCKET={PROJECT}-speechpipe-uploads" in exported
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize("command", ["exports", "destroy"])
+def test_of_a_project_without_a_deployment_it_is_said(
+    laptop: Machine, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert laptop.make(command, "--yes") == 1
+    assert f"nothing is deployed in {PROJECT}: make deploy PROJECT={PROJECT}" in capsys.readouterr().err
+    assert not any(call.startswith("terraform") for call in laptop.calls)
 
 
 @pytest.mark.infra
@@ -231,6 +239,8 @@ def test_destroy_keeps_the_data_unless_they_are_to_go_as_well(
     answering(monkeypatch, "y", "y")
     assert laptop.make("destroy", "--delete-data") == 0
     assert not types_left(laptop)
+    assert laptop.make("destroy", "--yes") == 1
+    assert "nothing is left to take down" in capsys.readouterr().err
 
 
 def types_left(laptop: Machine) -> set[str]:
