@@ -111,7 +111,10 @@ def prepare(to: Deployment) -> None:
         print("\nBefore Terraform can plan, it needs, free of charge:")
         print("".join(f"  the API {api}\n" for api in missing), end="")
         print("" if versioned == "True" else f"  the bucket {bucket} for its state\n", end="")
-        for line in ("And then, if you agree once more, this much:", *cost_as_text(to.accelerator, {})):
+        for line in (
+            "And then, if you agree once more, with the defaults this much:",
+            *cost_as_text(to.accelerator, {}),
+        ):
             print(line)
         if not to.agreed("Make these?"):
             raise Stop("nothing was made")
