@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "tally": {"metrics"},
     "telemetry": {"contract", "errors", "log"},
     "traced": {"contract", "ports", "telemetry"},
-    "exporters": {"", "telemetry"},
+    "exporters": {"__version__", "telemetry"},
     "steps": {
         "contract",
         "admission",

@@ -54,6 +54,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, An
 def test_every_field_is_in_the_lines_of_a_real_run(metric: Metric, written: tuple[list[dict[str, Any]], str]) -> None:
     lines = [line for line in written[0] if line.get("action") in metric.actions]
     assert lines
+    assert metric.field
     for line in lines:
         assert line[metric.field] >= 0, line
         assert set(metric.labels) <= set(line)

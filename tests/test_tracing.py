@@ -20,7 +20,13 @@ TRACE = f"{telemetry.root(RECORDING).trace_id:032x}"
 
 
 def span(span_id: str, parent: str | None, name: str, start: float, end: float, **more: Any) -> str:
-    fields = {"trace_id": TRACE, "span_id": span_id, "parent_id": parent, "name": name, "service": "speechpipe-join"}
+    fields: dict[str, Any] = {
+        "trace_id": TRACE,
+        "span_id": span_id,
+        "parent_id": parent,
+        "name": name,
+        "service": "speechpipe-join",
+    }
     fields |= {"kind": "internal", "start": start, "end": end, "error": None, "attributes": {}, "later": 1}
     return json.dumps(fields | more)
 

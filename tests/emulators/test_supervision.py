@@ -86,6 +86,15 @@ def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes
         processes.wait(30)
 
 
+def test_a_log_of_json_is_shown_as_text(processes: Processes) -> None:
+    line = (
+        '{"severity": "CRITICAL", "message": "no model", "time": "2026-11-24T10:00:00+00:00", "action": "load_failed"}'
+    )
+    processes.start("broken", (sys.executable, "-c", f"raise SystemExit({line!r})"), os.environ, ready=lambda: False)
+    with pytest.raises(StartFailed, match="\n10:00:00 CRITICAL no model action=load_failed"):
+        processes.wait(30)
+
+
 def test_what_is_never_ready_is_named(processes: Processes) -> None:
     processes.start("slow", SLEEPER, os.environ, ready=listening(free_ports(1)[0]))
     with pytest.raises(StartFailed, match="slow was not ready after 0 s"):

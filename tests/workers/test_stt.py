@@ -287,7 +287,7 @@ class Limited:
     def __init__(self, model: Any, *, multilingual: bool, languages: tuple[str, ...]) -> None:
         self.model = SimpleNamespace(is_multilingual=multilingual)
         self.hf_tokenizer = SimpleNamespace(token_to_id=lambda token: 1 if token[2:-2] in languages else None)
-        self.transcribe = model.transcribe
+        self.transcribe, self.encode = model.transcribe, model.encode
 
 
 @pytest.mark.engines

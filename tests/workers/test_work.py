@@ -1,0 +1,55 @@
+"""How an engine's time was used: rows, batches and padding, as the engines count them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechpipe.contract import Options, Stage
+from speechpipe.settings import EngineSettings, read
+from tests.media import SAMPLES, samples, write_wav
+from workers.decode import SAMPLE_RATE
+from workers.models import load
+from workers.ser import _pass, _work
+
+SAMPLE = SAMPLES / next(sample["file"] for sample in samples() if sample["channels"] == 1)
+
+
+def ignore(share: float) -> None:
+    """Progress that nobody watches."""
+
+
+def test_a_batch_has_slots_for_rows_of_its_length_and_padding_counts() -> None:
+    second = np.zeros(SAMPLE_RATE, np.float32)
+    passes = [_pass([second, np.tile(second, 2)], 0.5), _pass([np.tile(second, 30)], 1.0)]
+    work = _work(passes, 20 * SAMPLE_RATE)
+    assert (work.rows, work.row_slots) == (3, 10 + 1)
+    assert (work.filled_seconds, work.padded_seconds) == (33, 34)
+    assert work.engine_seconds == 1.5
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("stage", Stage)
+def test_the_work_of_a_recording_fits_its_times(stage: Stage) -> None:
+    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
+    analysis = engine(SAMPLE, Options(), ignore)
+    again = engine(SAMPLE, Options(), ignore)
+    work = analysis.work
+    assert work is not None
+    assert again.work is not None
+    assert (again.work.rows, again.work.padded_seconds) == (work.rows, work.padded_seconds)  # not added up
+    assert 0 < work.engine_seconds <= analysis.compute_seconds
+    assert 0 < work.rows <= work.row_slots
+    assert 0 < work.filled_seconds <= work.padded_seconds
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("stage", Stage)
+def test_silence_is_no_work(stage: Stage, tmp_path: Path) -> None:
+    write_wav(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE * 3, np.int16))
+    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
+    work = engine(tmp_path / "silent.wav", Options(), ignore).work
+    assert work is not None
+    assert (work.rows, work.row_slots, work.padded_seconds) == (0, 0, 0)
