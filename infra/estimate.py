@@ -61,13 +61,13 @@ def cost_as_text(accelerator: str, warm: Mapping[Stage, int]) -> Iterator[str]:
     """What it costs, idle and busy."""
     if accelerator not in TABLES:
         hour = prices.instance_hour(0, vcpus=4, gib=16)  # `none` in infra/locals.tf
-        yield f"  idle   {sum(warm.values()) * hour:.2f} USD an hour, and cents: storage, sweep each minute"
+        yield f"  idle   {sum(warm.values()) * hour:.2f} USD an hour, and cents for storage and sweep"
         yield f"  busy   {hour:.2f} USD an hour of a worker's instance; how much audio that is depends on the model"
         return
     table = prices.preset(TABLES[accelerator])
     idle = sum(count * table.per_hour[stage] for stage, count in warm.items())
     kept = ", ".join(f"{count} {stage.value}" for stage, count in warm.items() if count)
-    yield f"  idle   {idle:.2f} {table.currency} an hour ({kept or 'no instances'} kept), and cents: storage, sweep each minute"
+    yield f"  idle   {idle:.2f} {table.currency} an hour ({kept or 'no instances'} kept), and cents for storage and sweep"
     for stage in Stage:
         tail = table.per_hour[stage] * IDLE_TAIL_HOURS
         yield (
