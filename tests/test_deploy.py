@@ -62,7 +62,7 @@ def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_
     assert len(asked) == 2
     assert "cloud run v2 service" in said
     assert "pubsub subscription" in said
-    assert "0.00 USD an hour (no instances kept)" in said
+    assert "0.00 USD an hour (kept: no instance)" in said
     assert "ten minutes after its last recording" in said
     assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
     applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
@@ -113,7 +113,7 @@ def test_plan_changes_nothing_and_asks_nothing_once_terraform_can_plan(
     assert asked == []
     said = capsys.readouterr().out
     assert "Three images are built first" in said
-    assert "1.05 USD an hour (1 stt kept)" in said
+    assert "1.05 USD an hour (kept: 1 stt)" in said
 
 
 @pytest.mark.infra
@@ -293,7 +293,7 @@ def test_instances_that_are_kept_are_paid_for_idle() -> None:
     warm = warm_instances(plan)
     assert warm == {Stage.STT: 2, Stage.SER: 0}
     said = "\n".join(cost_as_text("nvidia-l4", warm))
-    assert "2.09 USD an hour (2 stt kept)" in said
+    assert "2.09 USD an hour (kept: 2 stt)" in said
     assert "(1.05 an hour of an instance, up to 0.17 of it after the last recording)" in said
 
 
