@@ -33,9 +33,17 @@ PAUSE_SECONDS = 60.0  #: after a failed export
 
 
 def tracing_to(traces: str, service: str, *, flush_each: bool = False) -> Tracing:
-    """Make the exporter of a process: `cloud`, `otlp`, `console`, or a file's path. Once a process, after any fork."""
+    """Make the exporter of a process: `cloud`, `otlp`, `console`, or a file's path. Once a process, after any fork.
+
+    What cannot be made, for want of credentials or a place to write, is told in a warning, and nothing is traced.
+    """
+    try:
+        processor = _processor(traces)
+    except Exception as error:
+        _lost(type(error).__name__)
+        return telemetry.OFF
     provider = TracerProvider(resource=_resource(service), id_generator=_Ids(), shutdown_on_exit=True)
-    provider.add_span_processor(_processor(traces))
+    provider.add_span_processor(processor)
     return Tracing(provider, flush_each=flush_each)
 
 
@@ -79,6 +87,10 @@ def _cloud() -> SpanExporter:
     return OTLPSpanExporter(endpoint=CLOUD_ENDPOINT, session=session, timeout=EXPORT_SECONDS)
 
 
+def _lost(reason: str) -> None:
+    log.warning("traces are not taken: %s", reason, extra={"action": "traces_lost"})
+
+
 class _Ids(RandomIdGenerator):
     """Random ids, except where a span's are derived."""
 
@@ -111,7 +123,7 @@ class Gentle(SpanExporter):
         except Exception as error:
             reason = type(error).__name__
         self._paused_until = time.monotonic() + PAUSE_SECONDS
-        log.warning("traces are not taken: %s", reason, extra={"action": "traces_lost"})
+        _lost(reason)
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -135,6 +147,7 @@ class JsonLines(SpanExporter):
         """Close, unless it is ours to keep."""
         if self._descriptor > 2:
             os.close(self._descriptor)
+            self._descriptor = -1  # the number will be another file's
 
 
 def _line(span: ReadableSpan) -> dict[str, Any]:

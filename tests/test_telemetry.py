@@ -88,6 +88,17 @@ def test_a_collector_that_refuses_costs_one_warning_and_no_work(
     assert [record.__dict__["action"] for record in caplog.records] == ["traces_lost"]
 
 
+def test_a_place_that_cannot_be_written_costs_a_warning_and_no_work(
+    folder: Path, audio: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "a.wav").write_bytes(b"audio")
+    engines = {stage: FixedEngine(stage) for stage in Stage}
+    with Runner(folder, lambda: engines, Limits(), traces=str(audio / "traces.jsonl")) as work:
+        until(work.idle)
+    assert connect(folder).store.recordings()[0].status is Status.COMPLETED
+    assert "traces_lost" in [getattr(record, "action", None) for record in caplog.records]
+
+
 def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "traces.jsonl"
     tracing = exporters.tracing_to(str(path), "test")
