@@ -67,7 +67,7 @@ def cost_as_text(accelerator: str, warm: Mapping[Stage, int]) -> Iterator[str]:
     table = prices.preset(TABLES[accelerator])
     idle = sum(count * table.per_hour[stage] for stage, count in warm.items())
     kept = ", ".join(f"{count} {stage.value}" for stage, count in warm.items() if count)
-    yield f"  idle   {idle:.2f} {table.currency} an hour (kept: {kept or 'no instance'}), and cents for storage and sweep"
+    yield f"  idle   {idle:.2f} {table.currency} an hour (kept: {kept or 'none'}), and cents for storage and sweep"
     for stage in Stage:
         tail = table.per_hour[stage] * IDLE_TAIL_HOURS
         yield (

@@ -62,7 +62,7 @@ def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_
     assert len(asked) == 2
     assert "cloud run v2 service" in said
     assert "pubsub subscription" in said
-    assert "0.00 USD an hour (kept: no instance)" in said
+    assert "0.00 USD an hour (kept: none)" in said
     assert "ten minutes after its last recording" in said
     assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
     applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
