@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from speechpipe.contract import Stage
-from speechpipe.errors import EngineUnavailable, SettingsMissing
+from speechpipe import resources
+from speechpipe.contract import Stage, Status
+from speechpipe.errors import EngineUnavailable, SettingsMissing, SpeechpipeError
+from speechpipe.ports import Store
 from speechpipe.settings import ClientSettings, EngineSettings, read
 
 
@@ -99,28 +104,61 @@ def _project(environ: Mapping[str, str]) -> list[Finding]:
     try:
         settings = read(ClientSettings, environ)
     except SettingsMissing as error:
-        remedy = "set them; `terraform output` and `speechpipe up` print them"
+        remedy = 'eval "$(make -s exports PROJECT=... REGION=...)"; `speechpipe up` prints those of the emulators'
         return [Finding("settings", False, str(error), remedy, required=True)]
     from google.cloud.pubsub_v1 import SubscriberClient
 
     from speechpipe import gcp
 
-    backend = gcp.connect(settings)
-    name = f"projects/{settings.project}/subscriptions/{settings.completions_subscription}"
+    store = (backend := gcp.connect(settings)).store
     checks: dict[str, Callable[[], object]] = {
-        f"Firestore database {settings.database}": lambda: backend.store.recordings(limit=1),
+        f"Firestore database {settings.database}": lambda: store.recordings(limit=1),
+        "Firestore indexes": lambda: _every_query(store),
         f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
-        f"subscription {settings.completions_subscription}": lambda: SubscriberClient().get_subscription(
-            subscription=name, timeout=20
-        ),
     }
+    client = SubscriberClient()
+    for wanted in resources.SUBSCRIPTIONS:
+        name = settings.completions_subscription if wanted.topic == resources.COMPLETIONS_TOPIC else wanted.name
+        path = f"projects/{settings.project}/subscriptions/{name}"
+        checks[f"subscription {name}"] = partial(_compare, client, path, wanted)
     return [_asked(what, check, settings.project) for what, check in checks.items()]
+
+
+def _every_query(store: Store) -> None:
+    """Ask everything that wants a composite index; Firestore's refusal names the one that is missing."""
+    store.recordings(status=Status.COMPLETED, limit=1)
+    store.recordings(uri="gs://speechpipe-doctor/none", limit=1)
+    store.recordings(status=Status.COMPLETED, uri="gs://speechpipe-doctor/none", limit=1)
+    store.unfinished(limit=1)
+    store.accepted_since(datetime.now(UTC))
+
+
+def _compare(client: Any, path: str, wanted: resources.Subscription) -> None:
+    """Raises SpeechpipeError if a subscription is not as the code relies on."""
+    found = client.get_subscription(subscription=path, timeout=20)
+    differences = [
+        f"{what} is {is_}, not {should}"
+        for what, is_, should in (
+            ("the acknowledgement deadline", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
+            ("pushing", bool(found.push_config.push_endpoint), wanted.push_to is not None),
+            (
+                "forwarding dead letters",
+                bool(found.dead_letter_policy.dead_letter_topic),
+                bool(wanted.dead_letter_topic),
+            ),
+        )
+        if is_ != should
+    ]
+    if differences:
+        raise SpeechpipeError("; ".join(differences))
 
 
 def _asked(what: str, check: Callable[[], object], project: str) -> Finding:
     try:
         check()
     except Exception as error:  # whatever the libraries raise is the finding
-        remedy = "gcloud auth application-default login, then check that it exists and that you may read it"
+        remedy = (
+            "gcloud auth application-default login; check that it exists and that you may read it; else deploy again"
+        )
         return Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True)
     return Finding(what, True, f"answers in project {project}", required=True)

@@ -13,6 +13,7 @@ from google.cloud.pubsub_v1 import SubscriberClient
 
 from speechpipe.client import Client
 from speechpipe.contract import HalfStatus, Stage, Status
+from speechpipe.doctor import diagnose
 from speechpipe.emulators.setup import exported
 from speechpipe.errors import ErrorCode, Held
 from tests.emulators.conftest import PREFIX, User, wait_for
@@ -166,6 +167,22 @@ def test_the_client_and_the_command_line_work_with_the_same_environment(user: Us
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "Grüße" in ran.stdout
+
+
+def test_doctor_finds_the_cloud_in_order_and_a_subscription_that_is_not(user: User) -> None:
+    environment = user.cloud.environment()
+    in_project = "answers in project"
+    with exported(**environment):
+        found = diagnose(cloud=True, environ=environment)
+        assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 7
+        other = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "stt-tasks"}
+        missing = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "no-such"}
+        (wrong,) = (f for f in diagnose(cloud=True, environ=other) if "not False" in f.detail)
+        (absent,) = (f for f in diagnose(cloud=True, environ=missing) if f.what == "subscription no-such")
+    assert not wrong.ok
+    assert "pushing is True, not False" in wrong.detail
+    assert not absent.ok
+    assert "NotFound" in absent.detail
 
 
 def test_documents_are_plain_firestore(user: User) -> None:
