@@ -95,7 +95,7 @@ locals {
   }
 }
 
-# why: functions keep recordings, partials and the day's sums in documents
+# why: functions keep recordings and partials in documents, and sum up a day's quotes
 resource "google_project_iam_member" "function_documents" {
   for_each = module.function
 
