@@ -51,7 +51,7 @@ def test_the_same_name_again_supersedes(user: User) -> None:
 def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User) -> None:
     dropped = {stage: user.drop(f"fail-{stage.value}".encode(), f"{PREFIX}fails-{stage.value}.wav") for stage in Stage}
     for stage, recording in dropped.items():
-        final = user.final(recording, timeout=90)
+        final = user.final(recording, timeout=150)
         failed, good = final.halves[stage], next(half for s, half in final.halves.items() if s is not stage)
         assert final.status is Status.PARTIAL
         assert good.status is HalfStatus.COMPLETED
