@@ -6,7 +6,7 @@
         recording.audio, recording.cautions  # once all blocks have come
 
 Decoding runs ahead of the reader by about half a minute of audio and then waits: memory does not grow with the length
-of a recording. `stretches` turns blocks into stretches of speech, `pack` these into rows.
+of a recording. `stretches` turns blocks into stretches of speech.
 """
 
 from __future__ import annotations
