@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +108,18 @@ class Decoded:
 
 
 def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
-    """Decode a whole file in this process, as `stream` does."""
-    parts = list(stream(path, split=split, max_seconds=max_seconds))
-    facts = parts[-1]
-    assert isinstance(facts, Facts)
-    blocks = [part for part in parts if isinstance(part, np.ndarray)]
-    return Decoded(as_float(np.concatenate(blocks, axis=1)), facts.audio, facts.cautions)
+    """Decode a whole file into memory, in the process that decodes. Raises what `preparation.prepare` raises."""
+    from workers.preparation import prepare
+
+    with prepare(path, split=split, max_seconds=max_seconds) as recording:
+        blocks = deque(recording)
+        samples = np.empty((recording.channels, sum(block.shape[1] for block in blocks)), np.float32)
+        at = 0
+        while blocks:  # freed as it goes
+            block = blocks.popleft()
+            samples[:, at : at + block.shape[1]] = as_float(block)
+            at += block.shape[1]
+        return Decoded(samples, recording.audio, recording.cautions)
 
 
 def as_float(samples: Block) -> Samples:

@@ -34,13 +34,11 @@ from workers.decode import Facts, Head, stream
 
 #: Before every message: its kind (H, B, F or R), channels (of a block) and bytes.
 HEADER = struct.Struct("<cBI")
-#: Seconds in which a child must have the next block; waiting for its reader does not count.
-STALL_SECONDS = 60
 #: Address space of a child: 0.22 GB are its libraries.
 MEMORY_BYTES = 1 << 30
 _REPLY_BYTES = 1 << 16
-#: Audio that a second of processor time must yield at least; most files give hundreds.
-_SLOWEST = 20.0
+#: Seconds of processor time: for a start, and as a share of the longest audio allowed; most files need a thousandth.
+_CPU_SECONDS, _CPU_SHARE = 60.0, 0.05
 #: Decoded ahead of the reader.
 SOCKET_BYTES = 1 << 20
 
@@ -100,7 +98,7 @@ def _end(child: int) -> int:
 
 
 def _limit(max_seconds: float) -> None:
-    seconds = STALL_SECONDS + int(max_seconds / _SLOWEST)
+    seconds = int(_CPU_SECONDS + _CPU_SHARE * max_seconds)
     limits = {"CPU": seconds, "FSIZE": 0, "CORE": 0, "NOFILE": 32, "NPROC": 0, "AS": MEMORY_BYTES}
     for name, value in limits.items():
         with contextlib.suppress(ValueError) if sys.platform == "darwin" else contextlib.nullcontext():
@@ -109,14 +107,15 @@ def _limit(max_seconds: float) -> None:
 
 def _deliver(request: dict[str, Any], out: socket.socket) -> None:
     """Send a recording's head, its blocks and its facts, or the reason why there are none."""
+    stall = request["stall_seconds"]
 
     def send(kind: bytes, content: bytes | memoryview, channels: int = 0) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)  # a reader that is busy elsewhere is no stall
         out.sendall(HEADER.pack(kind, channels, len(content)))
         out.sendall(content)
-        signal.setitimer(signal.ITIMER_REAL, STALL_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, stall)
 
-    signal.setitimer(signal.ITIMER_REAL, STALL_SECONDS)  # whose signal kills: nobody handles it
+    signal.setitimer(signal.ITIMER_REAL, stall)  # whose signal kills: nobody handles it
     try:
         for part in stream(Path(request["path"]), split=request["split"], max_seconds=request["max_seconds"]):
             match part:

@@ -29,13 +29,15 @@ import numpy as np
 from speechpipe.contract import Audio, Caution
 from speechpipe.errors import ErrorCode, Rejected
 from workers.decode import MAX_CHANNELS, SAMPLE_RATE, Block
-from workers.decoding import HEADER, SOCKET_BYTES, STALL_SECONDS
+from workers.decoding import HEADER, SOCKET_BYTES
 
 #: Signals by which a limit, or its own fault, ends a child: the file is to blame, and would be again.
 _BY_THE_FILE = {
     signal.SIGXCPU, signal.SIGALRM, signal.SIGXFSZ,
     signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL,
 }  # fmt: skip
+#: Seconds in which a child must have the next block; waiting for its reader does not count.
+STALL_SECONDS = 60.0
 _MAX_BYTES = 1 << 26  #: of one message
 #: What the decoding process gets of the environment: no credential, no address.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
@@ -49,7 +51,12 @@ class Recording:
     """A recording that is being decoded; iterate over it once. Made by `prepare`."""
 
     def __init__(self, path: Path, *, split: bool, max_seconds: float) -> None:
-        request = {"path": str(path.resolve(strict=True)), "split": split, "max_seconds": max_seconds}
+        request = {
+            "path": str(path.resolve(strict=True)),
+            "split": split,
+            "max_seconds": max_seconds,
+            "stall_seconds": STALL_SECONDS,
+        }
         self._child: int | None
         self._child, self._source = _process.begin(request)
         self._left = 2 * max_seconds * SAMPLE_RATE + MAX_CHANNELS  # what a child that was taken over may send
@@ -179,29 +186,31 @@ class _Process:
     def stop(self) -> None:
         """End the process and its children."""
         with self._lock:
-            if self._running is not None:
-                (process, control), self._running = self._running, None
-                control.close()
-                process.wait()
+            self._drop()
 
     def _ask(self, request: dict[str, Any], passed: list[int]) -> int:
         with self._lock:
-            if self._running is None:
-                if "end" in request:
-                    return 0
-                self._running = self._start()
-            process, control = self._running
+            if self._running is not None and self._running[0].poll() is not None:
+                self._drop()
+            if self._running is None and "end" in request:
+                return 0
+            self._running = self._running or self._start()
             try:
-                socket.send_fds(control, [json.dumps(request).encode()], passed)
-                reply = control.recv(64)
+                socket.send_fds(self._running[1], [json.dumps(request).encode()], passed)
+                reply = self._running[1].recv(64)
             except OSError:
                 reply = b""
-            if reply:
-                return int(reply)
-            self._running = None  # the next recording gets a new one
+            if not reply:
+                self._drop()
+                raise DecoderLost("the process that decodes went away")
+            return int(reply)
+
+    def _drop(self) -> None:
+        """Forget the process: it goes when it sees that nobody listens. The next recording gets another."""
+        if self._running is not None:
+            (process, control), self._running = self._running, None
             control.close()
             process.wait()
-        raise DecoderLost("the process that decodes went away")
 
     @staticmethod
     def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -222,4 +231,9 @@ class _Process:
 
 
 _process = _Process()
-atexit.register(_process.stop)
+
+
+@atexit.register
+def stop() -> None:
+    """End the process that decodes; the next recording starts another."""
+    _process.stop()
