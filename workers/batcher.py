@@ -41,6 +41,7 @@ class Share:
     """A recording's part in the batches that its rows were in."""
 
     rows: int = 0
+    seconds: float = 0.0  #: of its rows
     slots: float = 0.0  #: of a batch of 3 rows with room for 4, each row has 4/3
     engine_seconds: float = 0.0  #: by the seconds of its rows among those of the batch
     padded_seconds: float = 0.0  #: each row counted as the longest of its batch
@@ -216,6 +217,7 @@ class Batcher(Generic[Row, Result]):
         with self._changed:
             for waiting, result in zip(part, results, strict=True):
                 waiting.share.rows += 1
+                waiting.share.seconds += waiting.seconds
                 waiting.share.slots += max(1.0, self._rows_per_batch / len(part))
                 waiting.share.engine_seconds += took * waiting.seconds / total
                 waiting.share.padded_seconds += longest
