@@ -12,6 +12,7 @@ Nothing in here knows of audio: `run` is the engine, `key` says which rows may s
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import logging
@@ -32,6 +33,8 @@ Result = TypeVar("Result")
 
 #: Called every so many seconds in a thread that waits; what it raises ends the waiting.
 TICK_SECONDS = 0.5
+#: What a batch that runs when the process ends is given.
+LAST_SECONDS = 5.0
 #: Batches' worth of rows that one recording may have in the queue.
 _BATCHES_AHEAD = 2
 
@@ -86,6 +89,7 @@ class Batcher(Generic[Row, Result]):
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
+        atexit.register(self.close, LAST_SECONDS)  # a thread inside torch while Python goes away ends in an abort
 
     @property
     def rows_per_batch(self) -> int:
