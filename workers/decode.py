@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,30 +95,6 @@ def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[
         )
         declared = _declared_seconds(reader, audio.duration, path)
         yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A recording in memory."""
-
-    samples: Samples  #: (1, n), or (channels of the source, n) when split
-    audio: Audio
-    cautions: tuple[Caution, ...] = ()
-
-
-def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
-    """Decode a whole file into memory, in the process that decodes. Raises what `preparation.prepare` raises."""
-    from workers.preparation import prepare
-
-    with prepare(path, split=split, max_seconds=max_seconds) as recording:
-        blocks = deque(recording)
-        samples = np.empty((recording.channels, sum(block.shape[1] for block in blocks)), np.float32)
-        at = 0
-        while blocks:  # freed as it goes
-            block = blocks.popleft()
-            samples[:, at : at + block.shape[1]] = as_float(block)
-            at += block.shape[1]
-        return Decoded(samples, recording.audio, recording.cautions)
 
 
 def as_float(samples: Block) -> Samples:

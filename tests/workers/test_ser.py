@@ -25,9 +25,8 @@ from transformers import (
 from speechpipe.contract import Emotions, Model, Options, Stage
 from speechpipe.errors import Busy, ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
-from tests.workers.media import tone, write_audio
+from tests.workers.media import decode, tone, write_audio
 from workers import device, models, ser
-from workers.decode import decode
 from workers.ser import EmotionAnalyser, UninitialisedWeights, load_classifier, windows_of
 from workers.speech import Span
 from workers.stretches import Stretch

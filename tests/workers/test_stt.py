@@ -18,9 +18,8 @@ from speechpipe.contract import Analysis, Language, Model, Options, Segment, Sta
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.media import SAMPLES, samples, word_errors
-from tests.workers.media import tone, write_audio
+from tests.workers.media import decode, tone, write_audio
 from workers import models, stt
-from workers.decode import decode
 from workers.stt import WhisperAnalyser
 
 # ------------------------------------------------------------------------------------------------------- the rules

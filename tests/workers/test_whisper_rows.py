@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from speechpipe.contract import Language
 from tests.media import SAMPLES, samples, words
+from tests.workers.media import decode
 from workers import whisper_checks, whisper_words
-from workers.decode import SAMPLE_RATE, decode
+from workers.decode import SAMPLE_RATE
 from workers.hearing import majority
 from workers.models import DEMO_MODELS
 from workers.whisper_checks import Attempt, best, is_silence
