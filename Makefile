@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra roles up schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-ser roles up schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -39,6 +39,11 @@ $(INFRA)/.installed: infra/tools.txt
 	$(PYTHON) -m venv $(INFRA)
 	$(INFRA)/bin/pip install --quiet --disable-pip-version-check --requirement infra/tools.txt
 	@touch $@
+
+bench-ser: setup ## Measure the emotion worker against transformers' pipeline
+	$(BIN)/python -m benchmarks.ser
+	$(BIN)/python -m benchmarks.ser --shape base --count 12 --rounds 2
+	$(BIN)/python -m benchmarks.ser --shape large --count 6 --rounds 1
 
 lint: setup ## Lint
 	$(BIN)/ruff check .
