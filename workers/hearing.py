@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -13,8 +13,10 @@ import numpy as np
 from faster_whisper.transcribe import Segment, restore_speech_timestamps  # type: ignore[import-untyped]
 
 from speechpipe.contract import Language, Options
+from speechpipe.ports import Progress
 from workers.batcher import Submitter
 from workers.decode import SAMPLE_RATE, as_float
+from workers.preparation import Recording
 from workers.stretches import Stretch
 from workers.whisper_rows import Heard, Row, WhisperRows
 
@@ -130,6 +132,27 @@ class Hearing:
             return work(argument)
         finally:
             self.waited += time.perf_counter() - began
+
+
+class Shown:
+    """A recording's progress: never less than before."""
+
+    def __init__(self, recording: Recording, progress: Progress) -> None:
+        self.seconds = recording.expected_seconds  #: of the recording, once all is decoded what it really was
+        self._channels = recording.channels
+        self._progress = progress
+        self._share = 0.0
+
+    def more(self, channels: Iterable[Channel]) -> None:
+        """Show how much of each channel has been heard."""
+        if self.seconds:
+            heard = sum(channel.heard_until for channel in channels) / (self._channels * self.seconds)
+            self._share = min(1.0, max(self._share, heard))
+        self._progress(self._share)
+
+    def again(self) -> None:
+        """A sign of life while waiting; raises what the receiver raises."""
+        self._progress(self._share)
 
 
 def majority(votes: Sequence[tuple[str, float]]) -> Language:

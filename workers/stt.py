@@ -37,8 +37,8 @@ from speechpipe.ports import Progress
 from workers import speech
 from workers.batcher import Batcher
 from workers.decode import SAMPLE_RATE
-from workers.hearing import Channel, Hearing
-from workers.preparation import Recording, prepare
+from workers.hearing import Channel, Hearing, Shown
+from workers.preparation import prepare
 from workers.stretches import Rules, stretches
 from workers.whisper_checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
 from workers.whisper_rows import WINDOW_FRAMES, Heard, Row, WhisperRows
@@ -82,14 +82,15 @@ class WhisperAnalyser:
         cautions: Sequence[Caution] = (),
         row_seconds: float = ROW_SECONDS,
         windows: Sequence[int] = (WINDOW_FRAMES,),
+        decoding: dict[str, Any] | None = None,
     ) -> None:
-        """`windows`: see WhisperRows; shorter ones than 30 s are for models that were shown to bear them."""
+        """`windows` and `decoding`: see WhisperRows; shorter windows are for models that were shown to bear them."""
         self._model = model
         self._identity = identity
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
         self._row_seconds = row_seconds
-        self._rows = WhisperRows(model, windows=windows)
+        self._rows = WhisperRows(model, windows=windows, **(decoding or {}))
         self._batcher = Batcher[Row, Heard](
             self._rows.run,
             key=self._rows.key,
@@ -113,7 +114,7 @@ class WhisperAnalyser:
         self._check(options)
         split = options.channels == "split"
         with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
-            shown = _Shown(recording, progress)
+            shown = Shown(recording, progress)
             seconds = recording.channels * (recording.expected_seconds or _USUAL_SECONDS)
             with self._batcher.admit(seconds, shown.again) as submitter:
                 hearing = Hearing(
@@ -213,27 +214,6 @@ class WhisperAnalyser:
                 code="translate_untrained",
                 message="this worker's model was not trained to translate: the text may be in the language spoken",
             )
-
-
-class _Shown:
-    """A recording's progress: never less than before."""
-
-    def __init__(self, recording: Recording, progress: Progress) -> None:
-        self.seconds = recording.expected_seconds  #: of the recording, once all is decoded what it really was
-        self._channels = recording.channels
-        self._progress = progress
-        self._share = 0.0
-
-    def more(self, channels: Iterable[Channel]) -> None:
-        """Show how much of each channel has been heard."""
-        if self.seconds:
-            heard = sum(channel.heard_until for channel in channels) / (self._channels * self.seconds)
-            self._share = min(1.0, max(self._share, heard))
-        self._progress(self._share)
-
-    def again(self) -> None:
-        """A sign of life while waiting; raises what the receiver raises."""
-        self._progress(self._share)
 
 
 def _heard(channel: Channel, duration: float) -> _Heard:

@@ -161,18 +161,21 @@ class WhisperRows:
             [*((tokenizer.sot_prev, *row.hints) if row.hints else ()), *tokenizer.sot_sequence]
             for row, tokenizer in zip(rows, tokenizers, strict=True)
         ]
+        how: dict[str, Any] = {"beam_size": self._beam_size}
         if temperature > 0:
             how = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature}
-        else:
-            how = {"beam_size": self._beam_size}
+        how |= {
+            "max_length": self._model.max_length,
+            "suppress_tokens": get_suppressed_tokens(tokenizers[0], [-1]),
+            **self._generate_arguments,
+        }
         results = self._model.model.generate(
             _view(encoded),
             prompts,
             return_scores=True,
             return_no_speech_prob=True,
-            suppress_tokens=get_suppressed_tokens(tokenizers[0], [-1]),
             max_initial_timestamp_index=_MAX_INITIAL_TIMESTAMP,
-            **{"max_length": self._model.max_length, **how, **self._generate_arguments},
+            **how,
         )
         return [
             attempt_of(result, tokenizer, temperature) for result, tokenizer in zip(results, tokenizers, strict=True)
