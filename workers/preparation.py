@@ -12,6 +12,7 @@ of a recording. `stretches` turns blocks into stretches of speech.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ _BY_THE_FILE = {
 #: Seconds in which a child must have the next block; waiting for its reader does not count.
 STALL_SECONDS = 60.0
 _MAX_BYTES = 1 << 26  #: of one message
+_MAX_MESSAGE = 500  #: characters for the user
 #: What the decoding process gets of the environment: no credential, no address.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
@@ -64,8 +66,10 @@ class Recording:
         self.cautions: tuple[Caution, ...] = ()  #: complete after the last block
         try:
             _, content, _ = self._message()
-            #: Its length by its header: a claim, good enough to show progress.
-            self.expected_seconds: float | None = json.loads(content)
+            with _nonsense_is_damage():
+                claimed = float(json.loads(content) or 0)
+            #: Its length by its header, if that can be: a claim, good enough to show progress.
+            self.expected_seconds = claimed if 0 < claimed <= max_seconds else None
             self._first = self._block()
         except BaseException:
             self.close()
@@ -103,14 +107,16 @@ class Recording:
     def _block(self) -> Block | None:
         kind, content, channels = self._message()
         if kind == b"B" and channels:
-            samples = np.frombuffer(content, np.int16).reshape(channels, -1)
+            with _nonsense_is_damage():
+                samples = np.frombuffer(content, np.int16).reshape(channels, -1)
             self._left -= samples.size if channels > 1 else 2 * samples.size
             if self._left >= 0:
                 return samples
             raise _damaged()
-        facts = json.loads(content)
-        self._audio = Audio.model_validate(facts["audio"])
-        self.cautions = tuple(Caution.model_validate(caution) for caution in facts["cautions"])
+        with _nonsense_is_damage():
+            facts = json.loads(content)
+            self._audio = Audio.model_validate(facts["audio"])
+            self.cautions = tuple(Caution.model_validate(caution) for caution in facts["cautions"])
         return None
 
     def _message(self) -> tuple[bytes, bytearray, int]:
@@ -119,8 +125,10 @@ class Recording:
             raise _damaged()
         content = self._receive(size)
         if kind == b"R":
-            reason = json.loads(content)
-            raise Rejected(ErrorCode(reason["code"]), reason["message"])
+            with _nonsense_is_damage():
+                reason = json.loads(content)
+                rejected = Rejected(ErrorCode(reason["code"]), reason["message"][:_MAX_MESSAGE])
+            raise rejected
         return kind, content, channels
 
     def _receive(self, size: int) -> bytearray:
@@ -155,6 +163,15 @@ def prepare(path: Path, *, split: bool = False, max_seconds: float) -> Recording
 
 def _damaged() -> Rejected:
     return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged: decoding it failed or took too much time or memory")
+
+
+@contextlib.contextmanager
+def _nonsense_is_damage() -> Iterator[None]:
+    """A child that says what no child says was taken over by its file."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError):
+        raise _damaged() from None
 
 
 class _Process:

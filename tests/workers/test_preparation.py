@@ -16,7 +16,7 @@ import pytest
 from speechpipe.errors import ErrorCode, Rejected
 from tests.workers.media import decode, tone, write_audio
 from workers import preparation
-from workers.decoding import MEMORY_BYTES
+from workers.decoding import HEADER, MEMORY_BYTES
 from workers.preparation import DecoderLost, Recording, prepare
 
 
@@ -138,3 +138,41 @@ def test_the_process_is_replaced_when_it_is_gone(file: Path) -> None:
         preparation._process._running[0].kill()
         assert sum(block.shape[1] for block in recording) == 300 * 16_000  # its child goes on
     assert decode(file, max_seconds=600).audio.duration == 300
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [(b"H", b"null"), *[(b"B", bytes(2 * 16_000))] * 100],  # on and on
+        [(b"H", b"null"), (b"B", bytes(3))],
+        [(b"H", b'"long"')],
+        [(b"R", b"not JSON")],
+        [(b"R", b'{"code": "no_such_code", "message": ""}')],
+        [(b"H", b"1"), (b"B", bytes(32_000)), (b"F", b'{"audio": {"duration": -1}, "cautions": []}')],
+    ],
+)
+def test_a_child_that_was_taken_over_cannot_say_what_it_likes(
+    file: Path, messages: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    monkeypatch.setattr(preparation._process, "begin", lambda _: (0, ours))
+    monkeypatch.setattr(preparation._process, "end", lambda _: 0)
+    with theirs, ThreadPoolExecutor(1) as thread:
+        said = b"".join(HEADER.pack(kind, 1, len(content)) + content for kind, content in messages)
+        speaking = thread.submit(theirs.sendall, said)
+        with pytest.raises(Rejected) as caught:
+            list(prepare(file, max_seconds=10))
+        ours.close()
+        speaking.exception()
+    assert caught.value.code is ErrorCode.DECODE_FAILED
+
+
+def test_a_length_that_cannot_be_is_not_expected(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.flac", [tone(1)], codec="flac")
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff" * 4  # samples in all
+    path.write_bytes(content)
+    with prepare(path, max_seconds=600) as recording:
+        assert recording.expected_seconds is None
+        assert sum(block.shape[1] for block in recording) == 16_000
