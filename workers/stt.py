@@ -50,6 +50,8 @@ MIN_LOGPROB_IN_DOUBT = -0.5
 _GAP, _PAD = 2.0, 0.4
 #: Audio in one row. Whisper hears 30 s; a little silence behind the last word helps it to end.
 ROW_SECONDS = 29.0
+#: Longer speech is cut at a pause, so that rows get full: what is cut here goes on in the same row if there is room.
+_STRETCH_SECONDS = 8.0
 #: Rows in one pass of the model.
 ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
 #: Audio that may be on its way at once, of all recordings.
@@ -113,6 +115,7 @@ class WhisperAnalyser:
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"
+        rules = Rules(gap=_GAP, pad=_PAD, longest=min(_STRETCH_SECONDS, self._row_seconds))
         with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
             shown = Shown(recording, progress)
             seconds = recording.channels * (recording.expected_seconds or _USUAL_SECONDS)
@@ -126,7 +129,7 @@ class WhisperAnalyser:
                     row_seconds=self._row_seconds,
                     show=lambda: shown.more(hearing.channels.values()),
                 )
-                for stretch in stretches(recording, Rules(gap=_GAP, pad=_PAD, longest=self._row_seconds)):
+                for stretch in stretches(recording, rules):
                     hearing.take(stretch)
                 shown.seconds = recording.audio.duration
                 hearing.finish()
