@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra roles up plan deploy destroy exports locks schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-ser bench-stt roles up plan deploy destroy exports locks schemas lint types \
+	format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -58,6 +59,14 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 	$(LOCK) --constraint constraints.txt --extra stt docker/requirements/stt.in --output-file docker/requirements/stt.txt
 	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
 		--output-file docker/requirements/ser.txt
+
+bench-stt: setup ## Measure the speech-to-text worker against faster-whisper, batched and not
+	$(BIN)/python -m benchmarks.stt
+
+bench-ser: setup ## Measure the emotion worker against transformers' pipeline
+	$(BIN)/python -m benchmarks.ser
+	$(BIN)/python -m benchmarks.ser --shape base --count 12 --rounds 2
+	$(BIN)/python -m benchmarks.ser --shape large --count 6 --rounds 1
 
 lint: setup ## Lint
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ locals {
       duration = "0s"
       meaning  = "More than a fifth of a stage's attempts in half an hour ended with an exception, and at least three."
       look     = "The worker's lines with action=failed and their tracebacks; memory on the dashboard."
-      do       = "Roll back if it began with a deployment; lower max_seconds or max_bytes if memory ran out."
+      do       = "Roll back if it began with a deployment; lower concurrency or max_bytes if memory ran out."
     }
     "Recordings were given up" = {
       severity = "WARNING"

@@ -12,9 +12,9 @@ data "google_project" "this" {
 locals {
   accelerators = {
     # The smallest machine that Cloud Run allows with each GPU; also what the price presets count. A worker's memory
-    # holds a recording's file (/tmp is memory) and its samples, 64 kB a second and channel as float32: 5 GiB and, for
-    # ten hours of two channels, 4.6 GB; the weights are on the GPU, and four vCPUs outrun it at decoding. An
-    # empty_dir on disk would move the file out, but is younger than this and its least size is paid for while idle.
+    # holds the files of its recordings (/tmp is memory), not their samples; the weights are on the GPU, and four vCPUs
+    # outrun it at decoding. An empty_dir on disk would move the files out, but is younger than this and its least size
+    # is paid for while idle.
     nvidia-l4           = { cpu = 4, memory = 16, prices = "l4" }
     nvidia-rtx-pro-6000 = { cpu = 20, memory = 80, prices = "rtx-pro-6000" }
     none                = { cpu = 4, memory = 16, prices = "" }
@@ -39,9 +39,7 @@ check "region_has_the_gpu" {
 
 check "recordings_fit_into_memory" {
   assert {
-    condition = var.concurrency * (
-      coalesce(var.max_bytes, 5 * pow(1024, 3)) + coalesce(var.max_seconds, 36000) * 2 * 64000
-    ) <= (local.machine.memory - 4) * pow(1024, 3)
-    error_message = "${var.concurrency} recordings of the largest size do not fit into ${local.machine.memory} GiB: lower concurrency, max_bytes or max_seconds."
+    condition     = var.concurrency * coalesce(var.max_bytes, 5 * pow(1024, 3)) <= (local.machine.memory - 4) * pow(1024, 3)
+    error_message = "${var.concurrency} recordings of the largest size do not fit into ${local.machine.memory} GiB: lower concurrency or max_bytes."
   }
 }

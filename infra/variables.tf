@@ -48,13 +48,13 @@ variable "accelerator" {
 }
 
 variable "concurrency" {
-  description = "Recordings that one worker takes at a time; each needs memory for its file and its samples."
+  description = "Recordings that one worker takes at a time, whose rows share batches; each needs memory for its file."
   type        = number
-  default     = 1
+  default     = 8
 
   validation {
-    condition     = var.concurrency >= 1 && var.concurrency <= 16 && floor(var.concurrency) == var.concurrency
-    error_message = "concurrency wants a whole number from 1 to 16."
+    condition     = var.concurrency >= 1 && var.concurrency <= 64 && floor(var.concurrency) == var.concurrency
+    error_message = "concurrency wants a whole number from 1 to 64."
   }
 }
 
@@ -109,9 +109,9 @@ variable "uploads_prefix" {
 }
 
 variable "max_bytes" {
-  description = "Largest file, bytes; it lies in a worker's memory. null: the code's default, 5 GiB."
+  description = "Largest file, bytes; it lies in a worker's memory, once for each of `concurrency`. null: the code's default, 5 GiB."
   type        = number
-  default     = null
+  default     = 1610612736 # 1.5 GiB: two and a half hours of CD quality, days of a telephone's
 
   validation {
     condition     = var.max_bytes == null || try(var.max_bytes > 0, false)

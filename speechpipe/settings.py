@@ -105,7 +105,8 @@ class WorkerSettings(Project, EngineSettings, Pricing, Telemetry):
 
     stage: Stage = Field(alias="SPEECHPIPE_STAGE")
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
-    concurrency: int = Field(1, alias="SPEECHPIPE_CONCURRENCY", ge=1)  #: recordings at a time; more get 429
+    #: Recordings at a time, which share the model's batches; more get 429.
+    concurrency: int = Field(8, alias="SPEECHPIPE_CONCURRENCY", ge=1)
     request_seconds: int = Field(REQUEST_SECONDS, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)  #: length of a lease
     port: int = Field(8080, alias="PORT")
     host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0

@@ -5,8 +5,9 @@
     GET  /readyz   may it get work          200 once the model is loaded and warmed up, else 503 and a reason
     GET  /device   what it runs on          200
 
-Starlette on uvicorn in one process, and the model in threads: functions-framework forks after loading, which breaks
-CUDA. The server listens at once and loads in the background, so that a probe sees "loading" rather than nothing.
+Starlette on uvicorn in one process, a thread a delivery, and their rows in shared batches of the model (`batcher`):
+functions-framework forks after loading, which breaks CUDA. The server listens at once and loads in the background, so
+that a probe sees "loading" rather than nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ Load = Callable[[Stage, EngineSettings], Analyse]
 
 #: A push request: Pub/Sub's 10 MB in base64, and attributes. Larger is none.
 MAX_BODY_BYTES = 15 * 1024**2
+#: How long an analysis may go on once the process has to go; the lease must be free well before it is killed.
+DRAIN_SECONDS = 4.0
 _RETRY_AFTER = {"Retry-After": "10"}  # seconds
 
 
@@ -59,7 +62,7 @@ class Worker:
         self._tracing = tracing
         self._engine: Analyse | None = None
         self.failure: str | None = None  #: why the model could not be loaded
-        self._stopping = threading.Event()
+        self._leaving, self._stopping = threading.Event(), threading.Event()
         self._slots = threading.BoundedSemaphore(settings.concurrency)
         # A model loads for tens of seconds and an analysis takes minutes: they have threads of their own.
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="analysis")
@@ -67,7 +70,7 @@ class Worker:
     @property
     def unready(self) -> str | None:
         """Why there is no work for this worker now; None when it is ready."""
-        if self._stopping.is_set():
+        if self._leaving.is_set():
             return "the worker is shutting down"
         if self.failure is not None:
             return f"the model could not be loaded: {self.failure}"
@@ -89,8 +92,11 @@ class Worker:
         threading.Thread(target=work, name="load", daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more work; a running analysis ends at its next step and frees its lease."""
-        self._stopping.set()
+        """Take no more work. What runs may finish within DRAIN_SECONDS, then ends at its next step, its lease free."""
+        self._leaving.set()
+        interrupt = threading.Timer(DRAIN_SECONDS, self._stopping.set)
+        interrupt.daemon = True
+        interrupt.start()
 
     async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
         """Perform what a push request asks for, and say who tries again; `delivery` is the request's traceparent."""

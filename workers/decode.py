@@ -5,7 +5,7 @@ list (a text file named .wav can be an ffconcat playlist that opens *other* file
 decoded (2 h of silence is a FLAC of 1.3 MB, and a forged sample rate makes any declared duration a lie), and invalid
 frames are skipped, not the rest of the file (faster-whisper's own decoder stops at the first).
 
-`decode` is a pure function of a path, so that it can be moved into a limited subprocess as it is.
+`stream` runs in a limited process of its own (`decoding`); what a worker calls is `preparation.prepare`.
 """
 
 from __future__ import annotations
@@ -47,46 +47,59 @@ _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 #: First bytes of containers on the list, with their place: a file that has them and does not open is damaged.
 _KNOWN = ((0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (4, b"ftyp"), (8, b"WAVE"))
 
-Samples = npt.NDArray[np.float32]  #: shape (channels, samples), -1 to 1, 16 kHz
-Block = npt.NDArray[np.int16]  #: shape (channels, samples)
+Block = npt.NDArray[np.int16]  #: shape (channels, samples), 16 kHz
+Samples = npt.NDArray[np.float32]  #: the same, -1 to 1
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A recording in memory."""
+class Head:
+    """What is known of a recording before anything of it is decoded."""
 
-    samples: Samples  #: (1, n), or (channels of the source, n) when split
+    expected_seconds: float | None  #: by its header: a claim
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a recording once all of it is decoded."""
+
     audio: Audio
     cautions: tuple[Caution, ...] = ()
 
 
-def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
-    """Decode the best audio stream of a file to 16 kHz float32: mixed to mono, or each channel on its own.
+def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[Head | Block | Facts]:
+    """Decode the best audio stream of a file to 16 kHz int16: mixed to mono, or each channel on its own.
+
+    Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts.
 
     Raises Rejected: empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a picture, a
     silent video), decode_failed (no samples in it), too_long (more than `max_seconds`, counted while decoding; with
     `split` the channels together may hold twice that).
     """
-    size = path.stat().st_size
-    if size == 0:
+    if path.stat().st_size == 0:
         raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with _open(path) as container:
         reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
+        yield Head(container.duration / 1e6 if container.duration else None)
         with contextlib.closing(reader.blocks()) as blocks:
-            samples = _gather(blocks)
-        if samples.shape[1] < _SOME_AUDIO * SAMPLE_RATE:
+            yield from blocks
+        if reader.made < _SOME_AUDIO * SAMPLE_RATE:
             raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         audio = Audio(
-            duration=samples.shape[1] / SAMPLE_RATE,
+            duration=reader.made / SAMPLE_RATE,
             channels=reader.channels,
             sample_rate=reader.rate,
             sha256=sha256,
             format=reader.format,
         )
         declared = _declared_seconds(reader, audio.duration, path)
-    return Decoded(samples, audio, tuple(_cautions(reader, audio.duration, declared)))
+        yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
+
+
+def as_float(samples: Block) -> Samples:
+    """int16 as the float32 that models want, -1 to 1, of the same shape."""
+    return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
 
 
 def _open(path: Path) -> InputContainer:
@@ -228,20 +241,6 @@ class _Reader:
             allowed = f"{self.max_seconds / 3600:.4g} hours"
         more = f" and {self.channels} separate channels" if self.split and self.channels > 2 else ""
         return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
-
-
-def _gather(blocks: Iterator[Block]) -> Samples:
-    """One float32 array of all blocks. int16 until the end and freed as it goes: never two float copies."""
-    kept = list(blocks)
-    channels = kept[0].shape[0] if kept else 1
-    samples = np.empty((channels, sum(block.shape[1] for block in kept)), dtype=np.float32)
-    at = 0
-    kept.reverse()
-    while kept:
-        block = kept.pop()
-        np.multiply(block, np.float32(1 / 32768), out=samples[:, at : at + block.shape[1]])
-        at += block.shape[1]
-    return samples
 
 
 def _declared_seconds(reader: _Reader, seconds: float, path: Path) -> float | None:

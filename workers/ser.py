@@ -1,21 +1,20 @@
 """Speech emotion recognition: a transformers audio classifier over windows of speech.
 
-Windows follow the voice: each span of speech is cut into equal windows of at most five seconds, so that no window
-is mostly silence or a padded remainder. They are batched only in ways that change no score: a window that is analysed
-alone and in a batch gives the same to 1e-4 (`tests/workers/test_ser.py`).
+Windows follow the voice: each stretch of speech is cut into equal windows of at most five seconds, so that no window
+is mostly silence or a padded remainder. They are rows of the batcher and share batches with those of other recordings,
+only in ways that change no score: a window that is analysed alone and in a batch gives the same to 1e-4
+(`tests/workers/test_ser.py`).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +25,30 @@ from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Mode
 from speechpipe.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
-from workers.decode import SAMPLE_RATE, Samples, decode
+from workers.batcher import Batcher, Share, Submitter
+from workers.decode import SAMPLE_RATE, as_float
+from workers.preparation import Recording, prepare
 from workers.reading import scores_of, sentiment_of, vocabulary_of
 from workers.speech import Span
+from workers.stretches import Rules, Stretch, stretches
 
 WINDOW_SECONDS = 5.0  #: at most; the corpora that these models learn from have utterances of 2 to 8 s
-MIN_SECONDS = 1.0  #: shorter speech is taken with what is round it
-_GAP, _PAD = 0.3, 0.1  #: closer spans are one; so much is left round a span
-#: Audio in one pass of the model, after padding.
-_BATCH_SECONDS = {"cpu": 20.0, "cuda": 160.0}
+#: Closer spans are one, 0.1 s is left round each, and what is shorter than a second is taken with what is round it.
+RULES = Rules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
+
+#: Samples: what is heard of a window is a multiple of this, so that windows of different recordings have one length. At
+#: most 50 ms at each end are not heard, less than the padding round speech.
+GRID = SAMPLE_RATE // 10
+#: Padded windows of one batch differ by less than so many samples.
+_BUCKET = SAMPLE_RATE // 2
+#: Windows in one pass of the model.
+_ROWS_PER_BATCH = {"cpu": 4, "cuda": 32}
+#: Audio of all recordings that may be under way at once: on a GPU less than a minute's work.
+_SECONDS_IN_FLIGHT = {"cpu": 3600.0, "cuda": 4 * 3600.0}
 
 Array = npt.NDArray[np.float32]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class UninitialisedWeights(EngineUnavailable):
@@ -45,24 +57,23 @@ class UninitialisedWeights(EngineUnavailable):
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one channel to be scored."""
+    """A stretch of one channel to be scored, and its scores to come."""
 
     channel: int
     span: Span
+    logits: Future[Array]
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One batch that went through the model; lengths in samples."""
+class Row:
+    """A window as the model takes it: normalised by itself, before any padding."""
 
-    rows: int
-    longest: int
-    filled: int
+    input: Array  #: shape (samples,), or what the model's extractor makes of it
     seconds: float
 
 
 class EmotionAnalyser:
-    """The ser engine, with its model loaded. Safe to call from threads: they take turns at the model."""
+    """The ser engine, with its model loaded. Safe to call from threads: their windows share batches."""
 
     def __init__(
         self, model: Any, extractor: Any, identity: Model, *, max_seconds: float, cautions: Sequence[Caution] = ()
@@ -73,8 +84,13 @@ class EmotionAnalyser:
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
         self._vocabulary = vocabulary_of(identity.name, model.config)
-        self._lock = Lock()
-        self._passes: list[Pass] = []  # of the analysis that has the lock
+        self._batcher: Batcher[Row, Array] = Batcher(
+            self._forward,
+            key=self._key,
+            seconds=lambda row: row.seconds,
+            rows_per_batch=_ROWS_PER_BATCH[model.device.type],
+            seconds_in_flight=_SECONDS_IN_FLIGHT[model.device.type],
+        )
 
     @property
     def stage(self) -> Stage:
@@ -87,38 +103,32 @@ class EmotionAnalyser:
         return self._vocabulary
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Score a recording's windows. Raises Rejected for media or options that can never work."""
-        began = time.perf_counter()
+        """Score a recording's windows. Raises Rejected for media or options that can never work, Busy for too many."""
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
-        with telemetry.span("decode"):
-            decoded = decode(path, split=split, max_seconds=self._max_seconds)
-        with telemetry.span("find speech"):
-            windows = _windows_of(decoded.samples, _channels(chosen, decoded.samples.shape[0]))
-        waited = time.perf_counter()
-        with telemetry.span("wait for the model"):
-            self._lock.acquire()
-        try:
-            waited = time.perf_counter() - waited
-            self._passes = []
-            with telemetry.span("engine"):
-                scored = self._score(decoded.samples, windows, progress)
-            passes = self._passes
-        finally:
-            self._lock.release()
+        waiting = _Waiting(progress)
+        with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
+            channels = _channels(chosen, recording.channels)
+            expected = math.inf if recording.expected_seconds is None else recording.expected_seconds
+            with self._batcher.admit(expected, waiting.tick) as rows:
+                with telemetry.span("prepare"):  # the first windows are scored while the rest is decoded
+                    windows = list(self._submit(recording, channels, rows, waiting))
+                windows.sort(key=lambda window: (window.span.start, window.channel))
+                with telemetry.span("engine"):
+                    logits = [waiting.during(rows.result, window.logits) for window in windows]
         progress(1.0)
-        cautions = [*self._cautions, *decoded.cautions]
+        cautions = [*self._cautions, *recording.cautions]
         if not windows:
             cautions.append(Caution(code="no_speech", message="no speech was found in the recording"))
-        if split and decoded.audio.channels == 1:
+        if split and recording.audio.channels == 1:
             message = "channels=split was asked for, but the recording has one channel"
             cautions.append(Caution(code="mono_split", message=message))
         return Analysis(
-            value=Emotions(vocabulary=self._vocabulary, windows=tuple(scored)),
-            audio=decoded.audio,
+            value=Emotions(vocabulary=self._vocabulary, windows=tuple(self._scored(windows, logits))),
+            audio=recording.audio,
             model=self._identity,
-            compute_seconds=time.perf_counter() - began - waited,
-            work=_work(passes, self._batch_samples),
+            compute_seconds=waiting.elsewhere + rows.share.engine_seconds,
+            work=_work(rows.share),
             cautions=tuple(cautions),
         )
 
@@ -126,56 +136,54 @@ class EmotionAnalyser:
         """Run a second of noise through voice activity detection and the model."""
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         speech.find(noise)
-        with self._lock:
-            scores_of(self.logits([noise]), self._vocabulary)
+        scores_of(self.logits([noise]), self._vocabulary)
 
-    def logits(self, windows: Sequence[Array], progress: Progress = lambda _: None) -> Array:
+    def logits(self, windows: Sequence[Array]) -> Array:
         """Raw outputs, shape (windows, labels), of 16 kHz windows of shape (n,), in their order."""
-        # The extractor normalises each window by itself, before any padding.
-        name = self._extractor.model_input_names[0]
-        inputs = [
-            np.asarray(self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0], np.float32)
-            for window in windows
-        ]
-        results = np.empty((len(windows), self._model.config.num_labels), dtype=np.float32)
-        done = 0
-        for batch in _batches([array.shape for array in inputs], padding=self._may_pad, limit=self._batch_samples):
-            began = time.perf_counter()
-            results[batch] = self._forward([inputs[index] for index in batch])
-            self._passes.append(_pass([inputs[index] for index in batch], time.perf_counter() - began))
-            done += len(batch)
-            progress(done / len(windows))
-        return results
+        with self._batcher.admit(sum(map(len, windows)) / SAMPLE_RATE) as rows:
+            futures = [rows.submit(self._row(window)) for window in windows]
+            return np.stack([rows.result(future) for future in futures])
 
-    def _score(self, samples: Samples, windows: Sequence[Window], progress: Progress) -> Iterator[EmotionWindow]:
+    def _submit(
+        self, recording: Recording, channels: Sequence[int], rows: Submitter[Row, Array], waiting: _Waiting
+    ) -> Iterator[Window]:
+        """Read a recording and hand in its windows as they come: the first are scored while the rest is decoded."""
+        for stretch in stretches(recording, RULES, channels):
+            for span, samples in windows_of(stretch):
+                yield Window(stretch.channel, span, waiting.during(rows.submit, self._row(as_float(samples))))
+            if recording.expected_seconds:
+                waiting.show(0.99 * stretch.span.end / recording.expected_seconds)
+
+    def _row(self, window: Array) -> Row:
+        name = self._extractor.model_input_names[0]
+        made = self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
+        return Row(np.asarray(made, np.float32), len(window) / SAMPLE_RATE)
+
+    def _scored(self, windows: Sequence[Window], logits: Sequence[Array]) -> Iterator[EmotionWindow]:
         if not windows:
-            return iter(())
-        logits = self.logits([_cut(samples[window.channel], window.span) for window in windows], progress)
-        return iter(
-            EmotionWindow(
+            return
+        for window, scores in zip(windows, scores_of(np.stack(logits), self._vocabulary), strict=True):
+            yield EmotionWindow(
                 start=window.span.start,
                 end=window.span.end,
                 channel=window.channel,
                 scores=scores,
                 sentiment=sentiment_of(scores, self._vocabulary),
             )
-            for window, scores in zip(windows, scores_of(logits, self._vocabulary), strict=True)
-        )
 
-    @property
-    def _may_pad(self) -> bool:
-        """Whether padding with a mask leaves scores alone.
+    def _key(self, row: Row) -> Hashable:
+        """Rows of one length share a batch; with padding, of similar length.
 
-        With a layer-norm front end it does; a group-norm one (wav2vec2-base) takes its statistics over the padding
-        too (measured: scores off by half a standard deviation; huggingface/transformers#10117 says the same).
+        With a layer-norm front end padding with a mask leaves scores alone; a group-norm one (wav2vec2-base) takes its
+        statistics over the padding too (measured: scores off by half a standard deviation;
+        huggingface/transformers#10117 says the same).
         """
-        return getattr(self._model.config, "feat_extract_norm", None) == "layer"
+        if row.input.ndim == 1 and getattr(self._model.config, "feat_extract_norm", None) == "layer":
+            return -(-len(row.input) // _BUCKET)
+        return row.input.shape
 
-    @property
-    def _batch_samples(self) -> int:
-        return int(_BATCH_SECONDS[self._model.device.type] * SAMPLE_RATE)
-
-    def _forward(self, inputs: Sequence[Array]) -> Array:
+    def _forward(self, rows: Sequence[Row]) -> Sequence[Array]:
+        inputs = [row.input for row in rows]
         longest = max(len(array) for array in inputs)
         device, dtype = self._model.device, self._model.dtype
         extra: dict[str, torch.Tensor] = {}
@@ -190,21 +198,43 @@ class EmotionAnalyser:
             padded = np.stack(inputs)
         with torch.inference_mode():
             output = self._model(torch.from_numpy(padded).to(device=device, dtype=dtype), **extra)
-            return np.asarray(output.logits.float().cpu().numpy())
+            return list(np.asarray(output.logits.float().cpu().numpy()))
 
 
-def _pass(inputs: Sequence[Array], seconds: float) -> Pass:
-    return Pass(len(inputs), max(map(len, inputs)), sum(map(len, inputs)), seconds)
+class _Waiting:
+    """Keeps a recording's own time apart from that in which it waits for the engine, and progress alive in both."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._share = progress, 0.0
+        self._began, self._waited = time.perf_counter(), 0.0
+
+    def during(self, wait: Callable[[Given], Made], given: Given) -> Made:
+        began = time.perf_counter()
+        try:
+            return wait(given)
+        finally:
+            self._waited += time.perf_counter() - began
+
+    def show(self, share: float) -> None:
+        self._share = max(self._share, min(share, 0.99))
+        self._progress(self._share)
+
+    def tick(self) -> None:
+        self._progress(self._share)
+
+    @property
+    def elsewhere(self) -> float:
+        """Seconds so far without those that were waited."""
+        return time.perf_counter() - self._began - self._waited
 
 
-def _work(passes: Sequence[Pass], batch_samples: int) -> Work:
-    """A batch has as many slots as inputs of its length would have fitted, but always one."""
+def _work(share: Share) -> Work:
     return Work(
-        engine_seconds=sum(one.seconds for one in passes),
-        rows=sum(one.rows for one in passes),
-        row_slots=sum(max(one.rows, batch_samples // one.longest) for one in passes),
-        filled_seconds=sum(one.filled for one in passes) / SAMPLE_RATE,
-        padded_seconds=sum(one.rows * one.longest for one in passes) / SAMPLE_RATE,
+        engine_seconds=share.engine_seconds,
+        rows=share.rows,
+        row_slots=max(share.rows, round(share.slots)),
+        filled_seconds=share.seconds,
+        padded_seconds=share.padded_seconds,
     )
 
 
@@ -231,29 +261,17 @@ def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]
     return model.to(device), extractor
 
 
-def windows_of(spans: Sequence[Span], duration: float) -> list[Span]:
-    """Cut speech into equal windows of at most WINDOW_SECONDS; widen what is shorter than MIN_SECONDS. Pure.
-
-    A widened window may reach into its neighbour's; it never leaves the recording.
-    """
-    windows: list[Span] = []
-    for span in speech.join(spans, gap=_GAP, pad=_PAD, duration=duration):
-        if span.length < MIN_SECONDS:
-            start = min(max(0.0, (span.start + span.end - MIN_SECONDS) / 2), max(0.0, duration - MIN_SECONDS))
-            windows.append(Span(start, min(duration, start + MIN_SECONDS)))
-            continue
-        count = math.ceil(span.length / WINDOW_SECONDS - 1e-9)
-        edges = np.linspace(span.start, span.end, count + 1).tolist()
-        windows.extend(Span(start, end) for start, end in itertools.pairwise(edges))
-    return windows
-
-
-def _windows_of(samples: Samples, channels: Sequence[int]) -> list[Window]:
-    duration = samples.shape[1] / SAMPLE_RATE
-    windows = [
-        Window(channel, span) for channel in channels for span in windows_of(speech.find(samples[channel]), duration)
-    ]
-    return sorted(windows, key=lambda window: (window.span.start, window.channel))
+def windows_of(stretch: Stretch) -> Iterator[tuple[Span, npt.NDArray[np.int16]]]:
+    """Cut a stretch into equal windows of at most WINDOW_SECONDS: where each is, and what is heard of it. Pure."""
+    length = len(stretch.samples)
+    count = max(1, math.ceil(length / (WINDOW_SECONDS * SAMPLE_RATE) - 1e-3))  # a sample more is rounding
+    heard = length // count
+    heard = heard - heard % GRID or heard
+    for number in range(count):
+        first, last = number * length // count, (number + 1) * length // count
+        begin = first + (last - first - heard) // 2
+        span = Span(stretch.span.start + first / SAMPLE_RATE, stretch.span.start + last / SAMPLE_RATE)
+        yield span, stretch.samples[begin : begin + heard]
 
 
 def _channels(chosen: tuple[int, ...] | None, there: int) -> Sequence[int]:
@@ -265,25 +283,3 @@ def _channels(chosen: tuple[int, ...] | None, there: int) -> Sequence[int]:
     given = ",".join(map(str, chosen))
     allowed = "0: the recording has one channel" if there == 1 else f"0 to {there - 1}: the recording's channels"
     raise Rejected(ErrorCode.INVALID_OPTION, f"option 'emotion': given {given!r}; allowed: {allowed}")
-
-
-def _cut(channel: Array, span: Span) -> Array:
-    return channel[round(span.start * SAMPLE_RATE) : round(span.end * SAMPLE_RATE)]
-
-
-def _batches(shapes: Sequence[tuple[int, ...]], *, padding: bool, limit: int) -> Iterator[list[int]]:
-    """Indices of inputs that go through the model together: of similar length if padding may be used, else of equal.
-
-    A batch holds at most `limit` values after padding, but always one input.
-    """
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, shape in enumerate(shapes):
-        groups[() if padding and len(shape) == 1 else shape].append(index)
-    for indices in groups.values():
-        batch: list[int] = []
-        for index in sorted(indices, key=lambda index: shapes[index]):  # so the last is the longest
-            if batch and (len(batch) + 1) * math.prod(shapes[index]) > limit:
-                yield batch
-                batch = []
-            batch.append(index)
-        yield batch

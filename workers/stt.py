@@ -1,28 +1,27 @@
-"""Speech to text: Whisper, by faster-whisper, over whole recordings.
+"""Speech to text: Whisper over rows of speech, batched with those of other recordings.
 
-What is added to `WhisperModel.transcribe`: hostile media are decoded under limits (`decode`), each channel is
-transcribed on its own if asked for, long recordings go through in blocks (in one piece faster-whisper needs 3.2 GB an
-audio hour), words never run backwards or past the end, and every segment says whether it looks invented.
+A recording is decoded in another process (`preparation`); its speech comes in stretches while that goes on
+(`stretches`), becomes rows (`hearing`) that share batches with those of others (`batcher`), and each row gets Whisper's
+own checks (`whisper_rows`). Here: options, prompts, and the transcript. Words never run backwards or past the end, and
+every segment says whether it looks invented.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
-from faster_whisper.transcribe import restore_speech_timestamps  # type: ignore[import-untyped]
 
 from speechpipe import telemetry
 from speechpipe.contract import (
     Analysis,
+    Audio,
     Caution,
     Language,
     Model,
@@ -37,22 +36,31 @@ from speechpipe.contract import (
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
-from workers.decode import SAMPLE_RATE, Decoded, decode
-from workers.speech import Span
+from workers.batcher import Batcher
+from workers.decode import SAMPLE_RATE
+from workers.hearing import Channel, Hearing, Shown
+from workers.preparation import prepare
+from workers.stretches import Rules, stretches
+from workers.whisper_checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
+from workers.whisper_rows import WINDOW_FRAMES, Heard, Row, WhisperRows
 
-#: Thresholds of Radford et al. 2022, section 4.5: beyond them a segment is likely looping or invented.
-MAX_COMPRESSION, MIN_LOGPROB, MAX_NO_SPEECH = 2.4, -1.0, 0.6
-#: With `MAX_NO_SPEECH` passed, so much certainty is wanted; below `MIN_LOGPROB` faster-whisper drops the window itself.
+#: With `MAX_NO_SPEECH` passed, so much certainty is wanted; below `MIN_LOGPROB` a row is dropped as silence.
 MIN_LOGPROB_IN_DOUBT = -0.5
 
 #: Pauses up to this stay in what Whisper hears, and so much is left round speech (faster-whisper's own defaults).
 _GAP, _PAD = 2.0, 0.4
-#: What Whisper takes at once: shorter audio is padded with silence.
-WINDOW_SECONDS = 30.0
-#: Speech in one call of the engine: bounds its memory to about 1 GB.
-BLOCK_SECONDS = 20 * 60
+#: Audio in one row. Whisper hears 30 s; a little silence behind the last word helps it to end.
+ROW_SECONDS = 29.0
+#: Longer speech is cut at a pause, so that rows get full: what is cut here goes on in the same row if there is room.
+_STRETCH_SECONDS = 8.0
+#: Rows in one pass of the model.
+ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
+#: Audio that may be on its way at once, of all recordings.
+_SECONDS_IN_FLIGHT = 4 * 3600.0
 #: Whisper's prompt holds 223 tokens before the task; half of that each when hotwords and prompt are both given.
 _PROMPT_TOKENS = 223
+#: Taken for the length of a recording whose header does not say.
+_USUAL_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class _Heard:
 
 
 class WhisperAnalyser:
-    """The stt engine, with its model loaded. Safe to call from threads: they take turns at the model."""
+    """The stt engine, with its model loaded. Safe to call from threads: their rows share batches."""
 
     def __init__(
         self,
@@ -75,69 +83,100 @@ class WhisperAnalyser:
         *,
         max_seconds: float,
         cautions: Sequence[Caution] = (),
-        block_seconds: float = BLOCK_SECONDS,
+        row_seconds: float = ROW_SECONDS,
+        windows: Sequence[int] = (WINDOW_FRAMES,),
+        decoding: dict[str, Any] | None = None,
     ) -> None:
-        self._block_seconds = block_seconds
+        """`windows` and `decoding`: see WhisperRows; shorter windows are for models that were shown to bear them."""
         self._model = model
         self._identity = identity
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
-        self._lock = Lock()
-        self._windows = 0  # that went through the encoder; under the lock
-        model.encode = self._counting(model.encode)
+        self._row_seconds = row_seconds
+        self._rows = WhisperRows(model, windows=windows, **(decoding or {}))
+        self._batcher = Batcher[Row, Heard](
+            self._rows.run,
+            key=self._rows.key,
+            seconds=lambda row: row.padded_seconds,
+            rows_per_batch=ROWS_PER_BATCH["cuda" if identity.device.startswith("cuda") else "cpu"],
+            seconds_in_flight=_SECONDS_IN_FLIGHT,
+        )
 
     @property
     def stage(self) -> Stage:
         """Speech to text."""
         return Stage.STT
 
+    def close(self, timeout: float) -> None:
+        """Give the batch that runs so many seconds to end; analyses under way get Busy."""
+        self._batcher.close(timeout)
+
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Transcribe a recording. Raises Rejected for media or options that can never work."""
+        """Transcribe a recording. Raises Rejected for what can never work, Busy while there is too much to do."""
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"
-        with telemetry.span("decode"):
-            decoded = decode(path, split=split, max_seconds=self._max_seconds)
-        with telemetry.span("find speech"):
-            spans = [speech.find(channel) for channel in decoded.samples]
-        waited = time.perf_counter()
-        with telemetry.span("wait for the model"):
-            self._lock.acquire()
-        try:
-            waited = (started := time.perf_counter()) - waited
-            self._windows = 0
-            with telemetry.span("engine"):
-                heard = list(self._listen(decoded, spans, options, progress))
-            engine_seconds, windows = time.perf_counter() - started, self._windows
-        finally:
-            self._lock.release()
+        rules = Rules(gap=_GAP, pad=_PAD, longest=min(_STRETCH_SECONDS, self._row_seconds))
+        with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
+            shown = Shown(recording, progress)
+            seconds = recording.channels * (recording.expected_seconds or _USUAL_SECONDS)
+            with self._batcher.admit(seconds, shown.again) as submitter:
+                hearing = Hearing(
+                    self._rows,
+                    submitter,
+                    options,
+                    language=self._language(options),
+                    hints=self._prompt(options),
+                    row_seconds=self._row_seconds,
+                    show=lambda: shown.more(hearing.channels.values()),
+                )
+                with telemetry.span("prepare"):  # the first rows run while the rest is decoded
+                    for stretch in stretches(recording, rules):
+                        hearing.take(stretch)
+                shown.seconds = recording.audio.duration
+                with telemetry.span("engine"):
+                    hearing.finish()
+            audio, cautions = recording.audio, recording.cautions
         progress(1.0)
-        transcript = _transcript(heard, named=split and decoded.samples.shape[0] > 1)
+        heard = [_heard(channel, audio.duration) for channel in hearing.channels.values()]
+        transcript = _transcript(heard, named=split and audio.channels > 1)
+        share, spent = submitter.share, time.perf_counter() - began
         return Analysis(
             value=transcript,
-            audio=decoded.audio,
+            audio=audio,
             model=self._identity,
-            compute_seconds=time.perf_counter() - began - waited,
-            work=_work(engine_seconds, windows, heard),
-            cautions=(*self._cautions, *decoded.cautions, *self._remarks(options, decoded, transcript)),
+            compute_seconds=min(spent, spent - hearing.waited + share.engine_seconds),
+            work=Work(
+                engine_seconds=share.engine_seconds,
+                rows=share.rows,
+                row_slots=max(share.rows, round(share.slots)),
+                filled_seconds=hearing.filled_seconds,
+                padded_seconds=hearing.padded_seconds,
+            ),
+            cautions=(*self._cautions, *cautions, *self._remarks(options, audio, transcript)),
         )
-
-    def _counting(self, encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The model's encoder, counted: faster-whisper does not say how many windows it computed."""
-
-        def counted(features: Any) -> Any:
-            self._windows += 1
-            return encode(features)
-
-        return counted
 
     def warm_up(self) -> None:
         """Run a second of noise through voice activity detection and every part of the model."""
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         speech.find(noise)
-        with self._lock:
-            segments, _ = self._model.transcribe(noise, word_timestamps=True, beam_size=5, temperature=0.0)
-            list(segments)
+        row = self._rows.row(noise)
+        self._rows.run([row])
+        self._rows.run([replace(row, language="en")])
+
+    def _language(self, options: Options) -> Language | None:
+        """What is known of the language before anything is heard."""
+        if options.language is not None:
+            return Language(code=options.language, confidence=1.0)
+        return None if self._model.model.is_multilingual else Language(code="en", confidence=1.0)
+
+    def _prompt(self, options: Options) -> tuple[int, ...]:
+        """Hotwords and prompt as tokens, in the order of faster-whisper's prompt."""
+        hints = self._hints(options)
+        tokenizer, ids = self._model.hf_tokenizer, list(hints.get("initial_prompt", ()))
+        if "hotwords" in hints:
+            ids = tokenizer.encode(" " + hints["hotwords"].strip(), add_special_tokens=False).ids + ids
+        return tuple(ids)
 
     def _check(self, options: Options) -> None:
         """Raise Rejected(invalid_option) for a language that this model does not have."""
@@ -152,53 +191,6 @@ class WhisperAnalyser:
             return
         message = f"option 'language': given {language!r}; allowed: auto, or {allowed}"
         raise Rejected(ErrorCode.INVALID_OPTION, message)
-
-    def _listen(
-        self, decoded: Decoded, spans: Sequence[Sequence[Span]], options: Options, progress: Progress
-    ) -> Iterator[_Heard]:
-        todo = sum(speech.total(found) for found in spans) or 1.0
-        before = 0.0
-        for channel, (samples, found) in enumerate(zip(decoded.samples, spans, strict=True)):
-            length = speech.total(found)
-
-            def show(share: float, before: float = before, length: float = length) -> None:
-                progress(min(1.0, (before + share * length) / todo))
-
-            segments, language = self._transcribe(channel, samples, found, options, show)
-            before += length
-            yield _Heard(channel, segments, language, length)
-
-    def _transcribe(
-        self,
-        channel: int,
-        samples: npt.NDArray[np.float32],
-        spans: Sequence[Span],
-        options: Options,
-        show: Callable[[float], None],
-    ) -> tuple[list[Segment], Language | None]:
-        """One channel, block by block; the language is decided by the first block."""
-        language = Language(code=options.language, confidence=1.0) if options.language else None
-        segments: list[Segment] = []
-        duration = len(samples) / SAMPLE_RATE
-        for block in _blocks(spans, duration, self._block_seconds):
-            chunks = [{"start": int(s.start * SAMPLE_RATE), "end": int(s.end * SAMPLE_RATE)} for s in block]
-            found, info = self._model.transcribe(
-                np.concatenate([samples[chunk["start"] : chunk["end"]] for chunk in chunks]),
-                language=language.code if language else None,
-                task=options.task,
-                beam_size=5,
-                word_timestamps=True,
-                language_detection_segments=3,
-                # Hotwords, text so far and answer share 448 tokens: with hotwords the text so far has to go.
-                condition_on_previous_text=options.hotwords is None,
-                **self._hints(options),
-            )
-            language = language or Language(code=info.language, confidence=_share(info.language_probability))
-            for segment in restore_speech_timestamps(found, chunks, SAMPLE_RATE):
-                earliest = segments[-1].end if segments else 0.0
-                segments.append(_segment(segment, channel, language.code, earliest, duration))
-                show(float(segment.end) / duration)
-        return segments, language
 
     def _hints(self, options: Options) -> dict[str, Any]:
         """Hotwords and prompt, cut so that both fit: faster-whisper would overrun the model's context."""
@@ -216,10 +208,10 @@ class WhisperAnalyser:
             hints["initial_prompt"] = ids[-limit:]
         return hints
 
-    def _remarks(self, options: Options, decoded: Decoded, transcript: Transcript) -> Iterator[Caution]:
+    def _remarks(self, options: Options, audio: Audio, transcript: Transcript) -> Iterator[Caution]:
         if not transcript.segments:
             yield Caution(code="no_speech", message="no speech was found in the recording")
-        if options.channels == "split" and decoded.audio.channels == 1:
+        if options.channels == "split" and audio.channels == 1:
             yield Caution(code="mono_split", message="channels=split was asked for, but the recording has one channel")
         name = self._identity.name.lower()
         weak = "turbo" in name or "distil" in name or not self._model.model.is_multilingual
@@ -230,32 +222,13 @@ class WhisperAnalyser:
             )
 
 
-def _work(engine_seconds: float, windows: int, heard: Sequence[_Heard]) -> Work:
-    """Whisper computes 30 seconds at a time, however little of it is speech; and three times more for the language."""
-    padded = windows * WINDOW_SECONDS
-    return Work(
-        engine_seconds=engine_seconds,
-        rows=windows,
-        row_slots=windows,
-        filled_seconds=min(sum(one.speech_seconds for one in heard), padded),
-        padded_seconds=padded,
-    )
-
-
-def _blocks(spans: Sequence[Span], duration: float, longest: float) -> Iterator[list[Span]]:
-    """Speech as Whisper hears it, in blocks of at most `longest` seconds that begin and end in a pause.
-
-    Speech without a pause may make a longer one.
-    """
-    joined = speech.join(spans, gap=0.0, pad=_PAD, duration=duration)
-    block: list[Span] = []
-    for span in joined:
-        if block and span.end - block[0].start > longest:
-            yield speech.join(block, gap=_GAP - 2 * _PAD, pad=0.0, duration=duration)
-            block = []
-        block.append(span)
-    if block:
-        yield speech.join(block, gap=_GAP - 2 * _PAD, pad=0.0, duration=duration)
+def _heard(channel: Channel, duration: float) -> _Heard:
+    segments: list[Segment] = []
+    language = channel.language
+    for found in channel.segments:
+        earliest = segments[-1].end if segments else 0.0
+        segments.append(_segment(found, channel.number, language.code if language else "", earliest, duration))
+    return _Heard(channel.number, segments, language, channel.speech_seconds)
 
 
 def _segment(found: Any, channel: int, language: str, earliest: float, duration: float) -> Segment:

@@ -178,7 +178,7 @@ run "more_warm_instances_than_there_may_be" {
 run "recordings_that_do_not_fit_into_memory_are_warned_of" {
   command = plan
   variables {
-    concurrency = 3
+    concurrency = 9
   }
   expect_failures = [check.recordings_fit_into_memory]
 }

@@ -30,7 +30,7 @@ from speechpipe.log import configure
 from speechpipe.ports import Progress
 from speechpipe.settings import WorkerSettings, read
 from workers.__main__ import serve
-from workers.decode import decode
+from workers.preparation import prepare
 
 MODEL = Model(name="canned", revision="0", engine="none 0")
 
@@ -45,7 +45,8 @@ class Canned:
         with path.open("rb") as file:
             content = file.read(8)
         if not content.startswith((b"fail-", b"slow", b"RIFF0")):
-            decode(path, max_seconds=60)
+            with prepare(path, max_seconds=60) as recording:
+                list(recording)
         if content.startswith(f"fail-{self.stage.value}".encode()):
             raise MemoryError("an engine's message that quotes content")
         if content.startswith(b"slow"):

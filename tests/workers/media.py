@@ -1,14 +1,33 @@
-"""Media files for the tests, made with PyAV: a tone in whatever container and codec a test wants."""
+"""Media files for the tests, made with PyAV: a tone in whatever container and codec a test wants; and whole reading."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from speechpipe.contract import Audio, Caution
+from workers.decode import Samples, as_float
+from workers.preparation import prepare
+
 RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Decoded:
+    samples: Samples
+    audio: Audio
+    cautions: tuple[Caution, ...]
+
+
+def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
+    """A whole recording, by the process that decodes."""
+    with prepare(path, split=split, max_seconds=max_seconds) as recording:
+        samples = as_float(np.concatenate(list(recording), axis=1))
+        return Decoded(samples, recording.audio, recording.cautions)
 
 
 def tone(seconds: float, hertz: float = 440.0, rate: int = RATE) -> npt.NDArray[np.float32]:

@@ -14,7 +14,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from starlette.testclient import TestClient
 
 from speechpipe import local, steps, wire
 from speechpipe.contract import Cost, Options, Stage, Task
-from speechpipe.errors import ErrorCode, Rejected
+from speechpipe.errors import Busy, ErrorCode, Rejected
 from speechpipe.ports import Analyse, Backend
 from speechpipe.prices import preset
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
 from tests.doubles import START, FixedEngine
+from tests.media import SAMPLES
+from workers import models
 from workers.app import MAX_BODY_BYTES, Load, create_app
 
 
@@ -51,9 +54,11 @@ def backend(tmp_path: Path) -> Backend:
 
 @pytest.fixture
 def make_task(backend: Backend, tmp_path: Path) -> Callable[..., Task]:
-    def make(name: str = "call.wav", stage: Stage = Stage.STT, *, known: bool = True) -> Task:
+    def make(
+        name: str = "call.wav", stage: Stage = Stage.STT, *, known: bool = True, content: bytes | None = None
+    ) -> Task:
         path = tmp_path / "upload"
-        path.write_bytes(b"sound of " + name.encode())
+        path.write_bytes(content or b"sound of " + name.encode())
         source = backend.uploads.upload(path, name, {})
         if known:
             steps.ingest(
@@ -226,6 +231,44 @@ def test_a_delivery_that_another_attempt_works_on_is_429(
     assert engine.runs == 1
 
 
+def test_an_engine_with_too_much_to_do_is_429_and_the_lease_is_free(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    task = make_task()
+    assert serve(FixedEngine(Stage.STT, error=Busy("enough"))).post("/", content=push(task)).status_code == 429
+    lease = backend.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert lease.holder is None
+
+
+@pytest.mark.engines
+def test_deliveries_at_the_same_time_share_the_engines_batches(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    engine = models.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
+    batcher = engine._batcher  # type: ignore[attr-defined]
+    run = batcher._run
+    sizes: list[int] = []
+
+    def gathering(rows: Sequence[Any]) -> Sequence[Any]:
+        if not sizes:  # the first waits for the others
+            wait_until(lambda: len(batcher._turns) >= 2, 60)
+        sizes.append(len(rows))
+        return run(rows)  # type: ignore[no-any-return]
+
+    batcher._run = gathering
+    client = serve(load=loads(engine), stage="ser", concurrency=3)
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    sound = (SAMPLES / "angry_customer.ogg").read_bytes()
+    tasks = [make_task(f"{n}.ogg", Stage.SER, content=sound) for n in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda task: client.post("/", content=push(task)).status_code, tasks))
+    assert answers == [204] * 3
+    found = [backend.store.partials(task.recording_id)[0].analysis for task in tasks]
+    assert len({one.value.model_dump_json() for one in found if one}) == 1
+    assert max(sizes) > 1
+
+
 def test_a_request_larger_than_any_push_is_refused(serve: Callable[..., TestClient]) -> None:
     client = serve()
     assert client.post("/", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
@@ -284,9 +327,31 @@ def test_the_device_is_told(serve: Callable[..., TestClient]) -> None:
     assert "gpu" in report
 
 
-def test_a_stopping_worker_lets_go_of_its_recording(
-    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+def test_a_stopping_worker_takes_nothing_and_finishes_what_ends_soon(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workers.app.DRAIN_SECONDS", 60.0)
+    task, gate = make_task(), threading.Event()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine)
+    answers: list[int] = []
+    post = threading.Thread(target=lambda: answers.append(client.post("/", content=push(task)).status_code))
+    post.start()
+    wait_until(lambda: engine.runs == 1)
+    client.app.state.worker.stop()  # type: ignore[attr-defined]
+    assert client.post("/", content=push(task)).status_code == 503
+    gate.set()
+    post.join(10)
+    assert answers == [204]
+
+
+def test_a_stopping_worker_lets_go_of_its_recording(
+    serve: Callable[..., TestClient],
+    backend: Backend,
+    make_task: Callable[..., Task],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.app.DRAIN_SECONDS", 0.0)
     task = make_task()
     engine = FixedEngine(Stage.STT, gate=threading.Event())  # would never end
     client = serve(engine)

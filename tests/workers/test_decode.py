@@ -15,8 +15,7 @@ import pytest
 from av.video.codeccontext import VideoCodecContext
 
 from speechpipe.errors import ErrorCode, Rejected
-from tests.workers.media import tone, write_audio, write_video
-from workers.decode import decode
+from tests.workers.media import decode, tone, write_audio, write_video
 
 CODECS = {
     "wav": "pcm_s16le",
@@ -288,26 +287,24 @@ def test_hours_of_silence_in_a_small_file_take_little_memory(tmp_path: Path) -> 
     write_audio(path, [np.zeros(7200 * 16000, np.float32)], codec="flac")
     assert path.stat().st_size < 3_000_000
     program = (
-        "import resource, sys; from pathlib import Path; from workers.decode import decode\n"
-        "from speechpipe.errors import Rejected\n"
-        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
-        "before = peak()\n"
-        "try: decode(Path(sys.argv[1]), max_seconds=float(sys.argv[2])); print('decoded', peak() - before)\n"
-        "except Rejected as error: print(error.code.value, peak() - before)\n"
+        "import sys; from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage; from pathlib import Path\n"
+        "from speechpipe.errors import Rejected; from workers import preparation\n"
+        "outcome, before = 'decoded', getrusage(RUSAGE_SELF).ru_maxrss\n"
+        "try:\n"
+        "    with preparation.prepare(Path(sys.argv[1]), max_seconds=float(sys.argv[2])) as recording:\n"
+        "        for _ in recording: pass\n"
+        "except Rejected as error: outcome = error.code.value\n"
+        "preparation.stop()\n"
+        "print(outcome, getrusage(RUSAGE_SELF).ru_maxrss - before, getrusage(RUSAGE_CHILDREN).ru_maxrss)\n"
     )
 
-    def run(cap: int) -> tuple[str, int]:
+    for cap, expected in ((600, "too_long"), (7200, "decoded")):
         command = [sys.executable, "-c", program, str(path), str(cap)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        outcome, megabytes = done.stdout.split()
-        return outcome, int(megabytes)
-
-    outcome, megabytes = run(600)
-    assert outcome == "too_long"
-    assert megabytes < 80
-    outcome, megabytes = run(7200)
-    assert outcome == "decoded"
-    assert megabytes < 720  # 461 MB of float32 and at most 230 MB of int16: never a second float copy
+        outcome, grown, of_child = done.stdout.split()
+        assert outcome == expected
+        assert int(grown) < 20_000  # kB
+        assert int(of_child) < 120_000  # 60 MB of it are its libraries
 
 
 def test_nothing_is_left_open(tmp_path: Path) -> None:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    WavLMConfig,
+    WavLMForSequenceClassification,
+)
 
 from speechpipe.contract import Emotions, Model, Options, Stage
-from speechpipe.errors import ErrorCode, Rejected
+from speechpipe.errors import Busy, ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
-from tests.workers.media import tone, write_audio
+from tests.workers.media import decode, tone, write_audio
 from workers import device, models, ser
-from workers.decode import decode
 from workers.ser import EmotionAnalyser, UninitialisedWeights, load_classifier, windows_of
 from workers.speech import Span
+from workers.stretches import Stretch
 
 pytestmark = pytest.mark.engines
 
@@ -26,9 +37,17 @@ SAMPLES = Path(ser.__file__).parent / "demo" / "samples"
 LABELS = {0: "angry", 1: "happy", 2: "neutral", 3: "sad"}
 
 
-def make_model(folder: Path, front_end: str, *, drop: str | None = None) -> Path:
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification),
+    "hubert": (HubertConfig, HubertForSequenceClassification),
+    "wavlm": (WavLMConfig, WavLMForSequenceClassification),
+}
+
+
+def make_model(folder: Path, front_end: str, *, family: str = "wav2vec2", drop: str | None = None) -> Path:
     torch.manual_seed(0)
-    config = Wav2Vec2Config(
+    make_config, make = FAMILIES[family]
+    config = make_config(
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -41,7 +60,7 @@ def make_model(folder: Path, front_end: str, *, drop: str | None = None) -> Path
         do_stable_layer_norm=front_end == "layer",
         id2label=LABELS,
     )
-    model = Wav2Vec2ForSequenceClassification(config)
+    model = make(config)
     for parameter in model.parameters():  # large enough that windows differ
         parameter.data.normal_(0, 0.3)
     weights = {name: weight for name, weight in model.state_dict().items() if name != drop}
@@ -52,16 +71,17 @@ def make_model(folder: Path, front_end: str, *, drop: str | None = None) -> Path
 
 
 @pytest.fixture(scope="module")
-def analyser(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], EmotionAnalyser]:
+def analyser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionAnalyser]:
     made: dict[str, EmotionAnalyser] = {}
 
-    def make(front_end: str = "layer") -> EmotionAnalyser:
-        if front_end not in made:
-            folder = make_model(tmp_path_factory.mktemp(front_end), front_end)
+    def make(front_end: str = "layer", family: str = "wav2vec2") -> EmotionAnalyser:
+        name = f"{family}-{front_end}"
+        if name not in made:
+            folder = make_model(tmp_path_factory.mktemp(name), front_end, family=family)
             model, extractor = load_classifier(folder, device="cpu", dtype="float32")
             identity = Model(name="tiny", revision="1", engine="transformers")
-            made[front_end] = EmotionAnalyser(model, extractor, identity, max_seconds=100)
-        return made[front_end]
+            made[name] = EmotionAnalyser(model, extractor, identity, max_seconds=100)
+        return made[name]
 
     return make
 
@@ -75,72 +95,132 @@ def windows(*seconds: float) -> list[np.ndarray]:
     ]
 
 
+Forward = Callable[[Sequence[ser.Row]], Sequence[np.ndarray]]
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionAnalyser, int], list[list[ser.Row]]]:
+    """See an engine's batches; the first waits until so many more rows are in the queue."""
+
+    def watch(engine: EmotionAnalyser, gather: int) -> list[list[ser.Row]]:
+        seen: list[list[ser.Row]] = []
+        gathered = threading.Semaphore(0)
+        forward: Forward = engine._forward
+        put = engine._batcher.put
+
+        def run(rows: Sequence[ser.Row]) -> Sequence[np.ndarray]:
+            if not seen:
+                for _ in range(gather):
+                    assert gathered.acquire(timeout=10)
+            seen.append(list(rows))
+            return forward(rows)
+
+        def submit(submitter: Any, row: ser.Row) -> Any:
+            future = put(submitter, row)
+            gathered.release()
+            return future
+
+        monkeypatch.setattr(engine._batcher, "_run", run)
+        monkeypatch.setattr(engine._batcher, "put", submit)
+        return seen
+
+    return watch
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("front_end", ["layer", "group"])
 def test_a_window_scores_the_same_alone_and_in_a_batch(
-    analyser: Callable[[str], EmotionAnalyser], front_end: str, monkeypatch: pytest.MonkeyPatch
+    analyser: Callable[..., EmotionAnalyser], batches: Any, front_end: str, family: str
 ) -> None:
-    engine = analyser(front_end)
-    monkeypatch.setitem(ser._BATCH_SECONDS, "cpu", 60.0)
-    mixed = windows(1, 3, 2.37, 1, 2.99)
+    engine = analyser(front_end, family)
+    mixed = windows(1, 3, 2.37, 2.37, 1, 2.8, 2.99)
     alone = np.concatenate([engine.logits([window]) for window in mixed])
+    seen = batches(engine, len(mixed))
     together = engine.logits(mixed)
-    assert np.abs(together - alone).max() < 1e-4
-    assert alone.std(axis=0).min() > 0.01  # windows do differ: equal scores would prove nothing
+    assert max(map(len, seen)) > 1
+    differ = alone.std(axis=0).min()  # windows do: equal scores would prove nothing
+    assert np.abs(together - alone).max() < min(1e-4, 0.02 * differ)
 
 
-def test_batches_are_really_batches_and_a_group_norm_model_never_sees_padding(
-    analyser: Callable[[str], EmotionAnalyser], monkeypatch: pytest.MonkeyPatch
+def test_windows_share_a_batch_wherever_that_changes_nothing(
+    analyser: Callable[..., EmotionAnalyser], batches: Any
 ) -> None:
-    monkeypatch.setitem(ser._BATCH_SECONDS, "cpu", 60.0)
-    for front_end, expected in (("layer", [(4, 48000)]), ("group", [(2, 16000), (2, 48000)])):
-        engine = analyser(front_end)
-        seen: list[list[np.ndarray]] = []
-        forward = engine._forward
-        monkeypatch.setattr(
-            engine, "_forward", lambda inputs, f=forward, seen=seen: (seen.append(inputs), f(inputs))[1]
-        )
-        engine.logits(windows(1, 3, 1, 3))
-        assert sorted((len(batch), max(map(len, batch))) for batch in seen) == expected
+    for front_end, expected in (
+        ("layer", [[16000], [16000], [44800, 48000, 48000]]),  # padded with a mask to the longest
+        ("group", [[16000], [16000], [44800], [48000, 48000]]),  # never padded
+    ):
+        seen = batches(analyser(front_end), 5)
+        analyser(front_end).logits(windows(1, 3, 1, 2.8, 3))
+        assert sorted(sorted(len(row.input) for row in batch) for batch in seen) == expected
 
 
-def test_a_batch_holds_a_limited_amount_of_audio() -> None:
-    shapes = [(80_000,)] * 10 + [(16_000,)]
-    batches = list(ser._batches(shapes, padding=True, limit=20 * 16_000))
-    assert sorted(index for batch in batches for index in batch) == list(range(11))
-    assert all(len(batch) * max(shapes[i][0] for i in batch) <= 20 * 16_000 for batch in batches)
-    assert list(ser._batches([(999_999,)], padding=True, limit=1)) == [[0]]
+def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
+    analyser: Callable[..., EmotionAnalyser], batches: Any
+) -> None:
+    engine = analyser("layer")
+    names = ["changing_mood.m4a", "support_call_stereo.wav", "order_inquiry.wav"]
+
+    def scored(name: str) -> Emotions:
+        value = engine(SAMPLES / name, Options(), lambda _: None).value
+        assert isinstance(value, Emotions)
+        return value
+
+    alone = [scored(name) for name in names]
+    seen = batches(engine, 4)
+    with ThreadPoolExecutor(len(names)) as threads:
+        together = list(threads.map(scored, names))
+    assert sum(map(len, seen)) == sum(len(one.windows) for one in alone)
+    assert len(seen) < sum(map(len, seen))
+    for one, other in zip(alone, together, strict=True):
+        assert [(w.start, w.end) for w in one.windows] == [(w.start, w.end) for w in other.windows]
+        for before, after in zip(one.windows, other.windows, strict=True):
+            scores = {score.name: score.score for score in before.scores}
+            assert all(abs(scores[score.name] - score.score) < 1e-4 for score in after.scores)
+
+
+def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionAnalyser]) -> None:
+    engine = analyser("layer")
+    with engine._batcher.admit(1e9), engine._batcher.admit(1e9), pytest.raises(Busy):
+        engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None)
 
 
 # --------------------------------------------------------------------------------------------------------- windows
 
 
+def stretch(start: float, seconds: float) -> Stretch:
+    samples = np.arange(round(seconds * 16000)).astype(np.int16)
+    return Stretch(0, Span(start, start + seconds), samples, speech=())
+
+
 def test_speech_is_cut_into_equal_windows_of_at_most_five_seconds() -> None:
-    cut = windows_of([Span(10.0, 21.8)], duration=60)  # 12 s with its padding
-    assert [round(w.length, 6) for w in cut] == [4, 4, 4]
+    cut = [span for span, _ in windows_of(stretch(9.9, 12))]
+    assert [round(span.length, 6) for span in cut] == [4, 4, 4]
     assert cut[0].start == pytest.approx(9.9)
     assert cut[-1].end == pytest.approx(21.9)
-    assert len(windows_of([Span(10.1, 14.9)], duration=60)) == 1  # exactly five: no second window from rounding
+    assert len(list(windows_of(stretch(10, 5 + 1 / 16000)))) == 1  # five: no second window from rounding
 
 
-def test_short_speech_is_widened_inside_the_recording() -> None:
-    for span, expected in [
-        (Span(5.0, 5.2), Span(4.6, 5.6)),
-        (Span(0.0, 0.3), Span(0.0, 1.0)),
-        (Span(9.9, 10.0), Span(9.0, 10.0)),
-    ]:
-        assert windows_of([span], duration=10) == [pytest.approx(expected)]
-    assert windows_of([Span(0.1, 0.4)], duration=0.6) == [Span(0.0, 0.6)]
+def test_what_is_heard_has_one_of_few_lengths_and_lacks_at_most_fifty_milliseconds_at_each_end() -> None:
+    for seconds in (1.0, 1.234, 4.99, 5.0, 7.77, 31.416):
+        given = stretch(0.0, seconds)
+        for span, heard in windows_of(given):
+            first = np.flatnonzero(given.samples == heard[0])
+            begin = min(first, key=lambda at: abs(at / 16000 - span.start))  # int16 wraps: more than one may match
+            assert len(heard) % ser.GRID == 0
+            assert len(heard) <= 5 * 16000
+            assert -1e-4 <= begin / 16000 - span.start <= 0.0501
+            assert -1e-4 <= span.end - (begin + len(heard)) / 16000 <= 0.0501
 
 
-def test_tiny_gaps_do_not_part_windows() -> None:
-    assert len(windows_of([Span(1, 2), Span(2.2, 3)], duration=10)) == 1
-    assert len(windows_of([Span(1, 2), Span(2.6, 3.9)], duration=10)) == 2
+def test_a_recording_shorter_than_the_grid_is_heard_whole() -> None:
+    [(span, heard)] = windows_of(stretch(0.0, 0.05))
+    assert (span, len(heard)) == (Span(0.0, 0.05), 800)
 
 
 # ------------------------------------------------------------------------------------------------------- recordings
 
 
-def test_a_call_of_two_channels(analyser: Callable[[str], EmotionAnalyser]) -> None:
+def test_a_call_of_two_channels(analyser: Callable[..., EmotionAnalyser]) -> None:
     shown: list[float] = []
     analysis = analyser("layer")(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
     assert isinstance(analysis.value, Emotions)
@@ -157,7 +237,7 @@ def test_a_call_of_two_channels(analyser: Callable[[str], EmotionAnalyser]) -> N
     assert analysis.cautions == ()
 
 
-def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[[str], EmotionAnalyser]) -> None:
+def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[..., EmotionAnalyser]) -> None:
     path, options = SAMPLES / "support_call_stereo.wav", Options(channels="split")
     both = analyser("layer")(path, options, lambda _: None).value
     one = analyser("layer")(path, options.model_copy(update={"emotion": (1,)}), lambda _: None).value
@@ -168,7 +248,7 @@ def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[[st
     assert {window.channel for window in one.windows} == {1}
 
 
-def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[[str], EmotionAnalyser]) -> None:
+def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[..., EmotionAnalyser]) -> None:
     options = Options(channels="split", emotion=(0, 2))
     with pytest.raises(Rejected) as caught:
         analyser("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
@@ -176,7 +256,7 @@ def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[[s
     assert caught.value.message == "option 'emotion': given '0,2'; allowed: 0 to 1: the recording's channels"
 
 
-def test_silence_is_a_result_with_a_remark(analyser: Callable[[str], EmotionAnalyser], tmp_path: Path) -> None:
+def test_silence_is_a_result_with_a_remark(analyser: Callable[..., EmotionAnalyser], tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", [0 * tone(3)], codec="pcm_s16le")
     analysis = analyser("layer")(path, Options(), lambda _: None)
     assert isinstance(analysis.value, Emotions)
@@ -185,19 +265,22 @@ def test_silence_is_a_result_with_a_remark(analyser: Callable[[str], EmotionAnal
     assert [caution.code for caution in analysis.cautions] == ["no_speech"]
 
 
-def test_split_of_a_mono_recording_is_remarked(analyser: Callable[[str], EmotionAnalyser]) -> None:
+def test_split_of_a_mono_recording_is_remarked(analyser: Callable[..., EmotionAnalyser]) -> None:
     analysis = analyser("layer")(SAMPLES / "happy_customer.mp3", Options(channels="split"), lambda _: None)
     assert [caution.code for caution in analysis.cautions] == ["mono_split"]
 
 
-def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[[str], EmotionAnalyser]) -> None:
+def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[..., EmotionAnalyser]) -> None:
     engine = analyser("layer")
     path = SAMPLES / "changing_mood.m4a"
     value = engine(path, Options(), lambda _: None).value
     assert isinstance(value, Emotions)
     samples = decode(path, max_seconds=100).samples[0]
     last = value.windows[-1]
-    [logits] = engine.logits([samples[round(last.start * 16000) : round(last.end * 16000)]])
+    first, end = round(last.start * 16000), round(last.end * 16000)
+    unheard = (end - first) % ser.GRID
+    begin = first + unheard // 2
+    [logits] = engine.logits([samples[begin : begin + end - first - unheard]])
     powers = np.exp(logits - logits.max())
     expected = dict(zip(LABELS.values(), powers / powers.sum(), strict=True))
     for score in last.scores:

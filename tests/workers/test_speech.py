@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_whisper.vad import VadOptions, get_speech_timestamps  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.workers.media import decode
 from workers import speech
-from workers.decode import decode
 from workers.speech import Span
 
 SAMPLES = Path(speech.__file__).parent / "demo" / "samples"
@@ -39,12 +40,33 @@ def test_speech_is_found_where_somebody_speaks(sample: dict) -> None:  # type: i
         assert (found & ~spoken).sum() < 40  # hundredths of a second
 
 
-def test_a_long_recording_goes_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = decode(SAMPLES / "happy_customer.mp3", max_seconds=100).samples[0]
-    whole = speech.join(speech.find(samples), gap=0.3, pad=0, duration=100)
-    monkeypatch.setattr(speech, "PIECE_SECONDS", 5)  # in the middle of a sentence
-    pieces = speech.join(speech.find(samples), gap=0.3, pad=0, duration=100)
-    np.testing.assert_allclose(np.array(pieces), np.array(whole), atol=0.11)
+@pytest.mark.parametrize("sample", ["happy_customer.mp3", "changing_mood.m4a"])
+@pytest.mark.parametrize("longest", [20 * 60.0, 3.0, 1.0, 0.5])
+def test_speech_is_found_block_by_block_as_faster_whisper_finds_it_in_the_whole(sample: str, longest: float) -> None:
+    decoded = decode(SAMPLES / sample, max_seconds=100).samples[0]
+    noise = np.random.default_rng(0).normal(0, 0.003, 20_000).astype(np.float32)
+    samples = np.concatenate([decoded, noise, decoded[: len(decoded) // 2 + 100]])  # ends in speech
+    whole = get_speech_timestamps(
+        samples,
+        VadOptions(
+            min_speech_duration_ms=100, min_silence_duration_ms=200, max_speech_duration_s=longest, speech_pad_ms=0
+        ),
+    )
+    detector = speech.Detector(longest=longest)
+    random = np.random.default_rng(1)
+    found, decided, at = [], 0.0, 0
+    while at < len(samples):
+        size = int(random.integers(0, 20_000))
+        new = detector.feed(samples[at : at + size])
+        assert all(span.start >= decided for span in new)
+        decided = detector.decided
+        found += new
+        at += size
+    found += detector.finish()
+    assert [(round(span.start * 16_000), round(span.end * 16_000)) for span in found] == [
+        (span["start"], span["end"]) for span in whole
+    ]
+    assert len(found) > 3
 
 
 def test_close_spans_are_joined_and_padded_half_way_at_most() -> None:

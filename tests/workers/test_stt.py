@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
 import threading
@@ -19,10 +18,8 @@ from speechpipe.contract import Analysis, Language, Model, Options, Segment, Sta
 from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.media import SAMPLES, samples, word_errors
-from tests.workers.media import tone, write_audio
+from tests.workers.media import decode, tone, write_audio
 from workers import models, stt
-from workers.decode import decode
-from workers.speech import Span
 from workers.stt import WhisperAnalyser
 
 # ------------------------------------------------------------------------------------------------------- the rules
@@ -105,22 +102,6 @@ def test_channels_become_one_conversation_in_the_order_of_time() -> None:
     ]
     assert transcript.language == Language(code="en", confidence=0.9)  # of the channel with most words
     assert transcript.speech_seconds == 5
-
-
-def test_a_long_recording_is_cut_into_blocks_at_pauses() -> None:
-    spans = [Span(float(start), start + 4.5) for start in range(0, 300, 5)]  # pauses of half a second
-    blocks = list(stt._blocks(spans, 300.0, 30))
-    assert all(block[-1].end - block[0].start <= 30 for block in blocks)
-    flat = [span for block in blocks for span in block]
-    assert all(a.end <= b.start for a, b in itertools.pairwise(flat))
-    assert sum(span.length for span in flat) == pytest.approx(300, abs=1)  # half a second is not cut out
-    assert len(list(stt._blocks(spans[:5], 300.0, 30))) == 1
-    assert list(stt._blocks([], 300.0, 30)) == []
-
-
-def test_only_long_pauses_are_cut_out_of_what_whisper_hears() -> None:
-    [block] = stt._blocks([Span(1, 2), Span(3.9, 5), Span(7.1, 8)], 10.0, 30)
-    assert block == [pytest.approx(Span(0.6, 5.4)), pytest.approx(Span(6.7, 8.4))]
 
 
 # ------------------------------------------------------------------------------------------------- the real engine
@@ -282,12 +263,13 @@ def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperAnaly
 
 
 class Limited:
-    """The demo model as one that knows less."""
+    """The demo model, or a part of it, with some of its attributes others."""
 
-    def __init__(self, model: Any, *, multilingual: bool, languages: tuple[str, ...]) -> None:
-        self.model = SimpleNamespace(is_multilingual=multilingual)
-        self.hf_tokenizer = SimpleNamespace(token_to_id=lambda token: 1 if token[2:-2] in languages else None)
-        self.transcribe, self.encode = model.transcribe, model.encode
+    def __init__(self, whole: Any, **others: Any) -> None:
+        self._whole, self._others = whole, others
+
+    def __getattr__(self, name: str) -> Any:
+        return self._others[name] if name in self._others else getattr(self._whole, name)
 
 
 @pytest.mark.engines
@@ -295,7 +277,10 @@ class Limited:
 def test_a_language_that_the_model_lacks_is_rejected(
     engine: WhisperAnalyser, multilingual: bool, told: str, tmp_path: Path
 ) -> None:
-    limited = Limited(engine._model, multilingual=multilingual, languages=("en",))
+    tokenizer = engine._model.hf_tokenizer
+    known = Limited(tokenizer, token_to_id=lambda token: None if token == "<|de|>" else tokenizer.token_to_id(token))
+    part = Limited(engine._model.model, is_multilingual=multilingual)
+    limited: Any = Limited(engine._model, model=part, hf_tokenizer=known)
     analyser = WhisperAnalyser(limited, Model(name="small.en", revision="1", engine="x"), max_seconds=60)
     with pytest.raises(Rejected) as caught:
         analyser(tmp_path / "not-even-read.wav", Options(language="de"), lambda _: None)

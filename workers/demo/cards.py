@@ -51,7 +51,7 @@ pipeline with its voice activity detection switched off (a text seems never to e
 detection is on by default, and `no_speech_prob` is high).
 
 **Give it a sentence at a time.** Where several sentences share a window it leaves out, repeats or exchanges some: so
-plain faster-whisper does badly on a long recording. speechpipe cuts at pauses for this model (`DEMO_BLOCK_SECONDS` in
+plain faster-whisper does badly on a long recording. speechpipe cuts at pauses for this model (`DEMO_ROW_SECONDS` in
 `workers/models.py`); the rows "through speechpipe" are what its users get. What it gets wrong then is mostly a slot
 of the sentence: another colour, day, digit or product of its list.
 

@@ -17,7 +17,7 @@ from speechpipe.options import parse_options
 from workers.demo import corpus, noises, samples, sentences
 from workers.demo.scoring import Score, align
 from workers.demo.synthesis import RATE, Audio, Utterance, resample
-from workers.models import DEMO_BLOCK_SECONDS
+from workers.models import DEMO_ROW_SECONDS, DEMO_WINDOWS
 from workers.stt import WhisperAnalyser
 
 
@@ -96,7 +96,7 @@ def samples_score(model: WhisperModel) -> Score:
 def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
     """Word error rates through the pipeline's own engine, which gives this model a sentence at a time."""
     nobody = Model(name="demo", revision="", engine="")
-    engine = WhisperAnalyser(model, nobody, max_seconds=3600, block_seconds=DEMO_BLOCK_SECONDS)
+    engine = WhisperAnalyser(model, nobody, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
     long, long_text = long_recording(utterances, 620, seed)
     counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}
 

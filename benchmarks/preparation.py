@@ -1,0 +1,217 @@
+"""What preparing a recording costs: processor time by step, and memory by length.
+
+    python -m benchmarks.preparation                        processor seconds per audio hour, by step and format
+    python -m benchmarks.preparation --memory 60 3600 36000 peak memory of service and child, by seconds of audio
+
+The recordings are the bundled samples, repeated. Results go to benchmarks/results/ with the machine's name in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
+
+from workers import decode, preparation, speech, stretches
+from workers.preparation import prepare
+
+SAMPLES = Path(decode.__file__).parent / "demo" / "samples"
+RESULTS = Path(__file__).parent / "results"
+#: What people upload: extension, codec, rate, channels, bits a second.
+FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {
+    "wav 16 kHz mono": ("wav", "pcm_s16le", 16_000, 1, None),
+    "wav 44.1 kHz stereo": ("wav", "pcm_s16le", 44_100, 2, None),
+    "flac 16 kHz mono": ("flac", "flac", 16_000, 1, None),
+    "m4a 44.1 kHz mono": ("m4a", "aac", 44_100, 1, 64_000),
+    "mp3 44.1 kHz stereo": ("mp3", "libmp3lame", 44_100, 2, 128_000),
+    "opus 48 kHz mono": ("opus", "libopus", 48_000, 1, 32_000),
+}
+RULES = stretches.Rules(gap=2.0, pad=0.4, longest=28.0)
+
+
+def repeated(seconds: float) -> Iterator[decode.Block]:
+    """The samples over and over, one channel, a block at a time."""
+    blocks = []
+    for path in sorted(SAMPLES.glob("*.[mfow]*")):
+        if path.suffix != ".json":
+            with prepare(path, max_seconds=600) as recording:
+                blocks += list(recording)
+    left = round(seconds * decode.SAMPLE_RATE)
+    for block in itertools.cycle(blocks):
+        yield block[:, :left]
+        left -= block.shape[1]
+        if left <= 0:
+            return
+
+
+def write(path: Path, seconds: float, codec: str, rate: int, channels: int, bits: int | None) -> Path:
+    """Encode so much audio, streamed."""
+    layout = "stereo" if channels == 2 else "mono"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, AudioStream)
+        if bits:
+            stream.bit_rate = bits
+        resampler = av.AudioResampler(stream.format.name, layout, stream.rate)
+        for block in repeated(seconds):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = decode.SAMPLE_RATE, None
+            for made in resampler.resample(frame):
+                container.mux(stream.encode(made))
+        for made in resampler.resample(None):
+            container.mux(stream.encode(made))
+        container.mux(stream.encode(None))
+    return path
+
+
+def steps(path: Path, seconds: float) -> dict[str, float]:
+    """Processor seconds of each step, per hour of audio."""
+
+    def cost(work: Callable[[], object]) -> float:
+        began = time.process_time()
+        work()
+        return (time.process_time() - began) * 3600 / seconds
+
+    def exhaust(items: Iterable[object]) -> None:
+        for _ in items:
+            pass
+
+    def frames() -> None:
+        with decode._open(path) as container:
+            stream = decode._audio_stream(container)
+            exhaust(decode._Reader(container, stream, split=False, max_seconds=seconds + 60)._frames())
+
+    decoding = cost(frames)
+    resampled = cost(lambda: exhaust(decode.stream(path, max_seconds=seconds + 60)))
+    parts = decode.stream(path, max_seconds=seconds + 60)
+    blocks = [part[0] for part in parts if isinstance(part, np.ndarray)]
+    detector, listener = speech.Detector(), stretches._Listener(0, RULES)
+    speech.find(np.zeros(512, np.float32))  # load the detector's model
+    vad = cost(lambda: [detector.feed(block) for block in blocks])
+    found: list[stretches.Stretch] = []
+    packed = cost(lambda: found.extend(one for block in blocks for one in listener.feed(block)))
+    mel = FeatureExtractor(feature_size=128)
+    return {
+        "decode": decoding,
+        "resample, hash": resampled - decoding,
+        "boundary": max(0.0, _boundary(path, seconds) - resampled),
+        "voice activity": vad,
+        "stretches": max(0.0, packed - vad),
+        "log-mel, 128 bands": cost(lambda: [mel(decode.as_float(one.samples), padding=160) for one in found]),
+    }
+
+
+def _boundary(path: Path, seconds: float) -> float:
+    """Processor seconds per audio hour of decoding in the other process, reading here included."""
+    return (_prepared([path], seconds) - _prepared([], seconds)) * 3600 / seconds
+
+
+def _prepared(paths: Iterable[Path], seconds: float) -> float:
+    """Processor seconds of both processes, the start of the other included."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = write(Path(folder) / "a.wav", 0.1, "pcm_s16le", 16_000, 1, None)
+        preparation.stop()
+        began = _used()
+        for path in [tiny, *paths]:
+            with prepare(path, max_seconds=seconds + 60) as recording:
+                for _ in recording:
+                    pass
+        preparation.stop()
+        return _used() - began
+
+
+def start() -> float:
+    """Processor seconds that a recording of 0.1 s costs: the fork, the answer, the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = write(Path(folder) / "a.wav", 0.1, "pcm_s16le", 16_000, 1, None)
+        return (_prepared([tiny] * 100, 10) - _prepared([], 10)) / 100
+
+
+def _used() -> float:
+    of_all = (getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in of_all)
+
+
+def memory(seconds: float) -> dict[str, float]:
+    """Peak megabytes of a service that prepares so much audio, and of its decoding child, each in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        minute = write(Path(folder) / "minute.mp3", 60.0, "libmp3lame", 16_000, 1, 32_000).read_bytes()
+        path = Path(folder) / "a.mp3"
+        with path.open("wb") as file:  # MP3s one behind the other are an MP3
+            for _ in range(math.ceil(seconds / 60)):
+                file.write(minute)
+        command = [sys.executable, "-m", "benchmarks.preparation", "--prepare", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+
+def prepare_once(path: Path) -> dict[str, float]:
+    """Prepare a file to its stretches and forget them."""
+    seconds = 0.0
+    with prepare(path, max_seconds=200_000) as recording:
+        for stretch in stretches.stretches(recording, RULES):
+            seconds += stretch.span.length
+        duration = recording.audio.duration
+    preparation.stop()
+    peak = {who: getrusage(of).ru_maxrss / 1024 for who, of in (("service", RUSAGE_SELF), ("child", RUSAGE_CHILDREN))}
+    return {"seconds": duration, "in stretches": seconds, **{f"{who} MB": peak[who] for who in peak}}
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(names)} cores, Python {platform.python_version()}"
+
+
+def _report(name: str, rows: dict[str, dict[str, float]], **more: Any) -> None:
+    columns = list(next(iter(rows.values())))
+    print(f"{'':22}" + "".join(f"{column:>20}" for column in columns))
+    for row, values in rows.items():
+        print(f"{row:22}" + "".join(f"{values[column]:20.2f}" for column in columns))
+    for key, value in more.items():
+        print(f"{key}: {value}")
+    RESULTS.mkdir(exist_ok=True)
+    rounded = {row: {key: round(value, 3) for key, value in values.items()} for row, values in rows.items()}
+    content = {"machine": _machine(), **more, "rows": rounded}
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1800.0, help="audio per format")
+    parser.add_argument("--memory", type=float, nargs="+", metavar="SECONDS", help="measure memory instead")
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.prepare:
+        print(json.dumps(prepare_once(given.prepare)))
+    elif given.memory:
+        _report("preparation-memory", {f"{seconds:g} s": memory(seconds) for seconds in given.memory})
+    else:
+        rows = {}
+        for name, (extension, codec, rate, channels, bits) in FORMATS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                path = write(Path(folder) / f"a.{extension}", given.seconds, codec, rate, channels, bits)
+                rows[name] = steps(path, given.seconds)
+            rows[name]["all"] = sum(rows[name].values())
+        _report("preparation", rows, unit="processor seconds per audio hour", start_seconds=round(start(), 4))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Whisper's shapes with random weights, as CTranslate2 folders: what they say is noise, what they cost is real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from ctranslate2.converters.transformers import WhisperLoader  # type: ignore[import-untyped]
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from workers.demo import tokens
+from workers.demo.whisper_export import PREPROCESSOR
+from workers.models import DEMO_MODELS
+
+#: Width, layers and attention heads of encoder and decoder: Radford et al. 2022, table 1.
+SHAPES = {"tiny": (384, 4, 6), "base": (512, 6, 8)}
+_TEXT_TOKENS = 50_256
+
+
+def random_whisper(shape: str, output: Path) -> Path:
+    """Write a model of this shape, with Whisper's vocabulary in size and special tokens, and give the folder back."""
+    width, layers, heads = SHAPES[shape]
+    ids = tokens.Ids(_tokenizer())
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=ids.size,
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=4 * width,
+            decoder_ffn_dim=4 * width,
+            pad_token_id=ids.end,
+            bos_token_id=ids.end,
+            eos_token_id=ids.end,
+            decoder_start_token_id=ids.start,
+            suppress_tokens=[],
+            begin_suppress_tokens=None,
+        )
+    )
+    settings: Any = GenerationConfig
+    upper_half = [[layer, head] for layer in range(layers // 2, layers) for head in range(heads)]
+    generation = settings(suppress_tokens=[], begin_suppress_tokens=[], alignment_heads=upper_half)
+    generation.lang_to_id = {ids.tokenizer.id_to_token(token): token for token in ids.languages}
+    model.generation_config = generation
+    tokenizer: Any = PreTrainedTokenizerFast
+    spec = WhisperLoader()(model, tokenizer(tokenizer_object=ids.tokenizer))
+    spec.validate()
+    spec.optimize(quantization="float16")
+    output.mkdir(parents=True)
+    with TemporaryDirectory() as folder:
+        spec.save(folder)
+        for file in Path(folder).iterdir():
+            (output / file.name).write_bytes(file.read_bytes())
+    ids.tokenizer.save(str(output / "tokenizer.json"))
+    (output / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return output
+
+
+def _tokenizer() -> Tokenizer:
+    """The demo model's tokenizer, filled up with words that nobody says, and Whisper's special tokens."""
+    data = json.loads((DEMO_MODELS / "whisper" / "tokenizer.json").read_text())
+    special = {token["content"] for token in data["added_tokens"]}
+    data["added_tokens"] = []
+    vocabulary = [text for text in data["model"]["vocab"] if text and text not in special]
+    vocabulary += [f"Ġword{number}" for number in range(_TEXT_TOKENS - len(vocabulary))]
+    data["model"]["vocab"] = {text: number for number, text in enumerate(vocabulary)}
+    names = [*tokens.SPECIAL_BEFORE, *(f"<|{code}|>" for code in LANGUAGES)]
+    names += [f"<|{name}|>" for name in tokens.SPECIAL_AFTER]
+    names += [f"<|{index * tokens.SECONDS_PER_TIMESTAMP:.2f}|>" for index in range(tokens.TIMESTAMPS)]
+    return tokens._append(Tokenizer.from_str(json.dumps(data)), names)

@@ -1,0 +1,353 @@
+"""The emotion worker against transformers' own pipeline, on the same recordings with the same model on the same cores.
+
+    python -m benchmarks.ser                                 the demo model, 64 recordings of 2 to 60 s
+    python -m benchmarks.ser --shape base --count 12         random weights of wav2vec2-base's shape; also: large
+
+Ours goes through the worker's HTTP door, many pushes in flight, on the embedded backend (SQLite and a folder stand in
+for Firestore, Pub/Sub and buckets): download, decoding, voice activity detection, lease and partial are in its time.
+The pipeline gets decoded arrays, decoding in its time: file by file, and all at once with `batch_size=8`. It takes each
+recording as one piece and gives one answer; ours gives one per window of at most five seconds of speech. What of the
+difference is owed to that is shown by the pipeline on our windows, cut beforehand, one by one.
+
+All are in one process and take turns. The table goes to benchmarks/results/ with the machine's name in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import http.client
+import json
+import logging
+import os
+import platform
+import random
+import statistics
+import tempfile
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import uvicorn
+from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
+from transformers import (
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    pipeline,
+)
+
+from speechpipe import local, steps, wire
+from speechpipe.contract import Analysis, Emotions, Options, Stage, Task
+from speechpipe.ports import Backend
+from speechpipe.settings import Limits, WorkerSettings
+from workers import models
+from workers.app import create_app
+from workers.decode import SAMPLE_RATE, as_float
+from workers.models import DEMO_MODELS
+from workers.preparation import prepare
+from workers.ser import RULES, windows_of
+from workers.stretches import stretches
+
+RESULTS = Path(__file__).parent / "results"
+SAMPLES = DEMO_MODELS.parent / "samples"
+LABELS = ("sadness", "happiness", "anger", "neutral", "disgust", "fear", "surprise")
+#: wav2vec2's published shapes; `large` is that of XLSR-53, with a layer-norm front end, `base` has a group-norm one.
+SHAPES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "large": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "feat_extract_norm": "layer",
+        "conv_bias": True,
+        "do_stable_layer_norm": True,
+    },
+}
+Array = npt.NDArray[np.float32]
+
+
+def recordings(folder: Path, count: int) -> list[Path]:
+    """WAV files of 2 to 60 s, always the same ones: pieces of the bundled samples one after the other."""
+    files = [path for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
+    sound = np.concatenate([decode_audio(str(path)) for path in files])
+    endless = np.tile((sound * 32767).astype(np.int16), 3)
+    chance = random.Random(0)
+    made = []
+    for number in range(count):
+        length = round((2 + 58 * number / max(1, count - 1)) * SAMPLE_RATE)  # evenly spread
+        start = chance.randrange(len(sound))
+        made.append(folder / f"{number}.wav")
+        with wave.open(str(made[-1]), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes(endless[start : start + length].tobytes())
+    chance.shuffle(made)
+    return made
+
+
+def random_model(folder: Path, shape: str) -> Path:
+    """A classifier with random weights: its answers mean nothing, its speed does."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(**SHAPES[shape], id2label=dict(enumerate(LABELS)))
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=shape == "large").save_pretrained(folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------ ours
+
+
+class Door:
+    """The worker's HTTP service on loopback, with pushes as Pub/Sub makes them."""
+
+    def __init__(self, backend: Backend, port: int, in_flight: int) -> None:
+        self._backend, self._port, self._in_flight = backend, port, in_flight
+        self._round = 0
+
+    def __call__(self, files: Sequence[Path]) -> list[Analysis]:
+        """Upload the files, then push their tasks and wait for every partial; what is busy is pushed again."""
+        tasks = self.tasks(files)
+        with ThreadPoolExecutor(self._in_flight) as threads:
+            for status in threads.map(self._push, tasks.values()):
+                assert status == 204, status
+        partials = [self._backend.store.partials(recording_id)[0] for recording_id in tasks]
+        found = [partial.analysis for partial in partials if partial.analysis]
+        assert len(found) == len(files), [partial.failure for partial in partials]
+        return found
+
+    def tasks(self, files: Sequence[Path]) -> dict[str, bytes]:
+        """Push requests of new recordings, by id."""
+        self._round += 1
+        made = {}
+        for path in files:
+            source = self._backend.uploads.upload(path, f"{self._round}-{path.name}", {})
+            steps.ingest(
+                source,
+                store=self._backend.store,
+                bus=self._backend.bus,
+                uploads=self._backend.uploads,
+                results=self._backend.results,
+                limits=Limits.model_validate({}),
+                clock=lambda: datetime.now(UTC),
+            )
+            task = Task(
+                recording_id=source.recording_id,
+                stage=Stage.SER,
+                source=source,
+                options=Options(),
+                queued_at=datetime.now(UTC),
+            )
+            data, attributes = wire.task_to_message(task)
+            message = {"data": base64.b64encode(data).decode(), "attributes": attributes, "messageId": "1"}
+            push = {"message": message, "subscription": "projects/p/subscriptions/s"}
+            made[source.recording_id] = json.dumps(push).encode()
+        return made
+
+    def _push(self, body: bytes) -> int:
+        while True:
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=3600)) as connection:
+                connection.request("POST", "/", body, {"Content-Type": "application/json"})
+                status = connection.getresponse().status
+            if status != 429:
+                return status
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def worker(model: str, folder: Path, in_flight: int) -> Iterator[Door]:
+    """Run the worker's own service in this process."""
+    settings = WorkerSettings.model_validate(
+        {
+            "project": "p",
+            "uploads_bucket": "u",
+            "results_bucket": "r",
+            "stage": "ser",
+            "concurrency": in_flight,
+            "port": 0,
+            "models": "demo" if model == "demo" else "auto",
+            "ser_model": None if model == "demo" else model,
+        }
+    )
+    backend = local.connect(folder)
+    app = create_app(settings, backend, models.load)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while app.state.worker.unready:
+        if app.state.worker.failure:
+            raise SystemExit(app.state.worker.failure)
+        time.sleep(0.05)
+    try:
+        yield Door(backend, server.servers[0].sockets[0].getsockname()[1], in_flight)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+# ----------------------------------------------------------------------------------------------------------- peers
+
+
+def decoded(path: Path) -> Array:
+    """A file's samples, 16 kHz, shape (n,)."""
+    samples: Array = decode_audio(str(path))
+    return samples
+
+
+def one_by_one(classifier: Any, sounds: Iterable[Array]) -> None:
+    """Classify one after the other, as its documentation has it."""
+    for sound in sounds:
+        classifier(sound, top_k=None)
+
+
+def in_batches(classifier: Any, files: Sequence[Path]) -> None:
+    """Classify all files with the pipeline's own batching."""
+    classifier([decoded(path) for path in files], top_k=None, batch_size=8)
+
+
+def windows(files: Sequence[Path]) -> list[Array]:
+    """What our worker hears of the files."""
+    found = []
+    for path in files:
+        with prepare(path, max_seconds=600) as recording:
+            for stretch in stretches(recording, RULES):
+                found += [as_float(heard) for _, heard in windows_of(stretch)]
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------- measure
+
+
+def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Wall seconds of each way, round by round; the first round warms up and does not count."""
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if number:
+                took[name].append(time.perf_counter() - began)
+    return took
+
+
+def filling(analyses: Sequence[Analysis]) -> dict[str, float]:
+    """How full our batches were."""
+    work = [one.work for one in analyses if one.work]
+    rows = sum(one.rows for one in work)
+    padded = sum(one.padded_seconds for one in work)
+    return {
+        "windows": rows,
+        "rows_of_slots": round(rows / sum(one.row_slots for one in work), 2),
+        "padding_share": round(1 - sum(one.filled_seconds for one in work) / padded, 3),
+        "engine_seconds": round(sum(one.engine_seconds for one in work), 2),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "load_before": round(os.getloadavg()[0], 1),
+        "torch": metadata.version("torch"),
+        "transformers": metadata.version("transformers"),
+    }
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=("demo", *SHAPES), default="demo")
+    parser.add_argument("--count", type=int, default=64, help="recordings")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--in-flight", type=int, default=8, help="pushes at a time")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = "demo" if given.shape == "demo" else str(random_model(folder / given.shape, given.shape))
+        (folder / "in").mkdir()
+        (folder / "backend").mkdir()
+        files = recordings(folder / "in", given.count)
+        report(given, *run(given, model, files, folder))
+
+
+def run(
+    given: argparse.Namespace, model: str, files: Sequence[Path], folder: Path
+) -> tuple[dict[str, Any], float, float, dict[str, list[float]]]:
+    """All ways in turn: the machine, audio seconds, speech seconds, and wall seconds by way."""
+    found = machine()
+    heard = windows(files)
+    classifier: Any = pipeline(
+        "audio-classification",
+        model=str(DEMO_MODELS / "ser") if model == "demo" else model,
+        device=0 if torch.cuda.is_available() else -1,
+    )
+    with worker(model, folder / "backend", given.in_flight) as door:
+        analyses = door(files)
+        assert sum(len(one.value.windows) for one in analyses if isinstance(one.value, Emotions)) == len(heard)
+        found["batches"] = filling(analyses)
+        took = measure(
+            {
+                "ours, through the HTTP door": lambda: door(files),
+                "pipeline, file by file": lambda: one_by_one(classifier, map(decoded, files)),
+                "pipeline, batch_size=8": lambda: in_batches(classifier, files),
+                "pipeline, our windows one by one": lambda: one_by_one(classifier, heard),
+            },
+            given.rounds,
+        )
+    return (
+        found,
+        sum(len(decoded(path)) for path in files) / SAMPLE_RATE,
+        sum(map(len, heard)) / SAMPLE_RATE,
+        took,
+    )
+
+
+def report(
+    given: argparse.Namespace, found: dict[str, Any], audio: float, speech: float, took: dict[str, list[float]]
+) -> None:
+    """Print the table and write the JSON."""
+    middle = {name: statistics.median(seconds) for name, seconds in took.items()}
+    ours = next(iter(middle.values()))
+    print(f"{given.shape}: {given.count} recordings, {audio:.0f} s of audio, {speech:.0f} s heard; {found}")
+    print(f"{'':36}{'seconds':>10}{'audio s/s':>12}{'ours / it':>12}")
+    for name, seconds in middle.items():
+        print(f"{name:36}{seconds:10.1f}{audio / seconds:12.1f}{seconds / ours:12.2f}")
+    content = {
+        "machine": found,
+        "model": given.shape,
+        "recordings": given.count,
+        "in_flight": given.in_flight,
+        "audio_seconds": round(audio, 1),
+        "heard_seconds": round(speech, 1),
+        "ways": {
+            name: {
+                "wall_seconds": [round(one, 2) for one in took[name]],
+                "audio_seconds_per_second": round(audio / seconds, 1),
+                "ours_is_so_many_times_as_fast": round(seconds / ours, 2),
+            }
+            for name, seconds in middle.items()
+        },
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"ser-{given.shape}.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,397 @@
+"""The batcher with an engine that is a function: gates instead of sleeping, so that every schedule is chosen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechpipe.errors import Busy
+from workers.batcher import Batcher
+
+PATIENCE = 10.0  # seconds until a test that hangs fails
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    key: str = "a"
+    seconds: float = 1.0
+
+
+class Engine:
+    """Echoes rows as `name!`; remembers its batches; waits at a gate in each; fails as it is told."""
+
+    def __init__(self, fail: Callable[[Sequence[Row]], BaseException | None] = lambda rows: None) -> None:
+        self.batches: list[list[Row]] = []
+        self.fail = fail
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+
+    def __call__(self, rows: Sequence[Row]) -> list[str]:
+        self.batches.append(list(rows))
+        self.entered.release()
+        assert self.gate.wait(PATIENCE)
+        error = self.fail(rows)
+        if error is not None:
+            raise error
+        return [row.name + "!" for row in rows]
+
+    @property
+    def names(self) -> list[list[str]]:
+        return [[row.name for row in batch] for batch in self.batches]
+
+
+Make = Callable[..., Batcher[Row, str]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[tuple[Engine, Batcher[Row, str]]] = []
+
+    def batcher(engine: Engine, *, rows_per_batch: int = 4, seconds_in_flight: float = 100.0) -> Batcher[Row, str]:
+        made.append((engine, start(engine, rows_per_batch, seconds_in_flight)))
+        return made[-1][1]
+
+    yield batcher
+    for engine, one in made:
+        engine.gate.set()
+        one.close(PATIENCE)
+
+
+def start(engine: Engine, rows_per_batch: int, seconds_in_flight: float = 100.0) -> Batcher[Row, str]:
+    return Batcher(
+        engine,
+        key=lambda row: row.key,
+        seconds=lambda row: row.seconds,
+        rows_per_batch=rows_per_batch,
+        seconds_in_flight=seconds_in_flight,
+    )
+
+
+def held(engine: Engine) -> None:
+    """Wait until the engine is inside its next batch."""
+    assert engine.entered.acquire(timeout=PATIENCE)
+
+
+def results(futures: Sequence[Future[str]]) -> list[str]:
+    return [future.result(PATIENCE) for future in futures]
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def test_a_row_goes_at_once_when_the_engine_is_idle(make: Make) -> None:
+    engine = Engine()
+    with make(engine).admit(1) as recording:
+        assert recording.submit(Row("only")).result(PATIENCE) == "only!"  # nothing else ever comes
+    assert engine.names == [["only"]]
+
+
+def test_rows_of_different_recordings_gather_while_the_engine_works_and_share_a_batch(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine)
+    with batcher.admit(1) as one, batcher.admit(1) as two, batcher.admit(1) as three:
+        first = one.submit(Row("1"))
+        held(engine)
+        rest = [two.submit(Row("2")), three.submit(Row("3")), one.submit(Row("1b"))]
+        engine.gate.set()
+        assert results([first, *rest]) == ["1!", "2!", "3!", "1b!"]
+    assert engine.names[0] == ["1"]
+    assert sorted(engine.names[1]) == ["1b", "2", "3"]
+
+
+def test_rows_of_different_keys_never_share_a_batch(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine)
+    with batcher.admit(1) as one, batcher.admit(1) as two:
+        futures = [one.submit(Row("0"))]
+        held(engine)
+        futures += [s.submit(Row(f"{n}", key)) for s, n, key in [(one, 1, "a"), (one, 2, "b"), (two, 3, "b")]]
+        futures += [two.submit(Row("4", "a"))]
+        engine.gate.set()
+        results(futures)
+    assert all(len({row.key for row in batch}) == 1 for batch in engine.batches)
+    assert len(engine.batches) == 3
+
+
+def test_a_long_recording_leaves_room_for_short_ones(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=4)
+    with batcher.admit(50) as long, batcher.admit(2) as short:
+        futures = [long.submit(Row("first"))]
+        held(engine)
+        futures += [long.submit(Row(f"long {n}")) for n in range(8)]
+        late = [short.submit(Row(f"short {n}")) for n in range(2)]
+        engine.gate.set()
+        results([*futures, *late])
+    assert sorted(engine.names[1]) == ["long 0", "long 1", "short 0", "short 1"]  # not behind the eight
+
+
+def test_a_rare_key_is_not_starved_by_a_common_one(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=1)
+    with batcher.admit(9) as common, batcher.admit(1) as rare:
+        futures = [common.submit(Row("first"))]
+        held(engine)
+        futures += [common.submit(Row(f"common {n}")) for n in range(2)] + [rare.submit(Row("rare", "b"))]
+        engine.gate.set()
+        results(futures)
+    assert engine.names.index(["rare"]) <= 2
+
+
+def test_a_recording_knows_its_share_of_the_batches(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=4)
+    with batcher.admit(1) as one, batcher.admit(1) as two:
+        first = one.submit(Row("first", seconds=2))
+        held(engine)
+        rest = [one.submit(Row("1", seconds=1)), two.submit(Row("2", seconds=3))]
+        engine.gate.set()
+        results([first, *rest])
+        assert (one.share.rows, one.share.slots) == (2, 4 + 2)
+        assert (one.share.seconds, one.share.padded_seconds) == (2 + 1, 2 + 3)
+        assert (two.share.rows, two.share.slots) == (1, 2)
+        assert (two.share.seconds, two.share.padded_seconds) == (3, 3)
+        assert 0 < two.share.engine_seconds < one.share.engine_seconds + two.share.engine_seconds
+
+
+# --------------------------------------------------------------------------------------------------------- failures
+
+
+def test_a_poisonous_row_fails_alone(make: Make) -> None:
+    engine = Engine(lambda rows: ValueError("poison") if any("bad" in row.name for row in rows) else None)
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=8)
+    with batcher.admit(1) as one, batcher.admit(1) as two:
+        first = one.submit(Row("first"))
+        held(engine)
+        good = [one.submit(Row(f"{n}")) for n in range(4)] + [two.submit(Row(f"{n}")) for n in range(4, 7)]
+        bad = two.submit(Row("bad"))
+        engine.gate.set()
+        assert results([first, *good]) == ["first!", *(f"{n}!" for n in range(7))]
+        with pytest.raises(ValueError, match="poison"):
+            two.result(bad)
+        assert one.submit(Row("later")).result(PATIENCE) == "later!"  # and the thread lives
+    assert batcher.rows_per_batch == 8
+
+
+def test_out_of_memory_halves_the_batches_and_carries_on(make: Make) -> None:
+    engine = Engine(lambda rows: RuntimeError("CUDA out of memory. Tried to allocate") if len(rows) > 2 else None)
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=8)
+    with batcher.admit(1) as recording:
+        futures = [recording.submit(Row("first"))]
+        held(engine)
+        futures += [recording.submit(Row(f"{n}")) for n in range(8)]
+        engine.gate.set()
+        assert results(futures) == ["first!", *(f"{n}!" for n in range(8))]
+        assert batcher.rows_per_batch == 2
+        tried = len(engine.batches)
+        results([recording.submit(Row(f"later {n}")) for n in range(6)])
+    assert max(len(batch) for batch in engine.batches[tried:]) <= 2
+
+
+def test_a_row_that_is_too_large_by_itself_gets_the_error(make: Make) -> None:
+    engine = Engine(lambda rows: MemoryError() if rows[0].name == "huge" else None)
+    with make(engine).admit(1) as recording:
+        with pytest.raises(MemoryError):
+            recording.result(recording.submit(Row("huge")))
+        assert recording.result(recording.submit(Row("small"))) == "small!"
+
+
+def test_an_engine_that_loses_rows_is_an_error_and_nobody_gets_anothers_result(make: Make) -> None:
+    batcher: Batcher[Row, str] = Batcher(
+        lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4, seconds_in_flight=10
+    )
+    with batcher.admit(1) as recording, pytest.raises(RuntimeError, match="0 results for 1 rows"):
+        recording.result(recording.submit(Row("x")))
+    batcher.close(PATIENCE)
+
+
+# ----------------------------------------------------------------------------------------------------------- bounds
+
+
+def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make) -> None:
+    batcher = make(Engine(), seconds_in_flight=10)
+    with batcher.admit(5):
+        with batcher.admit(5), pytest.raises(Busy), batcher.admit(0.1):
+            pass
+        with batcher.admit(5):
+            pass
+
+
+def test_a_recording_longer_than_the_bound_is_let_in_and_does_not_shut_out_short_ones(make: Make) -> None:
+    batcher = make(Engine(), seconds_in_flight=10)
+    with batcher.admit(36_000), batcher.admit(1) as short:
+        assert short.submit(Row("short")).result(PATIENCE) == "short!"
+
+
+def test_submitting_waits_for_room_and_no_row_is_lost(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    futures: list[Future[str]] = []
+    with make(engine, rows_per_batch=2).admit(100) as recording:
+
+        def work() -> None:
+            futures.extend(recording.submit(Row(str(n))) for n in range(50))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        held(engine)
+        assert len(recording.queue) <= 4  # two batches' worth, however many there are to come
+        engine.gate.set()
+        thread.join(PATIENCE)
+        assert results(futures) == [f"{n}!" for n in range(50)]
+
+
+def test_who_waits_is_asked_to_tick_and_may_leave_by_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.batcher.TICK_SECONDS", 0.01)
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=1)
+    stopping = threading.Event()
+
+    def tick() -> None:
+        if stopping.is_set():
+            raise InterruptedError
+
+    stopping.set()
+    with batcher.admit(1, tick) as recording:
+        running = recording.submit(Row("running"))
+        held(engine)
+        dropped = recording.submit(Row("waiting"))
+        with pytest.raises(InterruptedError):
+            recording.result(running)
+    assert dropped.cancelled()
+    with batcher.admit(1, tick) as recording:
+        recording.submit(Row("1"))
+        recording.submit(Row("2"))
+        with pytest.raises(InterruptedError):
+            recording.submit(Row("3"))
+    engine.gate.set()
+    with batcher.admit(1) as recording:
+        assert recording.submit(Row("next")).result(PATIENCE) == "next!"
+    assert engine.names == [["running"], ["next"]]  # what was dropped never ran
+
+
+# --------------------------------------------------------------------------------------------------------- shutdown
+
+
+def test_closing_lets_the_running_batch_end_and_hands_back_the_rest(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=1)
+    with batcher.admit(1) as recording:
+        running, waiting = recording.submit(Row("running")), recording.submit(Row("waiting"))
+        held(engine)
+        closing = threading.Thread(target=batcher.close, args=(PATIENCE,))
+        closing.start()
+        with pytest.raises(Busy):  # at once: the engine has not moved
+            recording.result(waiting)
+        engine.gate.set()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+        assert recording.result(running) == "running!"
+        with pytest.raises(Busy):
+            recording.submit(Row("late"))
+    with pytest.raises(Busy), batcher.admit(1):
+        pass
+    assert engine.names == [["running"]]
+
+
+def test_closing_does_not_wait_for_an_engine_that_hangs(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine)
+    with batcher.admit(1) as recording:
+        stuck = recording.submit(Row("stuck"))
+        held(engine)
+        batcher.close(0.0)
+        with pytest.raises(Busy):
+            recording.result(stuck)
+
+
+def test_closing_frees_whoever_waits_for_room(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, rows_per_batch=1)
+    ended = threading.Event()
+
+    def work() -> None:
+        with batcher.admit(100) as recording:
+            try:
+                for n in range(10):
+                    recording.submit(Row(str(n)))
+            except Busy:
+                ended.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    held(engine)
+    batcher.close(0.0)
+    assert ended.wait(PATIENCE)
+    thread.join()
+
+
+# -------------------------------------------------------------------------------------------------------- schedules
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    recordings=st.lists(
+        st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["good", "good", "good", "bad"])), max_size=12),
+        min_size=1,
+        max_size=5,
+    ),
+    rows_per_batch=st.integers(1, 5),
+    memory=st.integers(1, 5),
+)
+def test_whatever_the_schedule_each_row_gets_its_own_result_or_its_own_error(
+    recordings: list[list[tuple[str, str]]], rows_per_batch: int, memory: int
+) -> None:
+    def fail(rows: Sequence[Row]) -> BaseException | None:
+        if len(rows) > memory:
+            return RuntimeError("out of memory")
+        return ValueError("bad") if any(row.name.startswith("bad") for row in rows) else None
+
+    engine = Engine(fail)
+    batcher = start(engine, rows_per_batch)
+    barrier = threading.Barrier(len(recordings))
+    wrong: list[object] = []
+
+    def work(number: int, kinds: list[tuple[str, str]]) -> None:
+        barrier.wait(PATIENCE)
+        with batcher.admit(1) as recording:
+            rows = [Row(f"{kind} {number}.{n}", key) for n, (key, kind) in enumerate(kinds)]
+            futures = [recording.submit(row) for row in rows]
+            for row, future in zip(rows, futures, strict=True):
+                try:
+                    got: object = future.result(PATIENCE)
+                except ValueError as error:
+                    got = str(error)
+                if got != ("bad" if row.name.startswith("bad") else row.name + "!"):
+                    wrong.append((row, got))
+
+    threads = [threading.Thread(target=work, args=given) for given in enumerate(recordings)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    batcher.close(PATIENCE)
+    assert wrong == []
+    assert not any(thread.is_alive() for thread in threads)
+    assert all(len({row.key for row in batch}) == 1 and len(batch) <= rows_per_batch for batch in engine.batches)
+    done = [row.name for batch in engine.batches if fail(batch) is None for row in batch]
+    assert sorted(done) == sorted(set(done))  # no row succeeds twice

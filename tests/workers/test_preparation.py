@@ -1,0 +1,178 @@
+"""The process that decodes: what it is given, what it may do, and what its end means."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechpipe.errors import ErrorCode, Rejected
+from tests.workers.media import decode, tone, write_audio
+from workers import preparation
+from workers.decoding import HEADER, MEMORY_BYTES
+from workers.preparation import DecoderLost, Recording, prepare
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Five minutes: more than is decoded ahead."""
+    return write_audio(tmp_path / "a.flac", [tone(300)], codec="flac")
+
+
+@pytest.fixture
+def recording(file: Path) -> Iterator[Recording]:
+    with prepare(file, max_seconds=600) as opened:
+        yield opened
+
+
+def child_of(recording: Recording) -> Path:
+    return Path(f"/proc/{recording._child}")
+
+
+def test_blocks_come_while_the_rest_is_not_decoded_yet(recording: Recording) -> None:
+    blocks = iter(recording)
+    block = next(blocks)
+    assert block.dtype == np.int16
+    assert block.shape[0] == recording.channels == 1
+    assert recording.expected_seconds == pytest.approx(300)
+    with pytest.raises(RuntimeError, match="not all blocks"):
+        _ = recording.audio
+    assert block.shape[1] + sum(block.shape[1] for block in blocks) == 300 * 16_000
+    assert recording.audio.duration == 300
+
+
+def test_many_recordings_at_once(file: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: decode(file, max_seconds=600).audio.duration, range(24)))
+    assert found == [300] * 24
+
+
+def test_a_file_that_is_not_there_is_no_fault_of_the_recording(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        prepare(tmp_path / "gone.wav", max_seconds=600)
+
+
+def test_too_long_shows_while_it_is_read(file: Path) -> None:
+    with prepare(file, max_seconds=200) as recording, pytest.raises(Rejected, match="at most 200 seconds"):
+        for _ in recording:
+            pass
+
+
+def test_closing_ends_the_child(recording: Recording) -> None:
+    child = child_of(recording)
+    assert child.exists()
+    recording.close()
+    assert not child.exists()
+
+
+# ------------------------------------------------------------------------------------------------ what it may do
+
+
+def test_it_holds_no_socket_file_or_secret_of_the_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparation.stop()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/secret")
+    with socket.create_server(("127.0.0.1", 0)) as server, prepare(file, max_seconds=600) as recording:
+        child = child_of(recording)
+        held = {os.readlink(fd) for fd in (child / "fd").iterdir() if fd.name != "2"}  # errors are printed
+        assert os.readlink(f"/proc/self/fd/{server.fileno()}") not in held
+        assert len([name for name in held if name.startswith("socket:")]) == 1
+        assert {name for name in held if name.startswith("/") and not name.startswith("/dev/")} <= {str(file)}
+        assert b"GOOGLE" not in (child / "environ").read_bytes()
+
+
+def test_it_runs_where_nothing_is_and_under_limits(recording: Recording) -> None:
+    child = child_of(recording)
+    assert os.readlink(child / "cwd").endswith("(deleted)")
+    limits = {line[:25].strip(): line[25:].split()[0] for line in (child / "limits").read_text().splitlines()[1:]}
+    assert limits["Max address space"] == str(MEMORY_BYTES)
+    assert limits["Max cpu time"] == "90"
+    assert limits["Max file size"] == limits["Max processes"] == limits["Max core file size"] == "0"
+
+
+# -------------------------------------------------------------------------------------------------- how it ends
+
+
+@pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGXCPU, signal.SIGALRM, signal.SIGABRT])
+def test_a_file_that_brings_decoding_down_is_rejected(recording: Recording, how: signal.Signals) -> None:
+    os.kill(int(child_of(recording).name), how)
+    with pytest.raises(Rejected, match="damaged") as caught:
+        list(recording)
+    assert caught.value.code is ErrorCode.DECODE_FAILED
+
+
+def test_one_that_hangs_is_rejected(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "STALL_SECONDS", 0.1)
+    with prepare(file, max_seconds=600) as recording:
+        child = child_of(recording)
+        os.kill(int(child.name), signal.SIGSTOP)
+        with pytest.raises(Rejected, match="too much time"):
+            list(recording)
+    assert not child.exists()
+
+
+def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "STALL_SECONDS", 1.0)
+    with prepare(file, max_seconds=600) as slow:
+        began = time.monotonic()
+        while time.monotonic() < began + 1.2:  # meanwhile
+            assert decode(file, max_seconds=600).audio.duration == 300
+        assert sum(block.shape[1] for block in slow) == 300 * 16_000
+
+
+def test_an_end_from_outside_is_no_fault_of_the_recording(recording: Recording) -> None:
+    os.kill(int(child_of(recording).name), signal.SIGKILL)
+    with pytest.raises(DecoderLost):
+        list(recording)
+
+
+def test_the_process_is_replaced_when_it_is_gone(file: Path) -> None:
+    with prepare(file, max_seconds=600) as recording:
+        assert preparation._process._running is not None
+        preparation._process._running[0].kill()
+        assert sum(block.shape[1] for block in recording) == 300 * 16_000  # its child goes on
+    assert decode(file, max_seconds=600).audio.duration == 300
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [(b"H", b"null"), *[(b"B", bytes(2 * 16_000))] * 100],  # on and on
+        [(b"H", b"null"), (b"B", bytes(3))],
+        [(b"H", b'"long"')],
+        [(b"R", b"not JSON")],
+        [(b"R", b'{"code": "no_such_code", "message": ""}')],
+        [(b"H", b"1"), (b"B", bytes(32_000)), (b"F", b'{"audio": {"duration": -1}, "cautions": []}')],
+    ],
+)
+def test_a_child_that_was_taken_over_cannot_say_what_it_likes(
+    file: Path, messages: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    monkeypatch.setattr(preparation._process, "begin", lambda _: (0, ours))
+    monkeypatch.setattr(preparation._process, "end", lambda _: 0)
+    with theirs, ThreadPoolExecutor(1) as thread:
+        said = b"".join(HEADER.pack(kind, 1, len(content)) + content for kind, content in messages)
+        speaking = thread.submit(theirs.sendall, said)
+        with pytest.raises(Rejected) as caught:
+            list(prepare(file, max_seconds=10))
+        ours.close()
+        speaking.exception()
+    assert caught.value.code is ErrorCode.DECODE_FAILED
+
+
+def test_a_length_that_cannot_be_is_not_expected(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.flac", [tone(1)], codec="flac")
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff" * 4  # samples in all
+    path.write_bytes(content)
+    with prepare(path, max_seconds=600) as recording:
+        assert recording.expected_seconds is None
+        assert sum(block.shape[1] for block in recording) == 16_000
