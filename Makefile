@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-ser bench-stt roles up schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-preparation bench-ser bench-stt roles up schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -39,6 +39,10 @@ $(INFRA)/.installed: infra/tools.txt
 	$(PYTHON) -m venv $(INFRA)
 	$(INFRA)/bin/pip install --quiet --disable-pip-version-check --requirement infra/tools.txt
 	@touch $@
+
+bench-preparation: setup ## Measure what decoding and voice activity cost: seconds by step, memory by length
+	$(BIN)/python -m benchmarks.preparation
+	$(BIN)/python -m benchmarks.preparation --memory 60 3600 36000
 
 bench-stt: setup ## Measure the speech-to-text worker against faster-whisper, batched and not
 	$(BIN)/python -m benchmarks.stt
