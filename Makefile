@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-ser bench-stt roles up plan deploy destroy exports locks schemas lint types \
-	format clean
+.PHONY: help setup demo test check check-infra bench-preparation bench-ser bench-stt roles up plan deploy destroy exports \
+	locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -59,6 +59,10 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 	$(LOCK) --constraint constraints.txt --extra stt docker/requirements/stt.in --output-file docker/requirements/stt.txt
 	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
 		--output-file docker/requirements/ser.txt
+
+bench-preparation: setup ## Measure what decoding and voice activity cost: seconds by step, memory by length
+	$(BIN)/python -m benchmarks.preparation
+	$(BIN)/python -m benchmarks.preparation --memory 60 3600 36000
 
 bench-stt: setup ## Measure the speech-to-text worker against faster-whisper, batched and not
 	$(BIN)/python -m benchmarks.stt

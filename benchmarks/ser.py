@@ -330,7 +330,8 @@ def report(
     for name, seconds in middle.items():
         print(f"{name:36}{seconds:10.1f}{audio / seconds:12.1f}{seconds / ours:12.2f}")
     content = {
-        "machine": found,
+        "machine": {key: value for key, value in found.items() if key != "batches"},
+        "batches": found["batches"],
         "model": given.shape,
         "recordings": given.count,
         "in_flight": given.in_flight,
