@@ -52,7 +52,7 @@ _GAP, _PAD = 2.0, 0.4
 #: Audio in one row. Whisper hears 30 s; a little silence behind the last word helps it to end.
 ROW_SECONDS = 29.0
 #: Longer speech is cut at a pause, so that rows get full: what is cut here goes on in the same row if there is room.
-_STRETCH_SECONDS = 8.0
+_STRETCH_SECONDS = 5.0
 #: Rows in one pass of the model.
 ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
 #: Audio that may be on its way at once, of all recordings.

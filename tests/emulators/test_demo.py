@@ -14,7 +14,7 @@ from speechpipe.contract import Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import Delivery
 from tests.emulators.conftest import User, started, using
-from tests.media import SAMPLES, comparable, lay_out, samples, spoken, word_errors
+from tests.media import SAMPLES, alike, comparable, lay_out, samples, spoken, word_errors
 
 pytestmark = [pytest.mark.emulators, pytest.mark.engines, pytest.mark.slow]
 
@@ -47,5 +47,5 @@ def test_dropped_samples_become_the_records_of_the_embedded_run_and_one_event_ea
         result = final[recording].result
         assert result is not None
         assert word_errors(spoken(sample), result.text) == 0, sample["file"]
-        assert comparable(result) == comparable(embedded.record(sample["file"])), sample["file"]
+        assert alike(comparable(result), comparable(embedded.record(sample["file"]))), sample["file"]
         assert {event.id for event in demo.events_of(recording)} == {f"{recording}.r1.completed"}
