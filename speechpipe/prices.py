@@ -1,7 +1,7 @@
 """What compute costs: a price an instance-hour and a speed a stage, so every amount is an estimate.
 
-Busy time only: a start, the minutes before an idle instance goes, storage and messages are not in it. An instance that
-works on several recordings at once is counted for each of them.
+Busy time only: a start, the minutes before an idle instance goes, storage and messages are not in it. Of a batch that
+several recordings share, each is counted with its part; preparing them beside each other is counted for each.
 """
 
 from __future__ import annotations

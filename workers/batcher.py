@@ -98,14 +98,14 @@ class Batcher(Generic[Row, Result]):
 
     @contextlib.contextmanager
     def admit(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Iterator[Submitter[Row, Result]]:
-        """Let a recording of so many seconds in. Raises Busy if `seconds_in_flight` are there already.
+        """Let a recording of so many seconds in. Raises Busy if that makes more than `seconds_in_flight`.
 
-        A recording counts for at most half of that, so that a long one neither shuts short ones out nor has to wait
-        until there is nobody else. On leaving, rows of it that have not run are dropped.
+        One that is longer by itself is let in when there is nobody else. On leaving, rows of it that have not run are
+        dropped.
         """
-        counted = min(seconds, self._most_seconds / 2)
+        counted = min(seconds, self._most_seconds)
         with self._changed:
-            if self._closed or self._in_flight >= self._most_seconds:
+            if self._closed or self._in_flight + counted > self._most_seconds:
                 raise Busy("the engine is shutting down" if self._closed else "enough audio is in flight here")
             self._in_flight += counted
         submitter = Submitter(self, tick)

@@ -43,8 +43,10 @@ GRID = SAMPLE_RATE // 10
 _BUCKET = SAMPLE_RATE // 2
 #: Windows in one pass of the model.
 _ROWS_PER_BATCH = {"cpu": 4, "cuda": 32}
-#: Audio of all recordings that may be under way at once: on a GPU less than a minute's work.
-_SECONDS_IN_FLIGHT = {"cpu": 3600.0, "cuda": 4 * 3600.0}
+#: Audio of all recordings that may be under way at once: what is let in has to end within one request.
+_SECONDS_IN_FLIGHT = 12 * 3600.0
+#: Taken for the length of a recording whose header does not say.
+_USUAL_SECONDS = 600.0
 
 Array = npt.NDArray[np.float32]
 Given = TypeVar("Given")
@@ -89,7 +91,7 @@ class EmotionAnalyser:
             key=self._key,
             seconds=lambda row: row.seconds,
             rows_per_batch=_ROWS_PER_BATCH[model.device.type],
-            seconds_in_flight=_SECONDS_IN_FLIGHT[model.device.type],
+            seconds_in_flight=_SECONDS_IN_FLIGHT,
         )
 
     @property
@@ -109,8 +111,8 @@ class EmotionAnalyser:
         waiting = _Waiting(progress)
         with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
             channels = _channels(chosen, recording.channels)
-            expected = math.inf if recording.expected_seconds is None else recording.expected_seconds
-            with self._batcher.admit(expected, waiting.tick) as rows:
+            seconds = len(channels) * (recording.expected_seconds or _USUAL_SECONDS)
+            with self._batcher.admit(seconds, waiting.tick) as rows:
                 with telemetry.span("prepare"):  # the first windows are scored while the rest is decoded
                     windows = list(self._submit(recording, channels, rows, waiting))
                 windows.sort(key=lambda window: (window.span.start, window.channel))

@@ -55,8 +55,9 @@ ROW_SECONDS = 29.0
 _STRETCH_SECONDS = 5.0
 #: Rows in one pass of the model.
 ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
-#: Audio that may be on its way at once, of all recordings.
-_SECONDS_IN_FLIGHT = 4 * 3600.0
+#: Audio of all recordings that may be under way at once: what is let in has to end within one request, and an L4 is
+#: taken for 90 times as fast as speech.
+_SECONDS_IN_FLIGHT = 12 * 3600.0
 #: Whisper's prompt holds 223 tokens before the task; half of that each when hotwords and prompt are both given.
 _PROMPT_TOKENS = 223
 #: Taken for the length of a recording whose header does not say.
@@ -106,10 +107,6 @@ class WhisperAnalyser:
     def stage(self) -> Stage:
         """Speech to text."""
         return Stage.STT
-
-    def close(self, timeout: float) -> None:
-        """Give the batch that runs so many seconds to end; analyses under way get Busy."""
-        self._batcher.close(timeout)
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
         """Transcribe a recording. Raises Rejected for what can never work, Busy while there is too much to do."""

@@ -232,10 +232,20 @@ def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make)
             pass
 
 
-def test_a_recording_longer_than_the_bound_is_let_in_and_does_not_shut_out_short_ones(make: Make) -> None:
+def test_a_long_recording_has_short_ones_beside_it_but_no_other_long_one(make: Make) -> None:
     batcher = make(Engine(), seconds_in_flight=10)
-    with batcher.admit(36_000), batcher.admit(1) as short:
+    with batcher.admit(8), batcher.admit(1) as short:
         assert short.submit(Row("short")).result(PATIENCE) == "short!"
+        with pytest.raises(Busy), batcher.admit(8):
+            pass
+
+
+def test_a_recording_longer_than_the_bound_is_let_in_when_there_is_nobody_else(make: Make) -> None:
+    batcher = make(Engine(), seconds_in_flight=10)
+    with batcher.admit(1), pytest.raises(Busy), batcher.admit(36_000):
+        pass
+    with batcher.admit(36_000) as long:
+        assert long.submit(Row("long")).result(PATIENCE) == "long!"
 
 
 def test_submitting_waits_for_room_and_no_row_is_lost(make: Make) -> None:

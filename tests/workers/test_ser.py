@@ -180,7 +180,7 @@ def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
 
 def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionAnalyser]) -> None:
     engine = analyser("layer")
-    with engine._batcher.admit(1e9), engine._batcher.admit(1e9), pytest.raises(Busy):
+    with engine._batcher.admit(1e9), pytest.raises(Busy):
         engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None)
 
 
