@@ -9,7 +9,7 @@ INFRA := .venv-infra
 	locks schemas lint types format clean
 
 help: ## Show what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
