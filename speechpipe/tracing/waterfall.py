@@ -28,7 +28,7 @@ class Span:
     @property
     def waits(self) -> bool:
         """Whether nobody worked: the upload on its way, a task in its queue, a turn at the model."""
-        return self.name == "upload" or self.name.startswith(("queue ", "wait "))
+        return self.name == "upload" or self.name.startswith("queue ")
 
 
 class Row(NamedTuple):
