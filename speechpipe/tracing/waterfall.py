@@ -27,7 +27,7 @@ class Span:
 
     @property
     def waits(self) -> bool:
-        """Whether nobody worked: the upload on its way, a task in its queue, a turn at the model."""
+        """Whether nobody worked: the upload on its way, a task in its queue."""
         return self.name == "upload" or self.name.startswith("queue ")
 
 
