@@ -126,7 +126,9 @@ def _load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
 def up(
     models: Models = "auto",
     device: Device = "auto",
-    max_attempts: Annotated[int, typer.Option(min=5, max=100, help="Deliveries before a stage is given up.")] = 20,
+    max_attempts: Annotated[
+        int, typer.Option(min=5, max=100, help="Deliveries, a second apart, before a stage is given up.")
+    ] = 100,
 ) -> None:
     """Run the whole system on Google's emulators, over real HTTP. Ctrl-C ends everything it started."""
     from speechpipe.emulators.up import serve

@@ -26,7 +26,7 @@ from speechpipe.emulators.deliver import Deliverer
 from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
 from speechpipe.emulators.relay import Relay
-from speechpipe.emulators.setup import Delivery, exported, make_topics, make_trigger
+from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, exported, make_topics, make_trigger
 from speechpipe.resources import Service
 from speechpipe.tally import Tally
 
@@ -87,7 +87,7 @@ class LocalCloud:
 
     ids: Ids = field(default_factory=Ids)
     state: Path | None = None  #: where logs go; a temporary folder by default
-    delivery: Delivery = field(default_factory=Delivery)
+    max_attempts: int = MAX_DELIVERY_ATTEMPTS  #: deliveries of a task before its stage is given up
     workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
     settings: Mapping[str, str] = field(default_factory=dict)  #: further environment of functions and workers
     sweep_seconds: float = resources.SCHEDULE.seconds
@@ -145,7 +145,7 @@ class LocalCloud:
                 self._start_services()
             self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
             ports = self.ports.services if self.serve else {}
-            make_topics(self.ids.project, self.ports.pubsub, ports, self.delivery)
+            make_topics(self.ids.project, self.ports.pubsub, ports, self.max_attempts)
             if self.serve:
                 make_trigger(self.ids.project, self.ports.firestore)
                 functions = (name.value for name in resources.FUNCTIONS)

@@ -7,20 +7,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from speechpipe import resources
 from speechpipe.errors import SpeechpipeError
 from speechpipe.resources import Service, Subscription
 
-
-@dataclass(frozen=True)
-class Delivery:
-    """How patient task subscriptions are; the emulator looks for what is due about every 3 s and not more often."""
-
-    max_attempts: int = resources.MAX_DELIVERY_ATTEMPTS
-    minimum_backoff_seconds: float = 1.0
-    maximum_backoff_seconds: float = 30.0
+#: Deliveries of a task before it is dead-lettered, by default: the most that Pub/Sub allows. They are a second apart
+#: here, and have to last until a killed worker is back and the lease that it held has run out.
+MAX_DELIVERY_ATTEMPTS = 100
 
 
 @contextmanager
@@ -38,7 +32,7 @@ def exported(**variables: str) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], delivery: Delivery) -> None:
+def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], max_attempts: int) -> None:
     """Create every topic and subscription. Raises GoogleAPICallError."""
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
@@ -48,33 +42,27 @@ def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], de
         for topic in resources.TOPICS:
             publisher.create_topic(name=f"projects/{project}/topics/{topic}")
         for subscription in resources.SUBSCRIPTIONS:
-            subscriber.create_subscription(request=subscription_request(project, subscription, ports, delivery))
+            subscriber.create_subscription(request=subscription_request(project, subscription, ports, max_attempts))
 
 
 def subscription_request(
-    project: str, subscription: Subscription, ports: Mapping[Service, int], delivery: Delivery
+    project: str, subscription: Subscription, ports: Mapping[Service, int], max_attempts: int
 ) -> dict[str, object]:
-    """A subscription in the API's words; a pull one while its service has no port."""
-    from google.protobuf.duration_pb2 import Duration
+    """A subscription in the API's words; a pull one while its service has no port.
 
-    def duration(seconds: float) -> Duration:
-        return Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
-
+    Without a retry policy: with one, the emulator stops to deliver what has failed (docs/surprises.md).
+    """
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
         "topic": f"projects/{project}/topics/{subscription.topic}",
         "ack_deadline_seconds": subscription.ack_deadline_seconds,
-        "retry_policy": {
-            "minimum_backoff": duration(delivery.minimum_backoff_seconds),
-            "maximum_backoff": duration(delivery.maximum_backoff_seconds),
-        },
     }
     if subscription.push_to and subscription.push_to in ports:
         request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {
             "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",
-            "max_delivery_attempts": delivery.max_attempts,
+            "max_delivery_attempts": max_attempts,
         }
     return request
 

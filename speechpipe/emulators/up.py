@@ -12,7 +12,6 @@ from rich.live import Live
 
 from speechpipe.emulators.cloud import LocalCloud
 from speechpipe.emulators.panel import line, panel
-from speechpipe.emulators.setup import Delivery
 
 REFRESH_SECONDS = 2.0
 #: Variables that only keep proxies away are set for our own processes; a shell that needs them has them.
@@ -35,7 +34,7 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
     signal.signal(signal.SIGTERM, _interrupt)
     settings = {"SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device}
     cloud = LocalCloud(
-        delivery=Delivery(max_attempts=max_attempts),
+        max_attempts=max_attempts,
         settings=settings,
         report=lambda name: err.print(f"  [green]ready[/] {name}"),
     )

@@ -17,7 +17,7 @@ import pytest
 from speechpipe import gcp
 from speechpipe.contract import Completion, Recording, recording_id
 from speechpipe.emulators import EmulatorsMissing, LocalCloud
-from speechpipe.emulators.setup import Delivery, exported
+from speechpipe.emulators.setup import exported
 from speechpipe.ports import Backend
 from speechpipe.settings import ClientSettings, read
 
@@ -114,7 +114,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
-        delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
+        max_attempts=30,
         settings={
             "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
             "SPEECHPIPE_REQUEST_SECONDS": "6",

@@ -12,7 +12,6 @@ import pytest
 from speechpipe import Client
 from speechpipe.contract import Status
 from speechpipe.emulators import LocalCloud
-from speechpipe.emulators.setup import Delivery
 from tests.emulators.conftest import User, started, using
 from tests.media import SAMPLES, alike, comparable, lay_out, samples, spoken, word_errors
 
@@ -24,7 +23,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A user of a local cloud with real workers."""
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("demo"),
-        delivery=Delivery(max_attempts=5, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
+        max_attempts=30,
         settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
     )
     yield from using(started(cloud))

@@ -13,7 +13,6 @@ import pytest
 from speechpipe import telemetry
 from speechpipe.contract import Stage, Status
 from speechpipe.emulators import LocalCloud
-from speechpipe.emulators.setup import Delivery
 from speechpipe.tracing.waterfall import Span, read
 from tests.emulators.conftest import CANNED_WORKER, User, started, using, wait_for
 
@@ -40,7 +39,7 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("traced"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
-        delivery=Delivery(max_attempts=20, minimum_backoff_seconds=0.1, maximum_backoff_seconds=0.5),
+        max_attempts=30,
         settings={"SPEECHPIPE_REQUEST_SECONDS": "6"},
         copies=2,
     )
