@@ -3,8 +3,7 @@
     python -m benchmarks.ser                                 the demo model, 64 recordings of 2 to 60 s
     python -m benchmarks.ser --shape base --count 12         random weights of wav2vec2-base's shape; also: large
 
-Ours goes through the worker's HTTP door, many pushes in flight, on the embedded backend (SQLite and a folder stand in
-for Firestore, Pub/Sub and buckets): download, decoding, voice activity detection, lease and partial are in its time.
+Ours goes through the worker's HTTP door, many pushes in flight, on the embedded backend (see `benchmarks.door`).
 The pipeline gets decoded arrays, decoding in its time: file by file, and all at once with `batch_size=8`. It takes each
 recording as one piece and gives one answer; ours gives one per window of at most five seconds of speech. What of the
 difference is owed to that is shown by the pipeline on our windows, cut beforehand, one by one.
@@ -15,9 +14,6 @@ All are in one process and take turns. The table goes to benchmarks/results/ wit
 from __future__ import annotations
 
 import argparse
-import base64
-import contextlib
-import http.client
 import json
 import logging
 import os
@@ -25,12 +21,9 @@ import platform
 import random
 import statistics
 import tempfile
-import threading
 import time
 import wave
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,7 +31,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import uvicorn
 from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 from transformers import (
     Wav2Vec2Config,
@@ -47,12 +39,9 @@ from transformers import (
     pipeline,
 )
 
-from speechpipe import local, steps, wire
-from speechpipe.contract import Analysis, Emotions, Options, Stage, Task
-from speechpipe.ports import Backend
-from speechpipe.settings import Limits, WorkerSettings
+from benchmarks.door import worker
+from speechpipe.contract import Analysis, Emotions, Stage
 from workers import models
-from workers.app import create_app
 from workers.decode import SAMPLE_RATE, as_float
 from workers.models import DEMO_MODELS
 from workers.preparation import prepare
@@ -105,96 +94,6 @@ def random_model(folder: Path, shape: str) -> Path:
     Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=shape == "large").save_pretrained(folder)
     return folder
-
-
-# ------------------------------------------------------------------------------------------------------------ ours
-
-
-class Door:
-    """The worker's HTTP service on loopback, with pushes as Pub/Sub makes them."""
-
-    def __init__(self, backend: Backend, port: int, in_flight: int) -> None:
-        self._backend, self._port, self._in_flight = backend, port, in_flight
-        self._round = 0
-
-    def __call__(self, files: Sequence[Path]) -> list[Analysis]:
-        """Upload the files, then push their tasks and wait for every partial; what is busy is pushed again."""
-        tasks = self.tasks(files)
-        with ThreadPoolExecutor(self._in_flight) as threads:
-            for status in threads.map(self._push, tasks.values()):
-                assert status == 204, status
-        partials = [self._backend.store.partials(recording_id)[0] for recording_id in tasks]
-        found = [partial.analysis for partial in partials if partial.analysis]
-        assert len(found) == len(files), [partial.failure for partial in partials]
-        return found
-
-    def tasks(self, files: Sequence[Path]) -> dict[str, bytes]:
-        """Push requests of new recordings, by id."""
-        self._round += 1
-        made = {}
-        for path in files:
-            source = self._backend.uploads.upload(path, f"{self._round}-{path.name}", {})
-            steps.ingest(
-                source,
-                store=self._backend.store,
-                bus=self._backend.bus,
-                uploads=self._backend.uploads,
-                results=self._backend.results,
-                limits=Limits.model_validate({}),
-                clock=lambda: datetime.now(UTC),
-            )
-            task = Task(
-                recording_id=source.recording_id,
-                stage=Stage.SER,
-                source=source,
-                options=Options(),
-                queued_at=datetime.now(UTC),
-            )
-            data, attributes = wire.task_to_message(task)
-            message = {"data": base64.b64encode(data).decode(), "attributes": attributes, "messageId": "1"}
-            push = {"message": message, "subscription": "projects/p/subscriptions/s"}
-            made[source.recording_id] = json.dumps(push).encode()
-        return made
-
-    def _push(self, body: bytes) -> int:
-        while True:
-            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=3600)) as connection:
-                connection.request("POST", "/", body, {"Content-Type": "application/json"})
-                status = connection.getresponse().status
-            if status != 429:
-                return status
-            time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def worker(model: str, folder: Path, in_flight: int) -> Iterator[Door]:
-    """Run the worker's own service in this process."""
-    settings = WorkerSettings.model_validate(
-        {
-            "project": "p",
-            "uploads_bucket": "u",
-            "results_bucket": "r",
-            "stage": "ser",
-            "concurrency": in_flight,
-            "port": 0,
-            "models": "demo" if model == "demo" else "auto",
-            "ser_model": None if model == "demo" else model,
-        }
-    )
-    backend = local.connect(folder)
-    app = create_app(settings, backend, models.load)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while app.state.worker.unready:
-        if app.state.worker.failure:
-            raise SystemExit(app.state.worker.failure)
-        time.sleep(0.05)
-    try:
-        yield Door(backend, server.servers[0].sockets[0].getsockname()[1], in_flight)
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 # ----------------------------------------------------------------------------------------------------------- peers
@@ -282,7 +181,6 @@ def main() -> None:
         folder = Path(name)
         model = "demo" if given.shape == "demo" else str(random_model(folder / given.shape, given.shape))
         (folder / "in").mkdir()
-        (folder / "backend").mkdir()
         files = recordings(folder / "in", given.count)
         report(given, *run(given, model, files, folder))
 
@@ -298,7 +196,8 @@ def run(
         model=str(DEMO_MODELS / "ser") if model == "demo" else model,
         device=0 if torch.cuda.is_available() else -1,
     )
-    with worker(model, folder / "backend", given.in_flight) as door:
+    chosen = {"models": "demo"} if model == "demo" else {"ser_model": model}
+    with worker(Stage.SER, models.load, folder / "backend", given.in_flight, **chosen) as door:
         analyses = door(files)
         assert sum(len(one.value.windows) for one in analyses if isinstance(one.value, Emotions)) == len(heard)
         found["batches"] = filling(analyses)
