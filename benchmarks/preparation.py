@@ -28,6 +28,7 @@ from av.audio.stream import AudioStream
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
 from workers import decode, preparation, speech, stretches
+from workers.log_mel import log_mel
 from workers.preparation import prepare
 
 SAMPLES = Path(decode.__file__).parent / "demo" / "samples"
@@ -105,14 +106,14 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
     vad = cost(lambda: [detector.feed(block) for block in blocks])
     found: list[stretches.Stretch] = []
     packed = cost(lambda: found.extend(one for block in blocks for one in listener.feed(block)))
-    mel = FeatureExtractor(feature_size=128)
+    filters = FeatureExtractor(feature_size=128).mel_filters
     return {
         "decode": decoding,
         "resample, hash": resampled - decoding,
         "boundary": max(0.0, _boundary(path, seconds) - resampled),
         "voice activity": vad,
         "stretches": max(0.0, packed - vad),
-        "log-mel, 128 bands": cost(lambda: [mel(decode.as_float(one.samples), padding=160) for one in found]),
+        "log-mel, 128 bands": cost(lambda: [log_mel(decode.as_float(one.samples), filters) for one in found]),
     }
 
 

@@ -23,13 +23,13 @@ from faster_whisper.transcribe import Segment, get_suppressed_tokens  # type: ig
 
 from workers import whisper_words
 from workers.decode import SAMPLE_RATE
+from workers.log_mel import HOP, log_mel
 from workers.whisper_checks import BEST_OF, TEMPERATURES, Attempt, attempt_of, best, is_silence
 
 Array = npt.NDArray[Any]
 
 #: Frames of a whole window: 30 s at 100 a second.
 WINDOW_FRAMES = 3000
-_HOP, _N_FFT = 160, 400  #: samples a frame, and in a frame's transform
 _MAX_INITIAL_TIMESTAMP = 50  #: a row begins with speech: a first segment later than 1 s is wrong (Whisper's own rule)
 
 
@@ -48,12 +48,12 @@ class Row:
     @property
     def seconds(self) -> float:
         """Of audio, without padding."""
-        return self.frames * _HOP / SAMPLE_RATE
+        return self.frames * HOP / SAMPLE_RATE
 
     @property
     def padded_seconds(self) -> float:
         """What the encoder computes for it."""
-        return self.window * _HOP / SAMPLE_RATE
+        return self.window * HOP / SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class WhisperRows:
 
     def row(self, samples: npt.NDArray[np.float32], **known: Any) -> Row:
         """Make a row of 16 kHz samples, shape (n,), at most 30 s; the rest is cut off."""
-        samples = samples[: WINDOW_FRAMES * _HOP]
-        frames = max(1, len(samples) // _HOP)
+        samples = samples[: WINDOW_FRAMES * HOP]
+        frames = max(1, len(samples) // HOP)
         window = next(window for window in self._windows if window >= frames)
-        features = self._model.feature_extractor(samples, padding=_N_FFT)[:, :window]
+        features = log_mel(samples, self._model.feature_extractor.mel_filters)[:, :window]
         return Row(features=features, frames=frames, window=window, **known)
 
     @staticmethod

@@ -1,0 +1,38 @@
+"""Whisper's log-mel features on a CPU: those of faster-whisper's `FeatureExtractor`, at half of its price.
+
+A block of frames at a time stays in the processor's cache; over a whole row at once, most of the time goes into fresh
+memory for the spectrum (`make bench-preparation`: 0.6 core seconds an audio hour instead of 1.3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.decode import Samples
+
+HOP, N_FFT = 160, 400  #: samples a frame at 16 kHz: 100 frames a second; and in a frame's transform
+_BLOCK = 256  #: frames
+_FLOOR, _DECADES = 1e-10, 8.0  #: power that counts as none; what lies further below a row's loudest value is cut off
+_WINDOW = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
+
+
+def log_mel(samples: Samples, filters: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Features of 16 kHz samples of shape (n,), as if silence followed: shape (bands, ceil(n / 160) + 2 or 3).
+
+    `filters`: power spectrum to bands, shape (bands, 201). Radford et al. 2022, section 2.2; openai/whisper `audio.py`.
+    """
+    padded = np.pad(np.pad(samples, (0, N_FFT)), N_FFT // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP][:-1]
+    power = np.empty((len(frames), len(filters)), np.float32)
+    bands = np.ascontiguousarray(filters.T)
+    for first in range(0, len(frames), _BLOCK):
+        spectrum = np.fft.rfft(frames[first : first + _BLOCK] * _WINDOW)
+        energy = spectrum.real**2
+        energy += spectrum.imag**2
+        np.matmul(energy, bands, out=power[first : first + _BLOCK])
+    features = np.log10(np.maximum(power, _FLOOR, out=power), out=power)
+    np.maximum(features, features.max() - _DECADES, out=features)
+    features += 4.0
+    features /= 4.0
+    return features.T
