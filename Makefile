@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-preparation bench-ser bench-stt roles up plan deploy destroy exports \
-	locks schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-memory bench-preparation bench-ser bench-stt roles up plan deploy \
+	destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -60,9 +60,11 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
 		--output-file docker/requirements/ser.txt
 
-bench-preparation: setup ## Measure what decoding and voice activity cost: seconds by step, memory by length
+bench-preparation: setup ## Measure what decoding and voice activity cost, step by step
 	$(BIN)/python -m benchmarks.preparation
-	$(BIN)/python -m benchmarks.preparation --memory 60 3600 36000
+
+bench-memory: setup ## Measure the workers' peak memory for a minute, an hour and ten hours
+	$(BIN)/python -m benchmarks.memory
 
 bench-stt: setup ## Measure the speech-to-text worker against faster-whisper, batched and not
 	$(BIN)/python -m benchmarks.stt

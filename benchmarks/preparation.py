@@ -1,9 +1,8 @@
-"""What preparing a recording costs: processor time by step, and memory by length.
+"""What preparing a recording costs: processor seconds per audio hour, by step and format.
 
-    python -m benchmarks.preparation                        processor seconds per audio hour, by step and format
-    python -m benchmarks.preparation --memory 60 3600 36000 peak memory of service and child, by seconds of audio
+    python -m benchmarks.preparation [--seconds 1800]
 
-The recordings are the bundled samples, repeated. Results go to benchmarks/results/ with the machine's name in them.
+The recordings are the bundled samples, repeated. The result goes to benchmarks/results/ with the machine's name in it.
 """
 
 from __future__ import annotations
@@ -11,10 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -148,32 +144,6 @@ def _used() -> float:
     return sum(one.ru_utime + one.ru_stime for one in of_all)
 
 
-def memory(seconds: float) -> dict[str, float]:
-    """Peak megabytes of a service that prepares so much audio, and of its decoding child, each in a fresh process."""
-    with tempfile.TemporaryDirectory() as folder:
-        minute = write(Path(folder) / "minute.mp3", 60.0, "libmp3lame", 16_000, 1, 32_000).read_bytes()
-        path = Path(folder) / "a.mp3"
-        with path.open("wb") as file:  # MP3s one behind the other are an MP3
-            for _ in range(math.ceil(seconds / 60)):
-                file.write(minute)
-        command = [sys.executable, "-m", "benchmarks.preparation", "--prepare", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found: dict[str, float] = json.loads(done.stdout)
-        return found
-
-
-def prepare_once(path: Path) -> dict[str, float]:
-    """Prepare a file to its stretches and forget them."""
-    seconds = 0.0
-    with prepare(path, max_seconds=200_000) as recording:
-        for stretch in stretches.stretches(recording, RULES):
-            seconds += stretch.span.length
-        duration = recording.audio.duration
-    preparation.stop()
-    peak = {who: getrusage(of).ru_maxrss / 1024 for who, of in (("service", RUSAGE_SELF), ("child", RUSAGE_CHILDREN))}
-    return {"seconds": duration, "in stretches": seconds, **{f"{who} MB": peak[who] for who in peak}}
-
-
 def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -197,21 +167,14 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1800.0, help="audio per format")
-    parser.add_argument("--memory", type=float, nargs="+", metavar="SECONDS", help="measure memory instead")
-    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.prepare:
-        print(json.dumps(prepare_once(given.prepare)))
-    elif given.memory:
-        _report("preparation-memory", {f"{seconds:g} s": memory(seconds) for seconds in given.memory})
-    else:
-        rows = {}
-        for name, (extension, codec, rate, channels, bits) in FORMATS.items():
-            with tempfile.TemporaryDirectory() as folder:
-                path = write(Path(folder) / f"a.{extension}", given.seconds, codec, rate, channels, bits)
-                rows[name] = steps(path, given.seconds)
-            rows[name]["all"] = sum(rows[name].values())
-        _report("preparation", rows, unit="processor seconds per audio hour", start_seconds=round(start(), 4))
+    rows = {}
+    for name, (extension, codec, rate, channels, bits) in FORMATS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = write(Path(folder) / f"a.{extension}", given.seconds, codec, rate, channels, bits)
+            rows[name] = steps(path, given.seconds)
+        rows[name]["all"] = sum(rows[name].values())
+    _report("preparation", rows, unit="processor seconds per audio hour", start_seconds=round(start(), 4))
 
 
 if __name__ == "__main__":

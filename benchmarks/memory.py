@@ -1,0 +1,260 @@
+"""Peak memory of each worker by the length of a recording.
+
+    python -m benchmarks.memory [--stages stt ser] [--seconds 60 3600 36000]
+
+For each stage and length a worker is started as its image starts it, in a process of its own, with the demo model on
+the CPU and the embedded backend (a folder and SQLite in place of Google's services). It gets one recording through its
+HTTP door, and the kernel says how much memory it had at most from the moment that it was ready: VmHWM, which is set
+back then, so that a peak of loading hides nothing. The same of the processes below it, which decode.
+
+The recording is a minute of the bundled samples as an m4a, whose packets are written again and again. Nearly all of it
+is speech, more than in what people record. An m4a has an index, which FFmpeg holds while it decodes: the child grows by
+it. It has ended when the worker puts the result together; so the most of both at one time is told too, seen 50 times a
+second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+GOAL_MB = 300.0  #: the longest minus the shortest
+#: Of the table, and where they are from.
+COLUMNS = {
+    "audio s": "audio_seconds",
+    "wall s": "wall_seconds",
+    "worker MB": "worker_mb",
+    "once loaded": "loaded_mb",
+    "decoding MB": "decoding_mb",
+    "its child MB": "decoding_child_mb",
+    "worker and child at one time": "together_mb",
+    "result MB": "result_mb",
+    "words or windows": "parts",
+}
+_SAMPLE_SECONDS = 0.02
+_CODEC = ("aac", 44_100, 1, 32_000)  #: as telephones record
+
+
+def serve(stage: str, folder: Path, port: int) -> int:
+    """Be the worker. Imports what a worker imports and no more: it is measured."""
+    from speechpipe import local
+    from speechpipe.settings import WorkerSettings
+    from workers import __main__ as worker
+    from workers.models import load
+
+    settings = WorkerSettings.model_validate(
+        {
+            "project": "p",
+            "uploads_bucket": "u",
+            "results_bucket": "r",
+            "stage": stage,
+            "port": port,
+            "models": "demo",
+            "device": "cpu",
+            "max_seconds": 40_000,
+        }
+    )
+    return worker.serve(settings, local.connect(folder), load)
+
+
+def measure(stage: str, recording: Path) -> dict[str, float]:
+    """Megabytes at most of a worker that analyses this file, and of its decoding processes; what it made of it."""
+    from benchmarks.door import Door
+    from speechpipe import local
+    from speechpipe.contract import Stage
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), _free_port()
+        door = Door(Stage(stage), local.connect(folder), port, in_flight=1)
+        command = [sys.executable, "-m", "benchmarks.memory", "--serve", stage, str(folder), str(port)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker:
+            try:
+                _wait(f"http://127.0.0.1:{port}/readyz", worker)
+                ready = _peak(worker.pid)
+                Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak is from now on
+                with _Watch(worker.pid) as below:
+                    began = time.perf_counter()
+                    (analysis,) = door([recording])
+                    wall = time.perf_counter() - began
+                    peak, after = _peak(worker.pid), _status(worker.pid, "VmRSS")
+            finally:
+                worker.kill()
+        return {
+            "wall_seconds": wall,
+            "loaded_mb": ready,
+            "worker_mb": peak,
+            "worker_mb_after": after,
+            "decoding_mb": below.decoding,
+            "decoding_child_mb": below.child,
+            "together_mb": below.together,
+            **_made(analysis),
+        }
+
+
+def _made(analysis: Any) -> dict[str, float]:
+    """Size of the result, and how many words or windows it has."""
+    value = analysis.value
+    made = {"audio_seconds": analysis.audio.duration, "result_mb": len(analysis.model_dump_json()) / 1e6}
+    if value.kind == "transcript":
+        return {**made, "parts": sum(len(segment.words) for segment in value.segments)}
+    return {**made, "parts": len(value.windows)}
+
+
+class _Watch:
+    """Looks at a worker and the processes below it, the one that decodes and its child, as long as it is entered."""
+
+    def __init__(self, worker: int) -> None:
+        self.decoding = self.child = self.together = 0.0  #: megabytes at most
+        self._worker, self._over = worker, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(_SAMPLE_SECONDS):
+            together = _status(self._worker, "VmRSS")
+            for process in _children(self._worker):
+                self.decoding = max(self.decoding, _peak(process))
+                for child in _children(process):
+                    self.child = max(self.child, _peak(child))
+                    together += _status(child, "VmRSS")
+            self.together = max(self.together, together)
+
+
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += map(int, children.read_text().split())
+    return found
+
+
+def _peak(process: int) -> float:
+    return _status(process, "VmHWM")
+
+
+def _status(process: int, field: str) -> float:
+    """Megabytes (of 1e6 bytes) by the kernel; 0 once the process has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(field)), 0.0)
+
+
+def _free_port() -> int:
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return int(any_port.getsockname()[1])
+
+
+def _wait(url: str, worker: subprocess.Popen[bytes]) -> None:
+    while True:
+        assert worker.poll() is None, "the worker has ended"
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+
+
+def lengthen(short: Path, path: Path, seconds: float) -> Path:
+    """Write a recording's packets over and over until there are so many seconds of them."""
+    import av
+
+    with av.open(str(short)) as source, av.open(str(path), "w") as target:
+        theirs = source.streams.audio[0]
+        stream, base, at = target.add_stream_from_template(theirs), theirs.time_base, 0
+        assert base is not None
+        packets = [(bytes(packet), packet.duration or 0) for packet in source.demux(theirs) if packet.size]
+        for content, duration in itertools.cycle(packets):
+            if at * base >= seconds:
+                return path
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, base
+            packet.pts = packet.dts = at
+            packet.duration = duration
+            target.mux(packet)
+            at += duration
+    raise AssertionError("no packets")
+
+
+def table(stages: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: a line for each recording, and what the longest took more than the shortest."""
+    lines = ["| stage | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for stage, found in stages.items():
+        for one in found:
+            cells = [f"{one[key]:.2f}" if key == "result_mb" else f"{one[key]:.0f}" for key in COLUMNS.values()]
+            lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *(f"{stage}: {_growth(found)}" for stage, found in stages.items())])
+
+
+def _growth(found: list[dict[str, float]]) -> str:
+    more = {key: found[-1][key] - found[0][key] for key in ("worker_mb", "decoding_child_mb", "together_mb")}
+    longest, shortest = (f"{found[at]['audio_seconds']:.0f} s" for at in (-1, 0))
+    return (
+        f"{longest} take {more['worker_mb']:.0f} MB more than {shortest} in the worker, "
+        f"{more['decoding_child_mb']:.0f} MB more in the child that decodes, "
+        f"{more['together_mb']:.0f} MB more in both at one time; the goal is at most {GOAL_MB:.0f} MB."
+    )
+
+
+def machine() -> str:
+    """Where this ran."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main() -> int:
+    """Measure what the command line asks for, and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", nargs="+", default=["stt", "ser"], choices=["stt", "ser"])
+    parser.add_argument("--seconds", type=float, nargs="+", default=[60, 3600, 36_000])
+    parser.add_argument("--output", type=Path, default=RESULTS / "memory.json")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        stage, folder, port = given.serve
+        return serve(stage, Path(folder), int(port))
+    from benchmarks.preparation import write
+
+    stages: dict[str, list[dict[str, float]]] = {stage: [] for stage in given.stages}
+    with tempfile.TemporaryDirectory() as name:
+        minute = write(Path(name) / "minute.m4a", 60, *_CODEC)
+        for seconds in sorted(given.seconds):
+            recording = lengthen(minute, Path(name) / f"{seconds:.0f}.m4a", seconds)
+            for stage, found in stages.items():
+                found.append({key: round(value, 3) for key, value in measure(stage, recording).items()})
+                print(stage, found[-1], flush=True)
+            recording.unlink()
+    given.output.write_text(json.dumps({"machine": machine(), "stages": stages}, indent=1) + "\n")
+    text = f"`python -m benchmarks.memory`, {machine()}, demo models\n\n{table(stages)}\n"
+    given.output.with_suffix(".md").write_text(text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
