@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,26 +18,45 @@ from workers.demo import tokens
 from workers.demo.whisper_export import PREPROCESSOR
 from workers.models import DEMO_MODELS
 
-#: Width, layers and attention heads of encoder and decoder: Radford et al. 2022, table 1.
-SHAPES = {"tiny": (384, 4, 6), "base": (512, 6, 8)}
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides how much there is to compute."""
+
+    width: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int  #: of attention, in either
+    bands: int  #: of the log-mel spectrogram
+    alignment: tuple[tuple[int, int], ...]  #: layer and head of the decoder's attention that word times are read from
+
+
+#: Radford et al. 2022, table 1; turbo and the heads as published with the weights. The vocabulary is large-v3's, 51,866
+#: tokens: tiny's and base's have a language less.
+SHAPES = {
+    "tiny": Shape(384, 4, 4, 6, 80, ((2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5))),
+    "base": Shape(512, 6, 6, 8, 80, ((3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6))),
+    "large-v3-turbo": Shape(1280, 32, 4, 20, 128, ((2, 4), (2, 11), (3, 3), (3, 6), (3, 11), (3, 14))),
+}
 _TEXT_TOKENS = 50_256
 
 
-def random_whisper(shape: str, output: Path) -> Path:
+def random_whisper(name: str, output: Path) -> Path:
     """Write a model of this shape, with Whisper's vocabulary in size and special tokens, and give the folder back."""
-    width, layers, heads = SHAPES[shape]
+    shape = SHAPES[name]
     ids = tokens.Ids(_tokenizer())
     torch.manual_seed(0)
     model = WhisperForConditionalGeneration(
         WhisperConfig(
             vocab_size=ids.size,
-            d_model=width,
-            encoder_layers=layers,
-            decoder_layers=layers,
-            encoder_attention_heads=heads,
-            decoder_attention_heads=heads,
-            encoder_ffn_dim=4 * width,
-            decoder_ffn_dim=4 * width,
+            num_mel_bins=shape.bands,
+            d_model=shape.width,
+            encoder_layers=shape.encoder_layers,
+            decoder_layers=shape.decoder_layers,
+            encoder_attention_heads=shape.heads,
+            decoder_attention_heads=shape.heads,
+            encoder_ffn_dim=4 * shape.width,
+            decoder_ffn_dim=4 * shape.width,
             pad_token_id=ids.end,
             bos_token_id=ids.end,
             eos_token_id=ids.end,
@@ -46,8 +66,8 @@ def random_whisper(shape: str, output: Path) -> Path:
         )
     )
     settings: Any = GenerationConfig
-    upper_half = [[layer, head] for layer in range(layers // 2, layers) for head in range(heads)]
-    generation = settings(suppress_tokens=[], begin_suppress_tokens=[], alignment_heads=upper_half)
+    heads = [list(head) for head in shape.alignment]
+    generation = settings(suppress_tokens=[], begin_suppress_tokens=[], alignment_heads=heads)
     generation.lang_to_id = {ids.tokenizer.id_to_token(token): token for token in ids.languages}
     model.generation_config = generation
     tokenizer: Any = PreTrainedTokenizerFast
@@ -60,7 +80,7 @@ def random_whisper(shape: str, output: Path) -> Path:
         for file in Path(folder).iterdir():
             (output / file.name).write_bytes(file.read_bytes())
     ids.tokenizer.save(str(output / "tokenizer.json"))
-    (output / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    (output / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | {"feature_size": shape.bands}))
     return output
 
 

@@ -1,29 +1,38 @@
-"""Speech to text, ours against faster-whisper on the same files, with the same model and options, in turns.
+"""Speech to text, ours against faster-whisper and WhisperX: the same files, model and options, in turns.
 
-    python -m benchmarks.stt [--models demo tiny base] [--files 64] [--long 1200] [--repeats 3]
+    python -m benchmarks.stt --models demo tiny base [--files 64] [--long 3600] [--whisperx .venv-whisperx/bin/python]
 
-- ours: the worker's engine, files from as many threads as `--at-once`, rows in common batches
+- ours: the worker's HTTP door, `--in-flight` pushes at a time (see `benchmarks.door`)
+- ours alone: the same, one push at a time; for the words, with the demo model
 - batched: faster-whisper's BatchedInferencePipeline, file by file
+- batched, 3 s: the same with chunks as short as ours; with the demo model, whose rows are so short
 - sequential: WhisperModel.transcribe with voice activity detection, file by file
+- whisperx: its FasterWhisperPipeline with the voice activity model that it brings, file by file, in another process,
+  where `--whisperx` names a Python that has it. It gives no word times: it would take them from another model.
 
-All decode the files themselves, detect the language, search with beam 5 and give word times. `demo` is the bundled
-model, for the words: ours gives it a sentence at a time, as it wants, so its speeds say little. `tiny` and `base` are
+All decode the files, detect the language and search with beam 5; all but WhisperX give word times. `demo` is the
+bundled model, for the words: ours gives it a sentence at a time, as it wants, so its speeds say little. The others are
 OpenAI's shapes with random weights, for the speed: every row is made to have TOKENS tokens (timestamps among ours; the
-other two are spared them), and nothing is tried again at another temperature. Processor seconds are told beside wall
+others are spared them), and nothing is tried again at another temperature. Processor seconds are told beside wall
 seconds, since other work on the machine stretches these.
+
+A model's runs go to results/stt-MODEL.json; results/stt.md is the table of all of these that are there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import os
 import platform
+import shlex
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
@@ -31,24 +40,36 @@ from typing import Any
 
 import ctranslate2  # type: ignore[import-untyped]
 import faster_whisper  # type: ignore[import-untyped]
-import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
-from numpy.typing import NDArray
 
+from benchmarks.door import Door, worker
 from benchmarks.random_whisper import SHAPES, random_whisper
-from speechpipe.contract import Model, Options, Transcript
-from tests.media import RATE, SAMPLES, samples, spoken, word_errors, words, write_wav
+from benchmarks.recordings import long, mixed
+from benchmarks.whisperx_peer import WhisperX
+from speechpipe.contract import Model, Stage, Transcript
+from tests.media import RATE, word_errors, words
 from workers import preparation
 from workers.models import DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
-from workers.preparation import prepare
 from workers.stt import WhisperAnalyser
 
 RESULTS = Path(__file__).parent / "results"
+MODELS = ("demo", *SHAPES)
+CONTENDERS = ("ours", "ours alone", "batched", "batched, 3 s", "sequential", "whisperx")
 THREADS = 2  #: of the model, for all
 TOKENS = 40  #: of each row, where weights are random: what is said in about 12 s
-LIMITS = (2.0, 60.0)  #: seconds of a mixed recording
+ROW_SECONDS = 30.0  #: that the encoder computes, where weights are random
 
-Hear = Callable[[list[Path]], list[str]]
+
+@dataclass
+class Heard:
+    """What a contender made of some files."""
+
+    texts: list[str]
+    rows: int
+    cpu_seconds: float = 0.0  #: of another process
+
+
+Hear = Callable[[list[Path]], Heard]
 
 
 @dataclass
@@ -61,109 +82,80 @@ class Run:
     wall_seconds: float
     cpu_seconds: float
     audio_seconds: float
-    word_errors: int | None
-    words: int | None
+    rows: int | None  #: of audio that the model was given, where weights are random
+    word_errors: int | None  #: where they are not
+    words: int
 
 
-def mixed(folder: Path, count: int) -> dict[Path, str]:
-    """Recordings of 2 to 60 s, as many short ones as long by the logarithm, made of the samples' turns; their texts."""
-    rng = np.random.default_rng(0)
-    turns = _turns()
-    made: dict[Path, str] = {}
-    for number, seconds in enumerate(np.geomspace(*LIMITS, count)):
-        pieces: list[NDArray[np.int16]] = []
-        texts: list[str] = []
-        while not pieces or sum(map(len, pieces)) < (seconds - 1.5) * RATE:
-            audio, text = turns[int(rng.integers(len(turns)))]
-            pieces += [audio, np.zeros(round(rng.uniform(0.3, 1.5) * RATE), np.int16)]
-            texts.append(text)
-        path = folder / f"mixed{number}.wav"
-        write_wav(path, np.concatenate(pieces))
-        made[path] = " ".join(texts)
-    shuffled = list(made)
-    return {shuffled[index]: made[shuffled[index]] for index in rng.permutation(len(shuffled))}
-
-
-def long(folder: Path, seconds: float) -> dict[Path, str]:
-    """One recording of the samples, again and again; its text."""
-    pieces: list[NDArray[np.int16]] = []
-    texts: list[str] = []
-    mono = [sample for sample in samples() if sample["channels"] == 1]
-    while sum(map(len, pieces)) < seconds * RATE:
-        sample = mono[len(texts) % len(mono)]
-        pieces += [_int16(SAMPLES / sample["file"]), np.zeros(RATE, np.int16)]
-        texts.append(spoken(sample))
-    write_wav(folder / "long.wav", np.concatenate(pieces))
-    return {folder / "long.wav": " ".join(texts)}
-
-
-def _turns() -> list[tuple[NDArray[np.int16], str]]:
-    found = []
-    for sample in samples():
-        if sample["channels"] == 1:
-            audio = _int16(SAMPLES / sample["file"])
-            for turn in sample["turns"]:
-                first, last = (max(0, round(at * RATE)) for at in (turn["start"] - 0.1, turn["end"] + 0.1))
-                found.append((audio[first:last], turn["text"]))
-    return found
-
-
-def _int16(path: Path) -> NDArray[np.int16]:
-    with prepare(path, max_seconds=3600) as recording:
-        samples: NDArray[np.int16] = np.concatenate(list(recording), axis=1)[0]
-    return samples
-
-
-def contenders(name: str, model: WhisperModel, at_once: int) -> dict[str, Hear]:
-    """What transcribes a list of files, by name."""
+@contextlib.contextmanager
+def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[dict[str, Hear]]:
+    """What transcribes a list of files, by name; `place` is the model's folder."""
     forced = name in SHAPES
-    options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True}
+    model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
+    options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True}
     decoding: dict[str, Any] = {}
+    shape: dict[str, Any] = {"row_seconds": DEMO_ROW_SECONDS, "windows": DEMO_WINDOWS}
     if forced:
         end = model.hf_tokenizer.token_to_id("<|endoftext|>")
         # CTranslate2 stops at half of max_length; faster-whisper adds the prompt's four tokens.
         options |= {"temperature": 0.0, "max_new_tokens": 2 * TOKENS - 4, "without_timestamps": True}
         decoding = {"temperatures": (0.0,), "generate": {"max_length": 2 * TOKENS, "suppress_tokens": [-1, end]}}
-    shape: dict[str, Any] = {} if forced else {"row_seconds": DEMO_ROW_SECONDS, "windows": DEMO_WINDOWS}
+        shape = {}
     identity = Model(name=name, revision="", engine="", device="cpu")
     engine = WhisperAnalyser(model, identity, max_seconds=36_000, decoding=decoding, **shape)
-    pipeline = BatchedInferencePipeline(model)
+    engine.warm_up()
 
-    def ours(paths: list[Path]) -> list[str]:
-        def one(path: Path) -> str:
-            value = engine(path, Options(), lambda _: None).value
-            assert isinstance(value, Transcript)
-            return " ".join(segment.text for segment in value.segments)
-
-        with ThreadPoolExecutor(at_once) as threads:
-            return list(threads.map(one, paths))
-
-    def theirs(transcribe: Any) -> Hear:
-        def hear(paths: list[Path]) -> list[str]:
-            # faster-whisper adds to the list of suppressed tokens that it is given: a new one each time.
-            return [_text(transcribe(str(path), vad_filter=True, **_ending(), **options)[0]) for path in paths]
-
-        def _ending() -> dict[str, Any]:
-            return {"suppress_tokens": [-1, end]} if forced else {}
+    def theirs(transcribe: Any, **more: Any) -> Hear:
+        def hear(paths: list[Path]) -> Heard:
+            found = []
+            for path in paths:
+                # faster-whisper adds to the list of suppressed tokens that it is given: a new one each time.
+                ending = {"suppress_tokens": [-1, end]} if forced else {}
+                found.append(list(transcribe(str(path), **ending, **options, **more)[0]))
+            texts = [" ".join(segment.text for segment in segments) for segments in found]
+            return Heard(texts, sum(len({segment.seek for segment in segments}) for segments in found))
 
         return hear
 
-    return {"ours": ours, "batched": theirs(pipeline.transcribe), "sequential": theirs(model.transcribe)}
+    batched = BatchedInferencePipeline(model).transcribe
+    with tempfile.TemporaryDirectory() as backend, contextlib.ExitStack() as stack:
+        door = stack.enter_context(worker(Stage.STT, lambda *_: engine, Path(backend), asked.in_flight))
+        hears: dict[str, Hear] = {
+            "ours": lambda paths: _ours(door, paths, asked.in_flight),
+            "ours alone": lambda paths: _ours(door, paths, 1),
+            "batched": theirs(batched),
+            "batched, 3 s": theirs(batched, chunk_length=int(DEMO_ROW_SECONDS)),
+            "sequential": theirs(model.transcribe),
+        }
+        if forced:
+            del hears["ours alone"], hears["batched, 3 s"]
+        if asked.whisperx and "whisperx" in asked.contenders:
+            peer = WhisperX(asked.whisperx, place, THREADS, TOKENS if forced else 0)
+            stack.callback(peer.close)
+            hears["whisperx"] = lambda paths: Heard(**peer(paths))
+        yield {name: hear for name, hear in hears.items() if name in asked.contenders}
 
 
-def _text(segments: Any) -> str:
-    return " ".join(segment.text for segment in segments)
+def _ours(door: Door, paths: list[Path], in_flight: int) -> Heard:
+    analyses = door(paths, in_flight=in_flight)
+    texts, padded = [], 0.0
+    for analysis in analyses:
+        assert isinstance(analysis.value, Transcript)
+        assert analysis.work
+        texts.append(" ".join(segment.text for segment in analysis.value.segments))
+        padded += analysis.work.padded_seconds
+    return Heard(texts, round(padded / ROW_SECONDS))
 
 
-def measure(hear: Hear, files: dict[Path, str], *, judge: bool) -> tuple[float, float, int | None]:
-    """Wall seconds, processor seconds (children included), word errors."""
+def measure(hear: Hear, files: dict[Path, str]) -> tuple[Heard, float]:
+    """What is heard, with processor seconds of all processes, and wall seconds."""
     preparation.stop()  # so that what its children used is counted, now and below
     began, used = time.perf_counter(), _used()
     heard = hear(list(files))
     wall = time.perf_counter() - began
     preparation.stop()
-    errors = sum(word_errors(said, given) for said, given in zip(files.values(), heard, strict=True))
-    return wall, _used() - used, errors if judge else None
+    heard.cpu_seconds += _used() - used
+    return heard, wall
 
 
 def _used() -> float:
@@ -173,17 +165,18 @@ def _used() -> float:
 
 def table(runs: list[Run]) -> str:
     """Markdown: the medians of each model, set and contender, and ours against each."""
-    rows = ["| model | files | contender | audio s / s | per CPU s | ours / it | by CPU | WER % |", "|" + "---|" * 8]
+    rows = ["| model | files | contender | audio s / s | per CPU s | ours / it | by CPU | rows | WER % |"]
+    rows.append("|" + "---|" * 9)
     for model, files in dict.fromkeys((run.model, run.files) for run in runs):
         of_set = [run for run in runs if (run.model, run.files) == (model, files)]
         wall, cpu = _medians(of_set, "wall_seconds"), _medians(of_set, "cpu_seconds")
         for name in wall:
             run = next(run for run in of_set if run.contender == name)
-            wer = "" if run.word_errors is None or not run.words else f"{100 * run.word_errors / run.words:.2f}"
+            wer = "" if run.word_errors is None else f"{100 * run.word_errors / run.words:.2f}"
             rows.append(
                 f"| {model} | {files} | {name} | {run.audio_seconds / wall[name]:.2f} | "
                 f"{run.audio_seconds / cpu[name]:.2f} | {wall[name] / wall['ours']:.2f} | "
-                f"{cpu[name] / cpu['ours']:.2f} | {wer} |"
+                f"{cpu[name] / cpu['ours']:.2f} | {run.rows or ''} | {wer} |"
             )
     return "\n".join(rows)
 
@@ -208,41 +201,64 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what was asked for; print the table and write both files."""
+    """Run what was asked for; print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["demo", *SHAPES], choices=["demo", *SHAPES])
-    parser.add_argument("--files", type=int, default=64)
-    parser.add_argument("--long", type=float, default=1200, help="seconds of the long recording; 0: none")
-    parser.add_argument("--at-once", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=RESULTS / "stt.json")
+    parser.add_argument("--models", nargs="+", default=["demo", "tiny", "base"], choices=MODELS)
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
+    parser.add_argument("--files", type=int, default=64, help="mixed recordings; 0: none")
+    parser.add_argument("--longest", type=float, default=60, help="seconds of the longest of these")
+    parser.add_argument("--long", type=float, default=3600, help="seconds of the long recording; 0: none")
+    parser.add_argument("--in-flight", type=int, default=8, help="pushes at a time")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--whisperx", type=Path, help="a Python that has WhisperX")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     asked = parser.parse_args()
-    where, runs = machine(), []
+    logging.disable(logging.WARNING)
+    asked.output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sets = {"mixed": mixed(folder, asked.files)} if asked.files else {}
+        sets = {"mixed": mixed(folder, asked.files, asked.longest)} if asked.files else {}
         if asked.long:
             sets["long"] = long(folder, asked.long)
-        for model_name in asked.models:
-            place = DEMO_MODELS / "whisper" if model_name == "demo" else random_whisper(model_name, folder / model_name)
-            model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
-            hears = contenders(model_name, model, asked.at_once)
-            hears["ours"](list(next(iter(sets.values())))[:1])  # what is loaded once
-            for files, made in sets.items():
-                seconds = sum(path.stat().st_size / 2 / RATE for path in made)
-                said = sum(len(words(text)) for text in made.values())
-                for _ in range(asked.repeats):
-                    for contender, hear in hears.items():
-                        wall, cpu, errors = measure(hear, made, judge=model_name == "demo")
-                        runs.append(Run(model_name, files, contender, wall, cpu, seconds, errors, said))
-                        print(f"{model_name} {files} {contender}: {wall:.1f} s, cpu {cpu:.1f} s, {errors}", flush=True)
-    made_table = table(runs)
-    asked.output.parent.mkdir(exist_ok=True)
-    asked.output.write_text(json.dumps({"machine": where, "runs": [asdict(run) for run in runs]}, indent=1) + "\n")
-    asked.output.with_suffix(".md").write_text(
-        f"`python -m benchmarks.stt`, {where['cores']} cores of {where['cpu']}\n\n{made_table}\n"
-    )
-    print(made_table)
+        for model in asked.models:
+            where = machine()
+            place = DEMO_MODELS / "whisper" if model == "demo" else random_whisper(model, folder / model)
+            with contenders(model, place, asked) as hears:
+                runs = list(compare(model, hears, sets, asked.repeats))
+            content = {"machine": where, "command": shlex.join(sys.argv[1:]), "runs": [asdict(run) for run in runs]}
+            (asked.output / f"stt-{model}.json").write_text(json.dumps(content, indent=1) + "\n")
+    report(asked.output)
+
+
+def compare(model: str, hears: dict[str, Hear], sets: dict[str, dict[Path, str]], repeats: int) -> Iterator[Run]:
+    """All contenders in turn over each set of files, after a first file that does not count."""
+    judged = model not in SHAPES
+    first = min((path for made in sets.values() for path in made), key=lambda path: path.stat().st_size)
+    for hear in hears.values():
+        hear([first])
+    for files, made in sets.items():
+        seconds = sum(path.stat().st_size / 2 / RATE for path in made)
+        said = sum(len(words(text)) for text in made.values())
+        for _ in range(repeats):
+            for name, hear in hears.items():
+                heard, wall = measure(hear, made)
+                wrong = sum(word_errors(text, found) for text, found in zip(made.values(), heard.texts, strict=True))
+                print(f"{model} {files} {name}: {wall:.1f} s, cpu {heard.cpu_seconds:.1f} s, {wrong}", flush=True)
+                rows, errors = (None, wrong) if judged else (heard.rows, None)
+                yield Run(model, files, name, wall, heard.cpu_seconds, seconds, rows, errors, said)
+
+
+def report(folder: Path) -> None:
+    """Make one table of every model's runs that are in the folder; print it."""
+    found = [json.loads(path.read_text()) for model in MODELS if (path := folder / f"stt-{model}.json").exists()]
+    commands = [
+        f"- {one['runs'][0]['model']}: `python -m benchmarks.stt {one['command']}`, {one['machine']['cores']} cores of"
+        f" {one['machine']['cpu']}, {one['machine']['load_before'][0]:.1f} busy before"
+        for one in found
+    ]
+    made = table([Run(**run) for one in found for run in one["runs"]])
+    (folder / "stt.md").write_text("\n".join(commands) + f"\n\n{made}\n")
+    print(made)
 
 
 if __name__ == "__main__":
