@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-memory bench-preparation bench-ser bench-stt roles up plan deploy \
-	destroy exports locks schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser bench-stt \
+	roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -62,6 +62,12 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 
 bench-preparation: setup ## Measure what decoding and voice activity cost, step by step
 	$(BIN)/python -m benchmarks.preparation
+
+bench-gpu: ## Measure all that only a GPU can show, within eight minutes; needs CUDA and PyTorch, and no network
+	benchmarks/gpu.sh $(if $(DEVICE),--device $(DEVICE) --shapes tiny)
+
+bench-gpu-wheels: ## Fetch what bench-gpu needs besides PyTorch, where there is a network: [FOR=3.12], the GPU's Python
+	benchmarks/gpu.sh wheels $(FOR)
 
 bench-memory: setup ## Measure the workers' peak memory for a minute, an hour and ten hours
 	$(BIN)/python -m benchmarks.memory

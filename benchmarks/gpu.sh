@@ -1,0 +1,57 @@
+#!/bin/sh
+# The GPU benchmark on a machine that has CUDA and PyTorch, and perhaps no network.
+#
+#   benchmarks/gpu.sh wheels [3.12]   where there is a network: fetch everything but torch (for that Python, else this one)
+#   benchmarks/gpu.sh [ARGUMENTS]     where the GPU is: run it; for the arguments see benchmarks/gpu.py
+#
+# It runs in .venv if that can, else in .venv-gpu, made of the Python that has torch ($PYTHON, python3) and the wheels.
+set -eu
+began=$(date +%s)
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+wheels=benchmarks/wheels
+
+requirements() { # of the workers; torch is there already, and CTranslate2 opens libcublas.so.12
+    "$python" -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+extras = project["optional-dependencies"]
+for line in [*project["dependencies"], *extras["worker"], *extras["stt"], *extras["ser"]]:
+    if not line.startswith(("speechpipe", "torch")):
+        print(line)
+'
+    grep '^nvidia-cublas' docker/requirements/stt.in
+}
+
+if [ "${1:-}" = wheels ]; then
+    target=
+    if [ -n "${2:-}" ]; then
+        target="--python-version $2 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64
+            --platform manylinux_2_26_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64"
+    fi
+    rm -rf "$wheels"
+    requirements | grep -v '^$' >"${TMPDIR:-/tmp}/gpu-requirements.txt"
+    # shellcheck disable=SC2086 # the options are words
+    exec "$python" -m pip download --disable-pip-version-check --only-binary :all: --dest "$wheels" \
+        --constraint constraints.txt --requirement "${TMPDIR:-/tmp}/gpu-requirements.txt" $target
+fi
+
+case "$*" in *"--device cpu"*) gpu=0 ;; *) gpu=1 ;; esac
+usable() {
+    [ -x "$1" ] && "$1" -c "
+import ctranslate2, faster_whisper, starlette, torch, transformers
+raise SystemExit($gpu and not torch.cuda.is_available())" 2>/dev/null
+}
+
+if usable .venv/bin/python; then
+    chosen=.venv/bin/python
+else
+    chosen=.venv-gpu/bin/python
+    if ! usable "$chosen"; then
+        "$python" -c 'import torch' || { echo "$python has no torch; PYTHON=... names one that has" >&2; exit 1; }
+        ls "$wheels"/*.whl >/dev/null 2>&1 || { echo "no wheels: make bench-gpu-wheels, with a network" >&2; exit 1; }
+        "$python" -m venv --clear --system-site-packages .venv-gpu
+        "$chosen" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$wheels"/*.whl
+    fi
+fi
+exec "$chosen" -m benchmarks.gpu --began "$began" "$@"

@@ -1,0 +1,172 @@
+"""The emotion parts of `benchmarks.gpu`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import pipeline
+
+from benchmarks.door import worker
+from benchmarks.gpu_part import Busy, Line, Part, seconds_of, synchronize
+from benchmarks.ser import decoded, filling, in_batches, measure, one_by_one, random_model, recordings
+from speechpipe.contract import Stage
+from workers import models
+from workers.decode import SAMPLE_RATE
+from workers.models import DEMO_MODELS
+from workers.ser import load_classifier
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+
+def ser(part: Part) -> None:
+    """The row `ser-files`."""
+    folder, sizes = classifier_folder(part), part.sizes
+    (part.folder / "ser-files").mkdir()
+    files = recordings(part.folder / "ser-files", sizes.files)
+    audio = sum(len(decoded(path)) for path in files) / SAMPLE_RATE
+    plain = _pipeline(part, folder, "float32")
+    ways: dict[str, Callable[[], object]] = {
+        "pipeline, file by file": lambda: one_by_one(plain, map(decoded, files)),
+        "pipeline, batch_size=8": lambda: in_batches(plain, files),
+    }
+    if part.on_gpu:
+        same = _pipeline(part, folder, "bfloat16")
+        ways["pipeline in bfloat16 as ours, file by file"] = lambda: one_by_one(same, map(decoded, files))
+    settings = {"models": "auto", "ser_model": str(folder), "device": part.device}
+    with worker(Stage.SER, models.load, part.folder / "ser-backend", sizes.in_flight, **settings) as door:
+        analyses = door(files)
+        with Busy() as busy:
+            began = time.perf_counter()
+            door(files)
+            wall = time.perf_counter() - began
+        took = measure({"ours, through the HTTP door": lambda: door(files), **ways}, max(1, sizes.repeats - 1))
+    ours = float(np.median(took["ours, through the HTTP door"]))
+    for way, seconds in took.items():
+        middle = float(np.median(seconds))
+        figures = {"audio_seconds": audio, "wall_seconds": middle, "audio_s_per_s": audio / middle}
+        part.report.line("ser-files", way=way, **figures, ours_to_it=middle / ours, goal=10.0)
+    full = filling(analyses)
+    idle = {
+        "engine_idle_share": 1 - full["engine_seconds"] / wall,
+        "gpu_idle_share": None if busy.share is None else 1 - busy.share,
+    }
+    part.report.line("ser-files", way="ours: what binds", **idle, **full)
+
+
+def modes(part: Part) -> None:
+    """The row `ser-modes`, as far as nothing is compiled."""
+    folder = classifier_folder(part)
+    expected: torch.Tensor | None = None
+    for dtype in ("float32", "float16", "bfloat16") if part.on_gpu else ("float32",):
+        model = _model(part, folder, dtype)
+        for rows in part.sizes.batches:
+            given = _given(part, rows, model.dtype)
+            if expected is None:
+                expected = _outputs(model)(_given(part, max(part.sizes.batches), torch.float32)).float()
+            ways: dict[str, Callable[[], Forward]] = {"eager": functools.partial(_outputs, model)}
+            if part.on_gpu and dtype != "float32":
+                ways["CUDA graph"] = functools.partial(_graph, model, given)
+            for name, make in ways.items():
+                if part.has(8, "ser-modes"):
+                    line = functools.partial(_speed, part, make, given, expected[:rows])
+                    part.try_("ser-modes", line, mode=name, dtype=dtype, rows_per_batch=rows)
+
+
+def compiled(part: Part) -> None:
+    """The row `ser-modes`: torch.compile, which may take as long as all else together."""
+    dtype = "bfloat16" if part.on_gpu else "float32"
+    model, rows = _model(part, classifier_folder(part), dtype), part.sizes.usual
+    given = _given(part, rows, model.dtype)
+    expected = _outputs(model)(given).float()
+
+    def make() -> Forward:
+        return _outputs(torch.compile(model, mode="reduce-overhead", dynamic=False))
+
+    line = functools.partial(_speed, part, make, given, expected)
+    part.try_("ser-modes", line, mode="torch.compile, reduce-overhead", dtype=dtype, rows_per_batch=rows)
+
+
+def classifier_folder(part: Part) -> Path:
+    """The classifier, random but for the demo; made by whichever part wants it first."""
+    if part.sizes.classifier == "demo":
+        return DEMO_MODELS / "ser"
+    folder = part.folder / "ser"
+    if not folder.exists():
+        began = time.perf_counter()
+        random_model(part.folder / f"unfinished-{os.getpid()}", part.sizes.classifier).rename(folder)
+        part.report.part(part.name, model=part.sizes.classifier, seconds_to_make_it=time.perf_counter() - began)
+    return folder
+
+
+def _pipeline(part: Part, folder: Path, dtype: str) -> Any:
+    device = 0 if part.on_gpu else -1
+    return pipeline("audio-classification", model=str(folder), device=device, dtype=getattr(torch, dtype))
+
+
+def _model(part: Part, folder: Path, dtype: str) -> Any:
+    return load_classifier(folder, device=part.device, dtype=dtype)[0].eval()
+
+
+def _given(part: Part, rows: int, dtype: torch.dtype) -> torch.Tensor:
+    """Noise: the same first rows for every number of them."""
+    noise = np.random.default_rng(0).normal(0, 1, (rows, part.sizes.window)).astype(np.float32)
+    return torch.from_numpy(noise).to(device=part.device, dtype=dtype)
+
+
+def _outputs(model: Any) -> Forward:
+    def forward(given: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = model(given).logits
+            return logits
+
+    return forward
+
+
+def _graph(model: Any, given: torch.Tensor) -> Forward:
+    """The model's kernels for this shape as one launch: https://docs.pytorch.org/docs/stable/notes/cuda.html."""
+    forward, fixed = _outputs(model), given.clone()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is set up at the first run must not be in the graph
+        for _ in range(3):
+            forward(fixed)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = forward(fixed)
+
+    def replay(given: torch.Tensor) -> torch.Tensor:
+        fixed.copy_(given)
+        graph.replay()
+        return found
+
+    return replay
+
+
+def _speed(part: Part, make: Callable[[], Forward], given: torch.Tensor, expected: torch.Tensor) -> Line:
+    began = time.perf_counter()
+    forward = make()
+    for _ in range(2):
+        found = forward(given)
+        synchronize()
+    ready = time.perf_counter() - began
+    difference = float((found.float() - expected).abs().max() / expected.std())
+
+    def once() -> None:
+        forward(given)
+        synchronize()
+
+    took = seconds_of(once, 5 * part.sizes.repeats)
+    return {
+        "seconds_until_ready": ready,
+        "ms_a_row": 1000 * took / len(given),
+        "audio_s_per_s": given.numel() / SAMPLE_RATE / took,
+        "greatest_difference": difference,
+    }

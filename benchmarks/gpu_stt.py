@@ -1,0 +1,267 @@
+"""The Whisper parts of `benchmarks.gpu`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import torch
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from tokenizers import Tokenizer
+
+from benchmarks.door import Door, worker
+from benchmarks.gpu_part import Busy, Line, Part, Timed, seconds_of, synchronize
+from benchmarks.preparation import FORMATS, write
+from benchmarks.random_whisper import random_whisper
+from benchmarks.stt import mixed
+from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder, view
+from speechpipe.contract import Analysis, Model, Stage
+from workers import preparation
+from workers.decode import SAMPLE_RATE
+from workers.stt import ROWS_PER_BATCH, WhisperAnalyser
+
+_LONG_FORMAT = "m4a 44.1 kHz mono"
+_ENOUGH_SECONDS = 12.0  #: of an end-to-end line, by the speed of the row before
+_MIXED_SECONDS = 40.0  #: no further round after so many
+_FRAMES = 3000
+
+
+def stt(part: Part) -> None:
+    """The rows `stt-mixed` and `stt-long`."""
+    model = WhisperModel(str(whisper_folder(part)), device=part.device, compute_type=_number_format(part))
+    speed = _mixed(part, model)
+    sizes = part.sizes
+    long = write(part.folder / "long.m4a", sizes.long_seconds, *FORMATS[_LONG_FORMAT][1:])
+    count = max(sizes.least_long, round(speed * _ENOUGH_SECONDS / sizes.long_seconds))
+    files = [part.folder / f"long{number}.m4a" for number in range(count)]
+    for file in files:
+        file.hardlink_to(long)
+    ways = [("CTranslate2", sizes.usual), ("torch", sizes.usual), *(("CTranslate2", rows) for rows in sizes.batches)]
+    for encoder, rows in dict.fromkeys(ways):
+        if part.has(1.5 * (count + 1) * sizes.long_seconds / speed, "stt-long"):
+            line = functools.partial(_long, part, model, encoder, rows, files)
+            part.try_("stt-long", line, encoder=encoder, rows_per_batch=rows)
+
+
+def encoders(part: Part) -> None:
+    """The rows `encoder` and `inter-threads`."""
+    folder, sizes = whisper_folder(part), part.sizes
+    model = _bare(part, folder, 1)
+    other = TorchEncoder(folder, device=part.device, dtype=_torch_format(part))
+    features = np.random.default_rng(0).normal(0, 0.5, (max(sizes.batches), model.n_mels, _FRAMES)).astype(np.float32)
+    options = _forced(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes.tokens)
+    for rows in sizes.batches:
+        if part.has(10, "encoder"):
+            _compare(part, model, other, features[:rows], options)
+    del other
+    for threads in (1, 2):
+        if part.has(10, "inter-threads"):
+            both = functools.partial(_at_once, part, _bare(part, folder, threads), features[: sizes.usual], options)
+            part.try_("inter-threads", both, inter_threads=threads)
+
+
+def whisper_folder(part: Part) -> Path:
+    """The model with random weights, made by whichever part wants it first."""
+    folder = part.folder / "whisper"
+    if not folder.exists():
+        began = time.perf_counter()
+        random_whisper(part.sizes.whisper, part.folder / f"unfinished-{os.getpid()}").rename(folder)
+        part.report.part(part.name, model=part.sizes.whisper, seconds_to_make_it=time.perf_counter() - began)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------- through the door
+
+
+def _mixed(part: Part, model: WhisperModel) -> float:
+    """Ours against faster-whisper's batches, in turns; audio seconds per second of ours."""
+    files = list(mixed(part.folder, part.sizes.files, part.sizes.longest))
+    audio = sum(path.stat().st_size for path in files) / 2 / SAMPLE_RATE
+    tokens = part.sizes.mixed_tokens
+    options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True, "temperature": 0.0}
+    options |= {"max_new_tokens": 2 * tokens - 4, "without_timestamps": True}  # it adds the prompt's four tokens
+    pipeline = BatchedInferencePipeline(model)
+
+    def batched(files: Sequence[Path]) -> None:
+        for path in files:
+            # It adds to the list of suppressed tokens that it is given: a new one each time.
+            suppressed = _forced(model.hf_tokenizer, tokens)["suppress_tokens"]
+            for _ in pipeline.transcribe(str(path), suppress_tokens=suppressed, **options)[0]:
+                pass
+
+    took: dict[str, list[float]] = {"ours, through the HTTP door": [], "faster-whisper batched, file by file": []}
+    with _door(part, model, part.sizes.usual, tokens) as door:
+        door(files[:8])
+        batched(files[:8])
+        until = time.perf_counter() + _MIXED_SECONDS
+        for number in range(part.sizes.repeats):
+            if number == 0 or time.perf_counter() < until:
+                for name, work in zip(took, (door, batched), strict=True):
+                    began = time.perf_counter()
+                    work(files)
+                    took[name].append(time.perf_counter() - began)
+    middle = {name: statistics.median(seconds) for name, seconds in took.items()}
+    ours = next(iter(middle.values()))
+    for name, seconds in middle.items():
+        figures = {"audio_seconds": audio, "wall_seconds": seconds, "audio_s_per_s": audio / seconds}
+        part.report.line("stt-mixed", contender=name, **figures, ours_to_it=seconds / ours, goal=5.0)
+    return audio / ours
+
+
+def _long(part: Part, model: WhisperModel, encoder: str, rows: int, files: Sequence[Path]) -> Line:
+    """Long recordings, end to end, and where the time goes."""
+    plain = model.model
+    chosen = plain
+    if encoder == "torch":
+        folder = whisper_folder(part)
+        chosen = WithTorchEncoder(plain, TorchEncoder(folder, device=part.device, dtype=_torch_format(part)))
+    model.model = timed = Timed(chosen)
+    try:
+        with _door(part, model, rows, part.sizes.tokens) as door:
+            door(files[:1])
+            timed.seconds.clear()
+            preparation.stop()  # so that what its children used is counted, now and below
+            with Busy() as busy:
+                used, began = _children_seconds(), time.perf_counter()
+                analyses = door(files)
+                wall = time.perf_counter() - began
+                preparation.stop()
+                used = _children_seconds() - used
+    finally:
+        model.model = plain
+    return _shares(analyses, wall, timed.seconds, used, busy.share)
+
+
+def _shares(
+    analyses: Sequence[Analysis], wall: float, calls: dict[str, float], decoding: float, busy: float | None
+) -> Line:
+    audio = sum(one.audio.duration for one in analyses)
+    work = [one.work for one in analyses if one.work]
+    engine = sum(one.engine_seconds for one in work)
+    own = sum(one.compute_seconds for one in analyses) - engine
+    parts = {
+        "encode": calls.get("encode", 0.0),
+        "decode": calls.get("generate", 0.0),
+        "align": calls.get("align", 0.0),
+        "language": calls.get("detect_language", 0.0),
+    }
+    parts["python_round_it"] = engine - sum(parts.values())
+    idle = 1 - engine / wall
+    binds = "preparation: the engine waits for rows" if idle > 0.5 else max(parts, key=lambda name: parts[name])
+    return {
+        "times_real_time": audio / wall,
+        "goal": 2000,
+        "binds": binds,
+        "audio_seconds": audio,
+        "wall_seconds": wall,
+        **{f"{name}_seconds": seconds for name, seconds in parts.items()},
+        "engine_idle_share": idle,
+        "gpu_idle_share": None if busy is None else 1 - busy,
+        "preparing_thread_seconds": own,
+        "decoding_cpu_seconds": decoding,
+        "rows": sum(one.rows for one in work),
+        "rows_of_slots": sum(one.rows for one in work) / sum(one.row_slots for one in work),
+    }
+
+
+@contextmanager
+def _door(part: Part, model: WhisperModel, rows: int, tokens: int) -> Iterator[Door]:
+    """A worker with this model, that makes so many tokens of each row, and so many rows a batch."""
+    ROWS_PER_BATCH[part.device] = rows
+    identity = Model(name=part.sizes.whisper, revision="", engine="", device=part.device)
+    decoding = {"temperatures": (0.0,), "generate": _forced(model.hf_tokenizer, tokens)}
+    engine = WhisperAnalyser(model, identity, max_seconds=36_000, decoding=decoding)
+    with worker(Stage.STT, lambda *_: engine, Path(tempfile.mkdtemp(dir=part.folder)), part.sizes.in_flight) as door:
+        yield door
+
+
+def _forced(tokenizer: Tokenizer, tokens: int) -> dict[str, Any]:
+    """So many tokens and no end before: random weights would stop anywhere. CTranslate2 stops at half of max_length."""
+    return {
+        "max_length": 2 * tokens,
+        "suppress_tokens": [-1, tokenizer.token_to_id("<|endoftext|>")],
+    }
+
+
+def _children_seconds() -> float:
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+# ----------------------------------------------------------------------------------------------- the engine alone
+
+
+def _compare(part: Part, model: Any, other: TorchEncoder, features: Any, options: Line) -> None:
+    """Both encoders on the same rows, by themselves and with CTranslate2's decoder behind them, and their tokens."""
+    given, as_tensor = ctranslate2.StorageView.from_array(features), torch.from_numpy(features)
+    ways: dict[str, Callable[[], ctranslate2.StorageView]] = {
+        "CTranslate2": lambda: model.encode(given),
+        "torch": lambda: view(other(as_tensor)),
+    }
+    count, repeats = len(features), part.sizes.repeats
+    expected = np.array(model.encode(given, to_cpu=True)).astype(np.float32)
+    words = _tokens(model, ways["CTranslate2"](), count, options)
+
+    def encoded(way: Callable[[], Any]) -> None:
+        way()
+        synchronize()
+
+    def line(way: Callable[[], Any]) -> Line:
+        alone = seconds_of(lambda: encoded(way), repeats)
+        both = seconds_of(lambda: _tokens(model, way(), count, options), repeats)
+        found = other(as_tensor).float().cpu().numpy() if way is ways["torch"] else expected
+        equal = [one == two for one, two in zip(_tokens(model, way(), count, options), words, strict=True)]
+        return {
+            "encode_ms_a_row": 1000 * alone / count,
+            "with_decoding_ms_a_row": 1000 * both / count,
+            "times_real_time": 30 * count / both,
+            "equal_rows": sum(equal) / count,
+            "greatest_difference": float(np.abs(found - expected).max() / expected.std()),
+        }
+
+    for name, way in ways.items():
+        part.try_("encoder", functools.partial(line, way), encoder=name, rows_per_batch=count)
+
+
+def _at_once(part: Part, model: Any, features: Any, options: Line) -> Line:
+    """Two threads with batches of their own; whether they compute at the same time is the model's business."""
+    given, repeats = ctranslate2.StorageView.from_array(features), part.sizes.repeats
+
+    def batches(_: int) -> None:
+        for _ in range(repeats):
+            _tokens(model, model.encode(given), len(features), options)
+
+    with ThreadPoolExecutor(2) as threads:
+        took = seconds_of(lambda: list(threads.map(batches, range(2))), 1)
+    return {"rows_per_second": 2 * repeats * len(features) / took}
+
+
+def _tokens(model: Any, encoded: Any, count: int, options: Line) -> list[list[int]]:
+    prompt = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>"]
+    found = model.generate(encoded, [prompt] * count, beam_size=5, return_scores=True, **options)
+    return [row.sequences_ids[0] for row in found]
+
+
+def _bare(part: Part, folder: Path, threads: int) -> Any:
+    return ctranslate2.models.Whisper(
+        str(folder), device=part.device, compute_type=_number_format(part), inter_threads=threads
+    )
+
+
+def _number_format(part: Part) -> str:
+    return "float16" if part.on_gpu else "float32"
+
+
+def _torch_format(part: Part) -> torch.dtype:
+    return torch.float16 if part.on_gpu else torch.float32
