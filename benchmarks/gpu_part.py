@@ -40,7 +40,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes("large-v3-turbo", "large", 64, 60.0, 600.0, 4, 16, (16, 32, 64), 32, 90, 40, 80_000, 3),
+    "full": Sizes("large-v3-turbo", "large", 64, 60.0, 600.0, 8, 16, (16, 32, 64), 32, 90, 40, 80_000, 3),
     "tiny": Sizes("tiny", "demo", 3, 6.0, 20.0, 2, 2, (1, 2), 2, 8, 6, 16_000, 1),
 }
 
@@ -87,7 +87,9 @@ class Report:
         return content
 
     def _write(self, content: dict[str, Any]) -> None:
-        self._path.write_text(json.dumps(content, indent=1) + "\n")
+        unfinished = self._path.with_suffix(".unfinished")  # a part may be ended at any time
+        unfinished.write_text(json.dumps(content, indent=1) + "\n")
+        unfinished.replace(self._path)
         self._path.with_suffix(".md").write_text(self.text())
 
 
@@ -157,7 +159,13 @@ class Busy:
         self._seen: list[float] = []
 
     def __enter__(self) -> Busy:
-        command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
+        command = [
+            "nvidia-smi",
+            "--id=0",
+            "--query-gpu=utilization.gpu",
+            "--format=csv,noheader,nounits",
+            "--loop-ms=200",
+        ]
         try:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         except FileNotFoundError:

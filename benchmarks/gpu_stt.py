@@ -32,7 +32,8 @@ from workers.decode import SAMPLE_RATE
 from workers.stt import ROWS_PER_BATCH, WhisperAnalyser
 
 _LONG_FORMAT = "m4a 44.1 kHz mono"
-_ENOUGH_SECONDS = 12.0  #: of an end-to-end line, by the speed of the row before
+_ENOUGH_SECONDS = 15.0  #: of an end-to-end line
+_MOST_LONG = 80  #: recordings
 _MIXED_SECONDS = 40.0  #: no further round after so many
 _FRAMES = 3000
 
@@ -43,14 +44,18 @@ def stt(part: Part) -> None:
     speed = _mixed(part, model)
     sizes = part.sizes
     long = write(part.folder / "long.m4a", sizes.long_seconds, *FORMATS[_LONG_FORMAT][1:])
-    count = max(sizes.least_long, round(speed * _ENOUGH_SECONDS / sizes.long_seconds))
-    files = [part.folder / f"long{number}.m4a" for number in range(count)]
+    files = [part.folder / f"long{number}.m4a" for number in range(_MOST_LONG)]
     for file in files:
         file.hardlink_to(long)
+    few = files[: sizes.least_long]
+    if not part.has(1.5 * (len(few) + 1) * sizes.long_seconds / speed, "stt-long"):
+        return
+    speed = _long(part, model, "CTranslate2", sizes.usual, few)["times_real_time"]  # only to know how many to take
+    some = files[: max(sizes.least_long, round(speed * _ENOUGH_SECONDS / sizes.long_seconds))]
     ways = [("CTranslate2", sizes.usual), ("torch", sizes.usual), *(("CTranslate2", rows) for rows in sizes.batches)]
     for encoder, rows in dict.fromkeys(ways):
-        if part.has(1.5 * (count + 1) * sizes.long_seconds / speed, "stt-long"):
-            line = functools.partial(_long, part, model, encoder, rows, files)
+        if part.has(1.2 * (len(some) + 1) * sizes.long_seconds / speed, "stt-long"):
+            line = functools.partial(_long, part, model, encoder, rows, some)
             part.try_("stt-long", line, encoder=encoder, rows_per_batch=rows)
 
 
