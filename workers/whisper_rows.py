@@ -23,10 +23,9 @@ from faster_whisper.transcribe import Segment, get_suppressed_tokens  # type: ig
 
 from workers import whisper_words
 from workers.decode import SAMPLE_RATE
+from workers.encoded import Array, Encoded, view
 from workers.log_mel import HOP, log_mel
 from workers.whisper_checks import BEST_OF, TEMPERATURES, Attempt, attempt_of, best, is_silence
-
-Array = npt.NDArray[Any]
 
 #: Frames of a whole window: 30 s at 100 a second.
 WINDOW_FRAMES = 3000
@@ -120,34 +119,36 @@ class WhisperRows:
                 )
             return self._tokenizers[task, language]
 
-    def _encode(self, rows: Sequence[Row]) -> Array:
-        """Encoder output, shape (rows, frames / 2, width); what is there already is not computed again."""
+    def _encode(self, rows: Sequence[Row]) -> Encoded:
+        """Encoder output; what is there already is not computed again."""
         missing = [index for index, row in enumerate(rows) if row.encoded is None]
-        made: dict[int, Array] = {}
-        if missing:
-            features = np.stack([_padded(rows[index]) for index in missing])
-            made = dict(zip(missing, self._encode_features(features), strict=True))
-        return np.stack([made[index] if row.encoded is None else row.encoded for index, row in enumerate(rows)])
+        if not missing:
+            return Encoded(np.stack([row.encoded for row in rows if row.encoded is not None]))
+        made = self._encode_features(np.stack([_padded(rows[index]) for index in missing]))
+        if len(missing) == len(rows):
+            return made
+        there = dict(zip(missing, made.host, strict=True))
+        return Encoded(np.stack([there[i] if row.encoded is None else row.encoded for i, row in enumerate(rows)]))
 
-    def _encode_features(self, features: Array) -> Array:
+    def _encode_features(self, features: Array) -> Encoded:
         model = self._model.model
         if model.device == "cpu":  # a row fills the cores, and a batch's attention scores leave the cache
-            return np.concatenate([_array(model.encode(_view(features[i : i + 1]))) for i in range(len(features))])
-        return _array(model.encode(_view(features), to_cpu=True))
+            return Encoded(np.concatenate([np.array(model.encode(view(row[None]))) for row in features]))
+        return Encoded(model.encode(view(features)))
 
-    def _languages(self, encoded: Array) -> list[Heard]:
-        found = self._model.model.detect_language(_view(encoded))
+    def _languages(self, encoded: Encoded) -> list[Heard]:
+        found = self._model.model.detect_language(encoded.view)
         return [
-            Heard(languages=tuple((token[2:-2], float(share)) for token, share in row), encoded=encoded[index])
+            Heard(languages=tuple((token[2:-2], float(share)) for token, share in row), encoded=encoded.host[index])
             for index, row in enumerate(found)
         ]
 
-    def _decode(self, rows: Sequence[Row], encoded: Array) -> list[Attempt]:
+    def _decode(self, rows: Sequence[Row], encoded: Encoded) -> list[Attempt]:
         """The best text of each row: what fails the checks is tried again, warmer, from the same encoder output."""
         attempts: list[list[Attempt]] = [[] for _ in rows]
         failing = list(range(len(rows)))
         for temperature in self._temperatures:
-            found = self._generate([rows[index] for index in failing], encoded[failing], temperature)
+            found = self._generate([rows[index] for index in failing], encoded.some(failing), temperature)
             for index, attempt in zip(failing, found, strict=True):
                 attempts[index].append(attempt)
             failing = [index for index in failing if attempts[index][-1].failed]
@@ -155,7 +156,7 @@ class WhisperRows:
                 break
         return [best(tried) for tried in attempts]
 
-    def _generate(self, rows: Sequence[Row], encoded: Array, temperature: float) -> list[Attempt]:
+    def _generate(self, rows: Sequence[Row], encoded: ctranslate2.StorageView, temperature: float) -> list[Attempt]:
         tokenizers = [self.tokenizer(row.task, row.language) for row in rows]
         prompts = [
             [*((tokenizer.sot_prev, *row.hints) if row.hints else ()), *tokenizer.sot_sequence]
@@ -170,7 +171,7 @@ class WhisperRows:
             **self._generate_arguments,
         }
         results = self._model.model.generate(
-            _view(encoded),
+            encoded,
             prompts,
             return_scores=True,
             return_no_speech_prob=True,
@@ -181,7 +182,7 @@ class WhisperRows:
             attempt_of(result, tokenizer, temperature) for result, tokenizer in zip(results, tokenizers, strict=True)
         ]
 
-    def _segments(self, rows: Sequence[Row], encoded: Array, attempts: Sequence[Attempt]) -> list[Heard]:
+    def _segments(self, rows: Sequence[Row], encoded: Encoded, attempts: Sequence[Attempt]) -> list[Heard]:
         """Segments with word times; rows of one start sequence are aligned together."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, (row, attempt) in enumerate(zip(rows, attempts, strict=True)):
@@ -193,7 +194,7 @@ class WhisperRows:
             cut = whisper_words.segments_of(
                 self._model,
                 tokenizer,
-                _view(encoded[group]),
+                encoded.some(group),
                 [attempts[index] for index in group],
                 [rows[index].frames for index in group],
             )
@@ -210,11 +211,3 @@ def _padded(row: Row) -> Array:
     """
     floor = max(float(row.features.max()) - 2.0, -1.5)
     return np.pad(row.features, ((0, 0), (0, row.window - row.features.shape[1])), constant_values=floor)
-
-
-def _view(array: Array) -> ctranslate2.StorageView:
-    return ctranslate2.StorageView.from_array(np.ascontiguousarray(array))
-
-
-def _array(view: ctranslate2.StorageView) -> Array:
-    return np.array(view)
