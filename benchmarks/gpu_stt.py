@@ -32,7 +32,6 @@ from workers.decode import SAMPLE_RATE
 from workers.stt import ROWS_PER_BATCH, WhisperAnalyser
 
 _LONG_FORMAT = "m4a 44.1 kHz mono"
-_ENOUGH_SECONDS = 15.0  #: of an end-to-end line
 _MOST_LONG = 80  #: recordings
 _MIXED_SECONDS = 40.0  #: no further round after so many
 _FRAMES = 3000
@@ -51,7 +50,7 @@ def stt(part: Part) -> None:
     if not part.has(1.5 * (len(few) + 1) * sizes.long_seconds / speed, "stt-long"):
         return
     speed = _long(part, model, "CTranslate2", sizes.usual, few)["times_real_time"]  # only to know how many to take
-    some = files[: max(sizes.least_long, round(speed * _ENOUGH_SECONDS / sizes.long_seconds))]
+    some = files[: max(sizes.least_long, round(speed * sizes.long_wall / sizes.long_seconds))]
     ways = [("CTranslate2", sizes.usual), ("torch", sizes.usual), *(("CTranslate2", rows) for rows in sizes.batches)]
     for encoder, rows in dict.fromkeys(ways):
         if part.has(1.2 * (len(some) + 1) * sizes.long_seconds / speed, "stt-long"):
