@@ -4,12 +4,14 @@
 #   benchmarks/gpu.sh wheels [3.12]   where there is a network: fetch everything but torch (for that Python, else this one)
 #   benchmarks/gpu.sh [ARGUMENTS]     where the GPU is: run it; for the arguments see benchmarks/gpu.py
 #
-# It runs in .venv if that can, else in .venv-gpu, made of the Python that has torch ($PYTHON, python3) and the wheels.
+# It runs in .venv if that can, else in the Python that has torch ($PYTHON, python3) with the wheels unpacked beside it:
+# that wants pip, and no venv, which some images lack.
 set -eu
 began=$(date +%s)
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 wheels=benchmarks/wheels
+packages=benchmarks/wheels/unpacked
 
 requirements() { # of the workers; torch is there already, and CTranslate2 opens libcublas.so.12
     "$python" -c '
@@ -38,20 +40,21 @@ fi
 
 case "$*" in *"--device cpu"*) gpu=0 ;; *) gpu=1 ;; esac
 usable() {
-    [ -x "$1" ] && "$1" -c "
+    "$1" -c "
 import ctranslate2, faster_whisper, starlette, torch, transformers
 raise SystemExit($gpu and not torch.cuda.is_available())" 2>/dev/null
 }
 
-if usable .venv/bin/python; then
-    chosen=.venv/bin/python
-else
-    chosen=.venv-gpu/bin/python
-    if ! usable "$chosen"; then
-        "$python" -c 'import torch' || { echo "$python has no torch; PYTHON=... names one that has" >&2; exit 1; }
+if ! usable .venv/bin/python; then
+    "$python" -c 'import torch' || { echo "$python has no torch; PYTHON=... names one that has" >&2; exit 1; }
+    export PYTHONPATH="$PWD/$packages${PYTHONPATH:+:$PYTHONPATH}"
+    if ! usable "$python"; then
         ls "$wheels"/*.whl >/dev/null 2>&1 || { echo "no wheels: make bench-gpu-wheels, with a network" >&2; exit 1; }
-        "$python" -m venv --clear --system-site-packages .venv-gpu
-        "$chosen" -m pip install --quiet --disable-pip-version-check --no-index --no-deps "$wheels"/*.whl
+        rm -rf "$packages"
+        PIP_CONSTRAINT='' "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile \
+            --target "$packages" "$wheels"/*.whl
     fi
+else
+    python=.venv/bin/python
 fi
-exec "$chosen" -m benchmarks.gpu --began "$began" "$@"
+exec "$python" -m benchmarks.gpu --began "$began" "$@"
