@@ -147,6 +147,7 @@ class Timed:
             try:
                 return found(*arguments, **named)
             finally:
+                synchronize()  # what a call has only begun belongs to it
                 self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
         return timed
@@ -158,6 +159,7 @@ class Busy:
     def __init__(self) -> None:
         self.share: float | None = None
         self._seen: list[float] = []
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Busy:
         command = [
@@ -170,7 +172,6 @@ class Busy:
         try:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         except FileNotFoundError:
-            self._process = None
             return self
         self._thread = threading.Thread(target=self._read)
         self._thread.start()

@@ -14,17 +14,17 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
-import ctranslate2
+import ctranslate2  # type: ignore[import-untyped]
 import numpy as np
 import torch
-from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from benchmarks.door import Door, worker
 from benchmarks.gpu_part import Busy, Line, Part, Timed, seconds_of, synchronize
 from benchmarks.preparation import FORMATS, write
 from benchmarks.random_whisper import random_whisper
-from benchmarks.stt import mixed
+from benchmarks.recordings import mixed
 from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder, view
 from speechpipe.contract import Analysis, Model, Stage
 from workers import preparation
@@ -104,14 +104,18 @@ def _mixed(part: Part, model: WhisperModel) -> float:
             for _ in pipeline.transcribe(str(path), suppress_tokens=suppressed, **options)[0]:
                 pass
 
-    took: dict[str, list[float]] = {"ours, through the HTTP door": [], "faster-whisper batched, file by file": []}
     with _door(part, model, part.sizes.usual, tokens) as door:
+        ways: dict[str, Callable[[Sequence[Path]], object]] = {
+            "ours, through the HTTP door": door,
+            "faster-whisper batched, file by file": batched,
+        }
+        took: dict[str, list[float]] = {name: [] for name in ways}
         door(files[:8])
         batched(files[:8])
         until = time.perf_counter() + _MIXED_SECONDS
         for number in range(part.sizes.repeats):
             if number == 0 or time.perf_counter() < until:
-                for name, work in zip(took, (door, batched), strict=True):
+                for name, work in ways.items():
                     began = time.perf_counter()
                     work(files)
                     took[name].append(time.perf_counter() - began)

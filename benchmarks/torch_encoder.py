@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import ctranslate2
+import ctranslate2  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from torch.nn import functional
