@@ -84,16 +84,17 @@ def ingest(
     recording, rejection = _recording(source, store, results, limits, clock())
     if rejection is None:
         recording = admitted(recording, store=store, uploads=uploads, limits=limits)
+    done: dict[Stage, Partial] = {}  # a new recording has none
     if not store.create_recording(recording):
         known = store.recording(recording.id)
         if known is None or known.status.is_final or known.status is Status.HELD:
             return known
         recording = known  # a repeated event: perhaps the first was cut off before it published
+        done = newest(store.partials(recording.id), recording.revision)
     if recording.status is Status.HELD and recording.hold:
         cap = recording.hold.code
         log.info("recording held: %s", cap, extra={"action": "held", "recording_id": recording.id, "cap": cap})
         return recording
-    done = newest(store.partials(recording.id), recording.revision)
     for stage in recording.options.stages:
         if stage in done:
             continue

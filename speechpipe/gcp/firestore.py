@@ -176,11 +176,13 @@ class FirestoreStore:
         self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
     ) -> Lease:
         """Take the lease: `create()` the first time, compare-and-swap after that."""
-        reference = self._lease(recording_id, stage, revision)
-        snapshot = reference.get()
+        reference, recording = self._lease(recording_id, stage, revision), self._recording(recording_id)
+        both = self._client.get_all([reference, recording], field_paths=[*Lease.model_fields, "expires_at"])
+        found = {each.reference.path: each for each in both}  # in any order
+        snapshot, parent = found[reference.path], found[recording.path]
         known = _lease_of(snapshot) or Lease(recording_id=recording_id, revision=revision, stage=stage)
         wanted = leases.claimed(known, holder=holder, now=now, until=until)
-        document = to_document(wanted) | {"expires_at": self._expiry(recording_id)}
+        document = to_document(wanted) | {"expires_at": _expiry_of(parent)}
         try:
             if snapshot.exists:
                 reference.update(document, option=self._unless_changed(snapshot))
@@ -260,9 +262,7 @@ class FirestoreStore:
 
     def _expiry(self, recording_id: str) -> datetime | None:
         """When the recording expires, and with it what lies under it."""
-        fields = self._recording(recording_id).get(field_paths=["expires_at"]).to_dict() or {}
-        expires_at: datetime | None = plain(fields.get("expires_at"))
-        return expires_at
+        return _expiry_of(self._recording(recording_id).get(field_paths=["expires_at"]))
 
     def _unless_changed(self, snapshot: DocumentSnapshot[Any]) -> Any:
         return self._client.write_option(last_update_time=snapshot.update_time)
@@ -312,6 +312,11 @@ def _final(known: dict[str, Any]) -> bool:
 def _lease_of(snapshot: DocumentSnapshot[Any]) -> Lease | None:
     fields = snapshot.to_dict()
     return from_document(Lease, fields) if fields else None
+
+
+def _expiry_of(recording: DocumentSnapshot[Any]) -> datetime | None:
+    expires_at: datetime | None = plain((recording.to_dict() or {}).get("expires_at"))
+    return expires_at
 
 
 def _read(query: Any) -> list[Recording]:
