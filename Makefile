@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser bench-stt \
+.PHONY: help setup demo test check check-infra bench-e2e bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser bench-stt \
 	roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
@@ -60,6 +60,9 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
 		--output-file docker/requirements/ser.txt
 
+bench-e2e: setup ## Measure what the pipeline adds to the slower stage: emulators, embedded, and the seed's shape
+	$(BIN)/python -m benchmarks.e2e
+
 bench-preparation: setup ## Measure what decoding and voice activity cost, step by step
 	$(BIN)/python -m benchmarks.preparation
 
@@ -72,8 +75,11 @@ bench-gpu-wheels: ## Fetch what bench-gpu needs besides PyTorch, where there is 
 bench-memory: setup ## Measure the workers' peak memory for a minute, an hour and ten hours
 	$(BIN)/python -m benchmarks.memory
 
-bench-stt: setup ## Measure the speech-to-text worker against faster-whisper, batched and not
-	$(BIN)/python -m benchmarks.stt
+bench-stt: setup ## Measure the speech-to-text worker against faster-whisper and, with WHISPERX=its python, WhisperX
+	$(BIN)/python -m benchmarks.stt --models demo --long 0
+	$(BIN)/python -m benchmarks.stt --models tiny base $(if $(WHISPERX),--whisperx $(WHISPERX))
+	$(BIN)/python -m benchmarks.stt --models large-v3-turbo --files 4 --longest 30 --long 0 \
+		$(if $(WHISPERX),--whisperx $(WHISPERX))
 
 bench-ser: setup ## Measure the emotion worker against transformers' pipeline
 	$(BIN)/python -m benchmarks.ser

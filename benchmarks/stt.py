@@ -16,7 +16,9 @@ OpenAI's shapes with random weights, for the speed: every row is made to have TO
 others are spared them), and nothing is tried again at another temperature. Processor seconds are told beside wall
 seconds, since other work on the machine stretches these.
 
-A model's runs go to results/stt-MODEL.json; results/stt.md is the table of all of these that are there.
+The runs of a model over a set of files go to results/stt-MODEL-SET.json; results/stt.md is the table of all of these
+that are there. WhisperX wants another torch than ours, so `make setup` leaves it out; results/stt-notes.md says how it
+was had, and what binds.
 """
 
 from __future__ import annotations
@@ -27,9 +29,7 @@ import json
 import logging
 import os
 import platform
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ from benchmarks.random_whisper import SHAPES, random_whisper
 from benchmarks.recordings import long, mixed
 from benchmarks.whisperx_peer import WhisperX
 from speechpipe.contract import Model, Stage, Transcript
-from tests.media import RATE, word_errors, words
+from tests.media import RATE, SAMPLES, word_errors, words
 from workers import preparation
 from workers.models import DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
 from workers.stt import WhisperAnalyser
@@ -67,6 +67,7 @@ class Heard:
     texts: list[str]
     rows: int
     cpu_seconds: float = 0.0  #: of another process
+    engine_seconds: float | None = None  #: ours: in which the model was at work
 
 
 Hear = Callable[[list[Path]], Heard]
@@ -82,6 +83,7 @@ class Run:
     wall_seconds: float
     cpu_seconds: float
     audio_seconds: float
+    engine_seconds: float | None
     rows: int | None  #: of audio that the model was given, where weights are random
     word_errors: int | None  #: where they are not
     words: int
@@ -138,13 +140,14 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
 
 def _ours(door: Door, paths: list[Path], in_flight: int) -> Heard:
     analyses = door(paths, in_flight=in_flight)
-    texts, padded = [], 0.0
+    texts, padded, engine = [], 0.0, 0.0
     for analysis in analyses:
         assert isinstance(analysis.value, Transcript)
         assert analysis.work
         texts.append(" ".join(segment.text for segment in analysis.value.segments))
         padded += analysis.work.padded_seconds
-    return Heard(texts, round(padded / ROW_SECONDS))
+        engine += analysis.work.engine_seconds
+    return Heard(texts, round(padded / ROW_SECONDS), engine_seconds=engine)
 
 
 def measure(hear: Hear, files: dict[Path, str]) -> tuple[Heard, float]:
@@ -213,6 +216,7 @@ def main() -> None:
     parser.add_argument("--whisperx", type=Path, help="a Python that has WhisperX")
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     asked = parser.parse_args()
+    given = {name: getattr(asked, name) for name in ("files", "longest", "long", "in_flight", "repeats")}
     logging.disable(logging.WARNING)
     asked.output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
@@ -224,40 +228,42 @@ def main() -> None:
             where = machine()
             place = DEMO_MODELS / "whisper" if model == "demo" else random_whisper(model, folder / model)
             with contenders(model, place, asked) as hears:
-                runs = list(compare(model, hears, sets, asked.repeats))
-            content = {"machine": where, "command": shlex.join(sys.argv[1:]), "runs": [asdict(run) for run in runs]}
-            (asked.output / f"stt-{model}.json").write_text(json.dumps(content, indent=1) + "\n")
+                for hear in hears.values():
+                    hear([SAMPLES / "order_inquiry.wav"])  # what is loaded once
+                for files, made in sets.items():
+                    runs = [asdict(run) for run in compare(model, files, hears, made, asked.repeats)]
+                    content = {"machine": where, "asked": given, "runs": runs}
+                    (asked.output / f"stt-{model}-{files}.json").write_text(json.dumps(content, indent=1) + "\n")
     report(asked.output)
 
 
-def compare(model: str, hears: dict[str, Hear], sets: dict[str, dict[Path, str]], repeats: int) -> Iterator[Run]:
-    """All contenders in turn over each set of files, after a first file that does not count."""
-    judged = model not in SHAPES
-    first = min((path for made in sets.values() for path in made), key=lambda path: path.stat().st_size)
-    for hear in hears.values():
-        hear([first])
-    for files, made in sets.items():
-        seconds = sum(path.stat().st_size / 2 / RATE for path in made)
-        said = sum(len(words(text)) for text in made.values())
-        for _ in range(repeats):
-            for name, hear in hears.items():
-                heard, wall = measure(hear, made)
-                wrong = sum(word_errors(text, found) for text, found in zip(made.values(), heard.texts, strict=True))
-                print(f"{model} {files} {name}: {wall:.1f} s, cpu {heard.cpu_seconds:.1f} s, {wrong}", flush=True)
-                rows, errors = (None, wrong) if judged else (heard.rows, None)
-                yield Run(model, files, name, wall, heard.cpu_seconds, seconds, rows, errors, said)
+def compare(model: str, files: str, hears: dict[str, Hear], made: dict[Path, str], repeats: int) -> Iterator[Run]:
+    """All contenders in turn over a set of files."""
+    seconds = sum(path.stat().st_size / 2 / RATE for path in made)
+    said = sum(len(words(text)) for text in made.values())
+    for _ in range(repeats):
+        for name, hear in hears.items():
+            heard, wall = measure(hear, made)
+            forced = model in SHAPES
+            rows = heard.rows if forced else None
+            wrong = None if forced else sum(map(word_errors, made.values(), heard.texts))
+            print(f"{model} {files} {name}: {wall:.1f} s, cpu {heard.cpu_seconds:.1f} s", flush=True)
+            yield Run(model, files, name, wall, heard.cpu_seconds, seconds, heard.engine_seconds, rows, wrong, said)
 
 
 def report(folder: Path) -> None:
     """Make one table of every model's runs that are in the folder; print it."""
-    found = [json.loads(path.read_text()) for model in MODELS if (path := folder / f"stt-{model}.json").exists()]
-    commands = [
-        f"- {one['runs'][0]['model']}: `python -m benchmarks.stt {one['command']}`, {one['machine']['cores']} cores of"
-        f" {one['machine']['cpu']}, {one['machine']['load_before'][0]:.1f} busy before"
-        for one in found
-    ]
+    paths = [folder / f"stt-{model}-{files}.json" for model in MODELS for files in ("mixed", "long")]
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    lines = []
+    for one in found:
+        run, where = one["runs"][0], one["machine"]
+        lines.append(
+            f"- {run['model']}, {run['files']}: {run['audio_seconds']:.0f} s of audio, {one['asked']['in_flight']}"
+            f" pushes in flight, medians of {one['asked']['repeats']}; {where['cores']} cores of {where['cpu']}"
+        )
     made = table([Run(**run) for one in found for run in one["runs"]])
-    (folder / "stt.md").write_text("\n".join(commands) + f"\n\n{made}\n")
+    (folder / "stt.md").write_text("\n".join(lines) + f"\n\n{made}\n")
     print(made)
 
 

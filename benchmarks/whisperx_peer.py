@@ -30,32 +30,30 @@ class WhisperX:
             env={**os.environ, "PYANNOTE_METRICS_ENABLED": "0", "HF_HUB_OFFLINE": "1"},
             cwd=Path(__file__).parent.parent,
         )
-        self.version: str = self._answer()["version"]
+        self._answer()  # its model is loaded
 
     def __call__(self, paths: list[Path]) -> dict[str, Any]:
         """Transcribe file by file: `texts`, `rows`, and the `cpu_seconds` that the other process took."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(list(map(str, paths))) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        answer: dict[str, Any] = self._answer()
+        return answer
 
     def close(self) -> None:
         """End it."""
         self._process.communicate()
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Any:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"WhisperX went away: exit status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return json.loads(line)
 
 
 def _serve(folder: str, threads: int, tokens: int) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # its log is not ours
-    from importlib import metadata
-
     import torch
     from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
     from whisperx.asr import load_model  # type: ignore[import-not-found]
@@ -66,7 +64,7 @@ def _serve(folder: str, threads: int, tokens: int) -> None:
         end = pipeline.model.hf_tokenizer.token_to_id("<|endoftext|>")
         pipeline.options.suppress_tokens.append(end)
         pipeline.model.max_length = 2 * tokens  # CTranslate2 stops at half of it
-    print(json.dumps({"version": metadata.version("whisperx")}), file=answers, flush=True)
+    print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         used, texts, rows = _used(), [], 0
         for path in json.loads(line):
