@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-e2e bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser bench-stt \
-	roles up plan deploy destroy exports locks schemas lint types format clean
+.PHONY: help setup demo test check check-infra bench-e2e bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser \
+	bench-stt roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 

@@ -1,0 +1,275 @@
+"""What the pipeline adds to the slower stage: on the emulators, embedded, and the seed's shape beside them, in turns.
+
+    python -m benchmarks.e2e [--at-once 1 8 64] [--rounds 80 8 3] [--ways emulators embedded in-turn in-parallel]
+
+- emulators: what `speechpipe up` starts; google-cloud-storage uploads, google-cloud-pubsub hears of the completion
+- embedded: a folder in this process, as `speechpipe.Client` has it
+- in turn, in parallel: an HTTP orchestrator that posts the file to two services (`benchmarks.e2e_seed`)
+
+All have the bundled demo models and samples. A recording's time is from the beginning of its upload, which is part of
+what a user waits for and of a POST to the orchestrator, until its completion event was taken, or the answer. Overhead
+is that without `compute_seconds` of the stage that took longer. Of ours the record tells where it went:
+
+- arrive: until ingest looked at the clock
+- queue: until the attempt began of the half that ended last; the most of it is
+- push: from the publication of that half's task to its delivery (from the traces)
+- work: that attempt, without the compute of the slower stage, which need not be that half's
+- join: from its end until the event was published, durably: it is announced
+- hear: until the subscriber had it
+
+The Pub/Sub emulator looks every 100 ms for what it has to push and every 50 ms for what a pull waits for, and it pushes
+two messages of a subscription at a time, so that the third of 8 at once waits for a whole recording. `without
+deliveries` is the overhead without `push` and `hear`; embedded without `queue` and `hear`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.e2e_report import Passage, write
+from speechpipe import gcp, telemetry
+from speechpipe.client import Client
+from speechpipe.contract import Recording, Stage
+from speechpipe.emulators import LocalCloud
+from speechpipe.emulators.cloud import CPU
+from speechpipe.emulators.processes import Processes, free_ports, inherited, listening
+from speechpipe.emulators.setup import exported
+from speechpipe.ports import Backend
+from speechpipe.settings import ClientSettings, read
+
+SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+#: 9 to 13 s, one channel, four formats; about 0.1 s of compute.
+FILES = ("angry_customer.ogg", "happy_customer.mp3", "missing_table.flac", "order_inquiry.wav")
+SETTINGS = {"SPEECHPIPE_MODELS": "demo"}
+PATIENCE_SECONDS = 300.0
+
+Way = Callable[[Sequence[Path]], list[Passage]]
+
+
+# ------------------------------------------------------------------------------------------------------------ ours
+
+
+class Ours:
+    """Uploads to a backend and hears of completions."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._names = count()
+        self._heard: dict[str, float] = {}
+        self._news = threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def __call__(self, files: Sequence[Path]) -> list[Passage]:
+        """All files at once."""
+        with ThreadPoolExecutor(len(files)) as threads:
+            began = dict(threads.map(self._upload, files))
+        with self._news:
+            if not self._news.wait_for(lambda: began.keys() <= self._heard.keys(), PATIENCE_SECONDS):
+                raise SystemExit(f"nothing heard of {began.keys() - self._heard.keys()}")
+        return [self._passage(recording_id, at) for recording_id, at in began.items()]
+
+    def _upload(self, path: Path) -> tuple[str, float]:
+        name = f"{next(self._names)}-{path.name}"
+        began = time.time()
+        return self._backend.uploads.upload(path, name, {}).recording_id, began
+
+    def _listen(self) -> None:
+        while True:
+            for event in self._backend.completions.receive(60):
+                with self._news:
+                    self._heard.setdefault(event.data.recording_id, time.time())
+                    self._news.notify()
+
+    def _passage(self, recording_id: str, began: float) -> Passage:
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while not (recording := self._backend.store.recording(recording_id)) or not recording.announced_at:
+            if time.monotonic() > patience:  # the mark is written after the event was published
+                raise SystemExit(f"{recording_id} was announced and not marked")
+            time.sleep(0.1)
+        return passage(recording, began, self._heard[recording_id])
+
+
+def passage(recording: Recording, began: float, heard: float) -> Passage:
+    """Where the time went, by the times in the document, which are of this machine's clock."""
+    assert recording.status.value == "completed", recording.error
+    assert recording.announced_at
+    computes = [half.compute_seconds or 0.0 for half in recording.halves.values()]
+    last = max(recording.halves.values(), key=lambda half: half.finished_at or recording.queued_at)
+    assert last.queued_at
+    assert last.started_at
+    assert last.finished_at
+    announced, finished = recording.announced_at.timestamp(), last.finished_at.timestamp()
+    return Passage(
+        total=heard - began,
+        compute=max(computes),
+        arrive=last.queued_at.timestamp() - began,
+        queue=(last.started_at - last.queued_at).total_seconds(),
+        work=(last.finished_at - last.started_at).total_seconds() - max(computes),
+        join=announced - finished,
+        hear=heard - announced,
+        recording_id=recording.id,
+        last=next(stage.value for stage, half in recording.halves.items() if half is last),
+    )
+
+
+def with_push(passages: Sequence[Passage], traces: Path) -> list[Passage]:
+    """With the time from the publication of the last half's task to its delivery, which only traces tell."""
+    published: dict[tuple[str, str], float] = {}
+    delivered: dict[tuple[str, str], float] = {}
+    for line in traces.read_text().splitlines():
+        span = json.loads(line)
+        verb, _, stage = span["name"].partition(" ")
+        if verb == "publish":
+            published[span["trace_id"], stage] = span["end"]
+        elif verb == "perform":
+            delivered[span["trace_id"], stage] = span["start"]
+    keys = [(f"{telemetry.root(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
+    return [replace(each, push=delivered[key] - published[key]) for each, key in zip(passages, keys, strict=True)]
+
+
+@contextmanager
+def emulators(state: Path) -> Iterator[Ours]:
+    """The local cloud, and a user of it; traces come to lie in `state`."""
+    with LocalCloud(state=state, settings=SETTINGS) as cloud:
+        with exported(**cloud.environment()):
+            backend = gcp.connect(read(ClientSettings))
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
+        yield Ours(backend)
+
+
+@contextmanager
+def embedded(folder: Path) -> Iterator[Ours]:
+    """A folder whose work is done in this process."""
+    folder.mkdir()
+    with Client(folder, environ=SETTINGS) as client:
+        client.work()
+        yield Ours(client.backend)
+
+
+# ------------------------------------------------------------------------------------------------------- the seed's
+
+
+@contextmanager
+def seed(logs: Path) -> Iterator[dict[str, Way]]:
+    """The orchestrator with its two services, and a user of it, by what is asked of it."""
+    logs.mkdir()
+    processes, ports = Processes(logs), free_ports(3)
+    command = [sys.executable, "-m", "benchmarks.e2e_seed"]
+    environment = inherited(**SETTINGS, **CPU, NO_PROXY="127.0.0.1")
+    try:
+        for stage, port in zip(Stage, ports[1:], strict=True):
+            processes.start(stage.value, [*command, stage.value, str(port)], environment, listening(port))
+        urls = [f"http://127.0.0.1:{port}/" for port in ports[1:]]
+        arguments = ["orchestrator", str(ports[0]), *urls]
+        processes.start("orchestrator", [*command, *arguments], environment, listening(ports[0]))
+        processes.wait(PATIENCE_SECONDS)
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{ports[0]}",
+            timeout=PATIENCE_SECONDS,
+            limits=httpx.Limits(max_connections=None),
+            trust_env=False,
+        ) as client:
+            yield {
+                "in-turn": lambda files: posted(client, "/in-turn", files),
+                "in-parallel": lambda files: posted(client, "/in-parallel", files),
+            }
+    finally:
+        processes.stop()
+
+
+def posted(client: httpx.Client, path: str, files: Sequence[Path]) -> list[Passage]:
+    """All files at once, to the orchestrator."""
+
+    def post(file: Path) -> Passage:
+        began = time.time()
+        answer = client.post(path, content=file.read_bytes()).raise_for_status()
+        total = time.time() - began
+        return Passage(total, max(each["compute_seconds"] for each in answer.json()))
+
+    with ThreadPoolExecutor(len(files)) as threads:
+        return list(threads.map(post, files))
+
+
+# ---------------------------------------------------------------------------------------------------------- measure
+
+
+def measure(ways: dict[str, Way], at_once: int, rounds: int) -> dict[str, list[Passage]]:
+    """Each way's passages; they take turns, with pauses of chance lengths: uploads do not keep step with a poller."""
+    found: dict[str, list[Passage]] = {name: [] for name in ways}
+    chance = random.Random(0)
+    for number in range(rounds):
+        files = [SAMPLES / FILES[(number + each) % len(FILES)] for each in range(at_once)]
+        for name, way in ways.items():
+            time.sleep(chance.uniform(0, 0.2))
+            found[name] += way(files)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = ["emulators", "embedded", "in-turn", "in-parallel"]
+    parser.add_argument("--ways", nargs="+", choices=names, default=names)
+    parser.add_argument("--at-once", nargs="+", type=int, default=[1, 8, 64])
+    parser.add_argument("--rounds", nargs="+", type=int, default=[80, 8, 3], help="of each of these")
+    parser.add_argument("--dry", action="store_true", help="write no results")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    where = machine()
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        ways: dict[str, Way] = {}
+        if "emulators" in given.ways:
+            ways["emulators"] = stack.enter_context(emulators(Path(name) / "cloud"))
+        if "embedded" in given.ways:
+            ways["embedded"] = stack.enter_context(embedded(Path(name) / "recordings"))
+        if any(way.startswith("in-") for way in given.ways):
+            ways |= stack.enter_context(seed(Path(name) / "logs"))
+        ways = {way: ways[way] for way in given.ways}
+        measure(ways, 4, 3)  # what is made, loaded or compiled once
+        found = {}
+        for at_once, rounds in zip(given.at_once, given.rounds, strict=True):
+            found[at_once] = measure(ways, at_once, rounds)
+        for by_way in found.values():
+            if "emulators" in by_way:
+                by_way["emulators"] = with_push(by_way["emulators"], Path(name) / "cloud" / "traces.jsonl")
+    words = (
+        f"`python -m benchmarks.e2e`, {where['cores']} cores of {where['cpu']}, milliseconds. Overhead: from the"
+        " beginning of the upload until the completion event was taken, or the answer, without the compute of the"
+        " slower stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Of `push` and `hear`"
+        " the Pub/Sub emulator's polling, every 100 and 50 ms, is nearly all. The module's docstring explains the columns."
+    )
+    write(where, found, words, dry=given.dry)
+
+
+if __name__ == "__main__":
+    main()
