@@ -265,8 +265,8 @@ def main() -> None:
     words = (
         f"`python -m benchmarks.e2e`, {where['cores']} cores of {where['cpu']}, milliseconds. Overhead: from the"
         " beginning of the upload until the completion event was taken, or the answer, without the compute of the"
-        " slower stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Nearly all of `push` and"
-        " `hear` is the Pub/Sub emulator's polling, every 100 and 50 ms. The module's docstring explains the columns."
+        " slower stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Of `push` and `hear`"
+        " nearly all is the Pub/Sub emulator's polling, every 100 and 50 ms. The module's docstring explains the rest."
     )
     write(where, found, words, dry=given.dry)
 
