@@ -1,7 +1,7 @@
 """Rows of many recordings through one model, in batches: what keeps the engine full.
 
 Rows gather while the engine works and go as soon as it is free, so that an idle service adds no waiting and a busy one
-fills its batches by itself. One thread runs the engine; recordings put their rows in from threads of their own:
+fills its batches by itself. A thread or two run the engine; recordings put their rows in from threads of their own:
 
     with batcher.admit(seconds, tick) as recording:          Busy when too much is in flight
         futures = [recording.submit(row) for row in rows]    waits while this recording has enough rows in the queue
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 #: Called every so many seconds in a thread that waits; what it raises ends the waiting.
 TICK_SECONDS = 0.5
-#: What a batch that runs when the process ends is given.
+#: What the batches that run when the process ends are given.
 LAST_SECONDS = 5.0
 #: Batches' worth of rows that one recording may have in the queue.
 _BATCHES_AHEAD = 2
@@ -60,11 +60,11 @@ class _Waiting(Generic[Row, Result]):
 
 
 class Batcher(Generic[Row, Result]):
-    """The engine's queue and the thread that empties it. Every method may be called from any thread but that one.
+    """The engine's queue and the threads that empty it. Every method may be called from any thread but those.
 
-    `run` gets up to `rows_per_batch` rows of one `key` and gives a result for each, in their order. A batch that fails
-    is halved until the poisonous row is alone: that one's future gets the exception. After an out-of-memory error
-    batches are half as large for good.
+    `run` gets up to `rows_per_batch` rows of one `key` and gives a result for each, in their order; it is called for
+    `at_once` batches at a time. A batch that fails is halved until the poisonous row is alone: that one's future gets
+    the exception. After an out-of-memory error batches are half as large for good.
     """
 
     def __init__(
@@ -75,11 +75,12 @@ class Batcher(Generic[Row, Result]):
         seconds: Callable[[Row], float],
         rows_per_batch: int,
         seconds_in_flight: float,
+        at_once: int = 1,
     ) -> None:
         self._run, self._key, self._seconds = run, key, seconds
         self._rows_per_batch = rows_per_batch
         self._most_seconds = seconds_in_flight
-        self._rows_ahead = _BATCHES_AHEAD * rows_per_batch
+        self._rows_ahead = _BATCHES_AHEAD * at_once * rows_per_batch
         self._changed = threading.Condition()
         self._turns: deque[Submitter[Row, Result]] = (
             deque()
@@ -87,8 +88,8 @@ class Batcher(Generic[Row, Result]):
         self._running: list[_Waiting[Row, Result]] = []
         self._in_flight = 0.0
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._thread.start()
+        for number in range(at_once):
+            threading.Thread(target=self._work, name=f"batcher-{number}", daemon=True).start()
         atexit.register(self.close, LAST_SECONDS)  # a thread inside torch while Python goes away ends in an abort
 
     @property
@@ -117,7 +118,7 @@ class Batcher(Generic[Row, Result]):
                 self._drop(submitter)
 
     def close(self, timeout: float) -> None:
-        """Take no more rows, drop those that wait, and give the batch that runs so many seconds to end.
+        """Take no more rows, drop those that wait, and give the batches that run so many seconds to end.
 
         Futures of dropped rows are cancelled; rows still running then get Busy. Whoever waits for either sees Busy.
         """
@@ -161,11 +162,13 @@ class Batcher(Generic[Row, Result]):
                 self._changed.wait_for(lambda: self._turns or self._closed)
                 if self._closed:
                     return
-                self._running = self._next_batch()
+                batch = self._next_batch()
+                self._running += batch
                 self._changed.notify_all()  # there is room in the queue
-            self._perform(self._running)
+            self._perform(batch)
             with self._changed:
-                self._running = []
+                for waiting in batch:
+                    self._running.remove(waiting)
                 self._changed.notify_all()
 
     def _next_batch(self) -> list[_Waiting[Row, Result]]:

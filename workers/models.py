@@ -38,6 +38,10 @@ DEMO_ROW_SECONDS = 3.0
 DEMO_WINDOWS = (500, 1000, 1500, 3000)
 DEMO_MODELS = Path(__file__).parent / "demo" / "models"
 
+#: Batches that Whisper has under way: while one is written out (alignment, words), the other computes. Two batches with
+#: half of the cores each take 0.7 of the time of one after the other with all of them (docs/decisions/0011).
+BATCHES_AT_ONCE = 2
+
 #: Default models; Whisper by faster-whisper's short names.
 DEFAULT_WHISPER: dict[Device, str] = {"cuda": "large-v3-turbo", "cpu": "small"}
 DEFAULT_CLASSIFIER = "CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
@@ -168,7 +172,8 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
         str(choice.folder),
         device=device,
         compute_type=compute_type,
-        cpu_threads=cpu_threads(settings),
+        cpu_threads=max(1, cpu_threads(settings) // BATCHES_AT_ONCE),
+        num_workers=BATCHES_AT_ONCE,
         local_files_only=True,
     )
     bands = model.feature_extractor.mel_filters.shape[0]

@@ -101,6 +101,7 @@ class WhisperAnalyser:
             seconds=lambda row: row.padded_seconds,
             rows_per_batch=ROWS_PER_BATCH["cuda" if identity.device.startswith("cuda") else "cpu"],
             seconds_in_flight=_SECONDS_IN_FLIGHT,
+            at_once=model.model.num_workers,
         )
 
     @property

@@ -55,8 +55,10 @@ Make = Callable[..., Batcher[Row, str]]
 def make() -> Iterator[Make]:
     made: list[tuple[Engine, Batcher[Row, str]]] = []
 
-    def batcher(engine: Engine, *, rows_per_batch: int = 4, seconds_in_flight: float = 100.0) -> Batcher[Row, str]:
-        made.append((engine, start(engine, rows_per_batch, seconds_in_flight)))
+    def batcher(
+        engine: Engine, *, rows_per_batch: int = 4, seconds_in_flight: float = 100.0, at_once: int = 1
+    ) -> Batcher[Row, str]:
+        made.append((engine, start(engine, rows_per_batch, seconds_in_flight, at_once)))
         return made[-1][1]
 
     yield batcher
@@ -65,13 +67,14 @@ def make() -> Iterator[Make]:
         one.close(PATIENCE)
 
 
-def start(engine: Engine, rows_per_batch: int, seconds_in_flight: float = 100.0) -> Batcher[Row, str]:
+def start(engine: Engine, rows_per_batch: int, seconds_in_flight: float = 100.0, at_once: int = 1) -> Batcher[Row, str]:
     return Batcher(
         engine,
         key=lambda row: row.key,
         seconds=lambda row: row.seconds,
         rows_per_batch=rows_per_batch,
         seconds_in_flight=seconds_in_flight,
+        at_once=at_once,
     )
 
 
@@ -92,6 +95,37 @@ def test_a_row_goes_at_once_when_the_engine_is_idle(make: Make) -> None:
     with make(engine).admit(1) as recording:
         assert recording.submit(Row("only")).result(PATIENCE) == "only!"  # nothing else ever comes
     assert engine.names == [["only"]]
+
+
+def test_two_batches_may_run_at_a_time_and_the_third_gathers(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, at_once=2)
+    with batcher.admit(1) as one, batcher.admit(1) as two:
+        first = one.submit(Row("1"))
+        held(engine)
+        second = two.submit(Row("2"))
+        held(engine)
+        rest = [one.submit(Row("3")), two.submit(Row("4"))]
+        assert engine.names == [["1"], ["2"]]
+        engine.gate.set()
+        assert results([first, second, *rest]) == ["1!", "2!", "3!", "4!"]
+    assert sorted(engine.names[2]) == ["3", "4"]
+
+
+def test_a_shutdown_waits_for_both_batches_and_then_gives_both_back(make: Make) -> None:
+    engine = Engine()
+    engine.gate.clear()
+    batcher = make(engine, at_once=2)
+    with batcher.admit(1) as recording:
+        futures = [recording.submit(Row("1"))]
+        held(engine)
+        futures.append(recording.submit(Row("2")))
+        held(engine)
+        batcher.close(0.0)
+        for future in futures:
+            with pytest.raises(Busy):
+                recording.result(future)
 
 
 def test_rows_of_different_recordings_gather_while_the_engine_works_and_share_a_batch(make: Make) -> None:
