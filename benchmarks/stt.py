@@ -49,7 +49,7 @@ from benchmarks.whisperx_peer import WhisperX
 from speechpipe.contract import Model, Stage, Transcript
 from tests.media import RATE, SAMPLES, word_errors, words
 from workers import preparation
-from workers.models import DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
+from workers.models import BATCHES_AT_ONCE, DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
 from workers.stt import WhisperAnalyser
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,6 +94,9 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     """What transcribes a list of files, by name; `place` is the model's folder."""
     forced = name in SHAPES
     model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
+    # As workers.models loads it: the same threads in all. One file at a time has no use for a second batch.
+    shared = {"cpu_threads": max(1, THREADS // BATCHES_AT_ONCE), "num_workers": BATCHES_AT_ONCE}
+    own = WhisperModel(str(place), device="cpu", compute_type="int8", **shared)
     options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True}
     decoding: dict[str, Any] = {}
     shape: dict[str, Any] = {"row_seconds": DEMO_ROW_SECONDS, "windows": DEMO_WINDOWS}
@@ -104,7 +107,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
         decoding = {"temperatures": (0.0,), "generate": {"max_length": 2 * TOKENS, "suppress_tokens": [-1, end]}}
         shape = {}
     identity = Model(name=name, revision="", engine="", device="cpu")
-    engine = WhisperAnalyser(model, identity, max_seconds=36_000, decoding=decoding, **shape)
+    engine = WhisperAnalyser(own, identity, max_seconds=36_000, decoding=decoding, **shape)
     engine.warm_up()
 
     def theirs(transcribe: Any, **more: Any) -> Hear:
