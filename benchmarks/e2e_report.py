@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,6 @@ def _spread(each: dict[str, float] | None) -> str:
     return " / ".join(f"{value:.0f}" for value in each.values()) if each else ""
 
 
-def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in fields.items()}
-
-
 def write(where: dict[str, Any], found: Found, words: str, *, dry: bool) -> None:
     """Print the table; unless it is a rehearsal, write it and the JSON."""
     told = {
@@ -117,10 +113,6 @@ def write(where: dict[str, Any], found: Found, words: str, *, dry: bool) -> None
     print(made)
     if dry:
         return
-    passages = {
-        at_once: {way: [_rounded(asdict(each)) for each in some] for way, some in ways.items()}
-        for at_once, ways in found.items()
-    }
-    content = {"machine": where, "at_once": told, "passages_seconds": passages}
+    content = {"machine": where, "at_once": told}
     (RESULTS / "e2e.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "e2e.md").write_text(f"{words}\n\n{made}\n")
