@@ -10,7 +10,7 @@ What they say is noise, what they cost is real. Whisper is made to give a fixed 
   faster-whisper's BatchedInferencePipeline file by file, in turns. Goal: ours 5 times as fast.
 - stt-long: recordings of ten minutes (m4a) through the door, end to end, times real time. Goal: 2,000 on one H200. Told
   with it is what binds: the seconds in the encoder, the decoder, word alignment, language detection and the Python
-  round them, all in the one thread that runs the engine; those of preparing (in threads beside it, and processor
+  round them, added up over the two threads that run the engine; those of preparing (in threads beside it, and processor
   seconds of the processes that decode); how long the engine waited for rows, and how long the GPU computed nothing at
   all by nvidia-smi. With CTranslate2's encoder and torch's (`benchmarks.torch_encoder`), 16, 32 and 64 rows a batch.
 - encoder: the two encoders on the same rows of noise with the same weights, by themselves and with CTranslate2's
