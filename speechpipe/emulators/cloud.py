@@ -39,7 +39,7 @@ REVIVE_SECONDS = 2.0  #: how often to look for services that ended
 #: successor for ten minutes; a running attempt holds on to its lease as it makes progress.
 LEASE_SECONDS = 60
 #: Both workers have as many threads as there are cores. One that waits for the other threads of its model has to leave
-#: its core to them; by default it spins there, and two recordings at a time take seconds instead of a tenth of one.
+#: its core to them; by default it spins there, and an analysis may take twice as long (docs/surprises.md).
 CPU = {"OMP_WAIT_POLICY": "PASSIVE"}
 LOOPBACK = "127.0.0.1,localhost"
 
