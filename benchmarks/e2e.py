@@ -27,8 +27,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import random
 import sys
 import tempfile
@@ -40,11 +38,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from benchmarks.e2e_report import Passage, write
+from benchmarks.machine import machine
 from speechpipe import gcp, telemetry
 from speechpipe.client import Client
 from speechpipe.contract import Recording, Stage
@@ -221,18 +219,6 @@ def measure(ways: dict[str, Way], at_once: int, rounds: int) -> dict[str, list[P
             time.sleep(chance.uniform(0, 0.2))
             found[name] += way(files)
     return found
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-    }
 
 
 def main() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.machine import machine
 
 _LIBRARIES = ("torch", "ctranslate2", "faster-whisper", "transformers", "av", "numpy")
 Line = dict[str, Any]
@@ -218,19 +218,15 @@ def begun(report: Report, device: str, shapes: str) -> None:
         note = "random weights"
     else:
         note = "A TRIAL, not a measurement: it shows that the code runs"
-    report.begin(note=note, device=device, shapes=shapes, **machine(device))
+    report.begin(note=note, device=device, shapes=shapes, **_where(device))
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Where this runs."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    found = {"cpu": f"{len(names)} cores of {names[0]}" if names else platform.processor()}
+def _where(device: str) -> dict[str, Any]:
+    found = machine(*_LIBRARIES)
     if device == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory
         found["gpu"] = f"{torch.cuda.get_device_name(0)}, {memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
-    found["python"] = platform.python_version()
-    return found | {name: metadata.version(name) for name in _LIBRARIES}
+    return found
 
 
 def _rounded(value: Any) -> Any:

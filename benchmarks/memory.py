@@ -19,8 +19,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import platform
 import socket
 import subprocess
 import sys
@@ -31,6 +29,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from benchmarks.machine import machine
 
 RESULTS = Path(__file__).parent / "results"
 GOAL_MB = 300.0  #: the longest minus the shortest
@@ -220,13 +220,6 @@ def _growth(found: list[dict[str, float]]) -> str:
     )
 
 
-def machine() -> str:
-    """Where this ran."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
 def main() -> int:
     """Measure what the command line asks for, and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -249,8 +242,9 @@ def main() -> int:
                 found.append({key: round(value, 3) for key, value in measure(stage, recording).items()})
                 print(stage, found[-1], flush=True)
             recording.unlink()
-    given.output.write_text(json.dumps({"machine": machine(), "stages": stages}, indent=1) + "\n")
-    text = f"`python -m benchmarks.memory`, {machine()}, demo models\n\n{table(stages)}\n"
+    where = machine()
+    given.output.write_text(json.dumps({"machine": where, "stages": stages}, indent=1) + "\n")
+    text = f"`python -m benchmarks.memory`, {where['cores']} cores of {where['cpu']}, demo models\n\n{table(stages)}\n"
     given.output.with_suffix(".md").write_text(text)
     print(text)
     return 0

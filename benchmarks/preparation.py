@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
+from benchmarks.machine import machine
 from workers import decode, preparation, speech, stretches
 from workers.log_mel import log_mel
 from workers.preparation import prepare
@@ -144,12 +144,6 @@ def _used() -> float:
     return sum(one.ru_utime + one.ru_stime for one in of_all)
 
 
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(names)} cores, Python {platform.python_version()}"
-
-
 def _report(name: str, rows: dict[str, dict[str, float]], **more: Any) -> None:
     columns = list(next(iter(rows.values())))
     print(f"{'':22}" + "".join(f"{column:>20}" for column in columns))
@@ -159,7 +153,7 @@ def _report(name: str, rows: dict[str, dict[str, float]], **more: Any) -> None:
         print(f"{key}: {value}")
     RESULTS.mkdir(exist_ok=True)
     rounded = {row: {key: round(value, 3) for key, value in values.items()} for row, values in rows.items()}
-    content = {"machine": _machine(), **more, "rows": rounded}
+    content = {"machine": machine(), **more, "rows": rounded}
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
