@@ -6,7 +6,8 @@
 - ours alone: the same, one push at a time; for the words, with the demo model
 - batched: faster-whisper's BatchedInferencePipeline, file by file
 - batched, 3 s: the same with chunks as short as ours; with the demo model, whose rows are so short
-- sequential: WhisperModel.transcribe with voice activity detection, file by file
+- sequential: WhisperModel.transcribe with voice activity detection, file by file; it goes on from its last word's end,
+  which is noise in random weights, so that it hears some windows twice: there its speeds are lower than real ones
 - whisperx: its FasterWhisperPipeline with the voice activity model that it brings, file by file, in another process,
   where `--whisperx` names a Python that has it. It gives no word times: it would take them from another model.
 
@@ -266,7 +267,8 @@ def report(folder: Path) -> None:
             f" pushes in flight, medians of {one['asked']['repeats']}; {where['cores']} cores of {where['cpu']}"
         )
     made = table([Run(**run) for one in found for run in one["runs"]])
-    (folder / "stt.md").write_text("\n".join(lines) + f"\n\n{made}\n")
+    notes = "What binds, and how WhisperX was had: [stt-notes.md](stt-notes.md)."
+    (folder / "stt.md").write_text("\n".join(lines) + f"\n\n{made}\n\n{notes}\n")
     print(made)
 
 
