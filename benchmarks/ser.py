@@ -16,15 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import random
 import statistics
 import tempfile
 import time
 import wave
 from collections.abc import Callable, Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +37,7 @@ from transformers import (
 )
 
 from benchmarks.door import worker
+from benchmarks.machine import machine
 from speechpipe.contract import Analysis, Emotions, Stage
 from workers import models
 from workers.decode import SAMPLE_RATE, as_float
@@ -154,20 +152,6 @@ def filling(analyses: Sequence[Analysis]) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What it ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
-        "load_before": round(os.getloadavg()[0], 1),
-        "torch": metadata.version("torch"),
-        "transformers": metadata.version("transformers"),
-    }
-
-
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,7 +173,8 @@ def run(
     given: argparse.Namespace, model: str, files: Sequence[Path], folder: Path
 ) -> tuple[dict[str, Any], float, float, dict[str, list[float]]]:
     """All ways in turn: the machine, audio seconds, speech seconds, and wall seconds by way."""
-    found = machine()
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    found = {**machine("torch", "transformers"), "gpu": gpu}
     heard = windows(files)
     classifier: Any = pipeline(
         "audio-classification",

@@ -28,8 +28,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -39,11 +37,10 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Any
 
-import ctranslate2  # type: ignore[import-untyped]
-import faster_whisper  # type: ignore[import-untyped]
-from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 
 from benchmarks.door import Door, worker
+from benchmarks.machine import machine
 from benchmarks.random_whisper import SHAPES, random_whisper
 from benchmarks.recordings import long, mixed
 from benchmarks.whisperx_peer import WhisperX
@@ -193,20 +190,6 @@ def _medians(runs: list[Run], field: str) -> dict[str, float]:
     return {name: statistics.median(getattr(run, field) for run in runs if run.contender == name) for name in names}
 
 
-def machine() -> dict[str, Any]:
-    """Where this ran."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_before": os.getloadavg(),
-        "python": platform.python_version(),
-        "faster_whisper": faster_whisper.__version__,
-        "ctranslate2": ctranslate2.__version__,
-    }
-
-
 def main() -> None:
     """Run what was asked for; print the table and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -229,7 +212,7 @@ def main() -> None:
         if asked.long:
             sets["long"] = long(folder, asked.long)
         for model in asked.models:
-            where = machine()
+            where = machine("faster-whisper", "ctranslate2")
             place = DEMO_MODELS / "whisper" if model == "demo" else random_whisper(model, folder / model)
             with contenders(model, place, asked) as hears:
                 for hear in hears.values():
