@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -79,7 +80,7 @@ class Batcher(Generic[Row, Result]):
     ) -> None:
         self._run, self._key, self._seconds = run, key, seconds
         self._rows_per_batch = rows_per_batch
-        self._most_seconds = seconds_in_flight
+        self._most_seconds, self._at_once = seconds_in_flight, at_once
         self._rows_ahead = _BATCHES_AHEAD * at_once * rows_per_batch
         self._changed = threading.Condition()
         self._turns: deque[Submitter[Row, Result]] = (
@@ -175,15 +176,14 @@ class Batcher(Generic[Row, Result]):
         """Take the oldest row of the recording whose turn it is, and fill up with rows of its key.
 
         One row a recording in turn, so that each gets its part of a full batch. A recording that has led goes to the
-        end of the line: none waits for longer than there are others, whatever their rows' keys.
+        end of the line: none waits for longer than there are others, whatever their rows' keys. With several batches at
+        a time each takes its part of what waits: all of it in one would leave the others idle.
         """
         leader = self._turns[0]
         key = leader.queue[0].key
-        batch: list[_Waiting[Row, Result]] = []
         offers = [iter([waiting for waiting in one.queue if waiting.key == key]) for one in self._turns]
-        for row in itertools.chain.from_iterable(itertools.zip_longest(*offers)):
-            if row is not None and len(batch) < self._rows_per_batch:
-                batch.append(row)
+        in_turn = [row for row in itertools.chain.from_iterable(itertools.zip_longest(*offers)) if row is not None]
+        batch = in_turn[: min(self._rows_per_batch, math.ceil(len(in_turn) / self._at_once))]
         taken = set(map(id, batch))
         for one in self._turns:
             one.queue = deque(waiting for waiting in one.queue if id(waiting) not in taken)
