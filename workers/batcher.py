@@ -81,7 +81,7 @@ class Batcher(Generic[Row, Result]):
         self._run, self._key, self._seconds = run, key, seconds
         self._rows_per_batch = rows_per_batch
         self._most_seconds, self._at_once = seconds_in_flight, at_once
-        self._rows_ahead = _BATCHES_AHEAD * at_once * rows_per_batch
+        self._rows_ahead = max(_BATCHES_AHEAD, at_once) * rows_per_batch
         self._changed = threading.Condition()
         self._turns: deque[Submitter[Row, Result]] = (
             deque()

@@ -1,7 +1,7 @@
 """Whisper's log-mel features on a CPU: those of faster-whisper's `FeatureExtractor`, at half of its price.
 
 A block of frames at a time stays in the processor's cache; over a whole row at once, most of the time goes into fresh
-memory for the spectrum (`make bench-preparation`: 0.6 core seconds an audio hour instead of 1.3).
+memory for the spectrum (`make bench-preparation`: 0.7 core seconds an audio hour instead of 1.3).
 """
 
 from __future__ import annotations
