@@ -8,7 +8,7 @@ from __future__ import annotations
 import flask
 import functions_framework
 
-from functions.services import acknowledging_the_unreadable, delivery, services, start
+from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
 from speechpipe import steps, telemetry, wire
 from speechpipe.errors import ErrorCode
 
@@ -16,6 +16,7 @@ start()
 
 
 @functions_framework.http
+@for_callers_only
 @acknowledging_the_unreadable
 def give_up(request: flask.Request) -> tuple[str, int]:
     """Create the missing partial as a Failure; the join follows by itself."""

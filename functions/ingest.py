@@ -5,13 +5,14 @@ from __future__ import annotations
 import functions_framework
 from cloudevents.http import CloudEvent
 
-from functions.services import acknowledging_the_unreadable, delivery, services, start
+from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
 from speechpipe import steps, wire
 
 start()
 
 
 @functions_framework.cloud_event
+@for_callers_only
 @acknowledging_the_unreadable
 def ingest(event: CloudEvent) -> None:
     """Create the recording and publish its tasks. Folders and objects outside the prefix are none of ours."""

@@ -11,17 +11,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, wraps
+from functools import cache, cached_property, wraps
 from threading import Lock
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import flask
 
-from speechpipe.errors import Unreadable
+from speechpipe.errors import Unreadable, Untrusted
 from speechpipe.log import configure
 from speechpipe.ports import Backend
 from speechpipe.settings import FunctionSettings, Telemetry, read
 from speechpipe.telemetry import OFF, Tracing
+
+if TYPE_CHECKING:
+    from speechpipe.oidc import Callers
 
 P = ParamSpec("P")
 log = logging.getLogger("functions")
@@ -39,6 +42,13 @@ class Services:
     def clock(self) -> datetime:
         """The time, in UTC."""
         return datetime.now(UTC)
+
+    @cached_property
+    def callers(self) -> Callers | None:
+        """Who may call; None where the settings name nobody."""
+        from speechpipe import oidc
+
+        return oidc.callers(self.settings)
 
     @property
     def joining(self) -> dict[str, Any]:
@@ -82,6 +92,34 @@ def start() -> None:
     configure(read(Telemetry).log_format)
     if os.environ.get("K_SERVICE"):
         read(FunctionSettings)
+
+
+def for_callers_only(function: Callable[P, Any]) -> Callable[P, Any]:
+    """Answer 401 or 403 to whoever is none of the callers that the settings name: the platform delivers again."""
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+        callers = services().callers
+        if callers is not None:
+            _check(callers)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _check(callers: Callers) -> None:
+    """Return if the request in hand is a caller's; else end it."""
+    from google.auth.exceptions import TransportError
+
+    try:
+        callers.check(flask.request.headers.get("authorization"))
+    except Untrusted as error:
+        log.warning("refused: %s", error, extra={"action": "refused"})
+        challenge = {"www-authenticate": "Bearer"} if error.status == 401 else {}
+        flask.abort(flask.make_response({"error": str(error)}, error.status, challenge))
+    except TransportError:
+        log.exception("Google's certificates could not be fetched", extra={"action": "unverified"})
+        flask.abort(flask.make_response({"error": "callers cannot be verified now"}, 503))
 
 
 def acknowledging_the_unreadable(function: Callable[P, Any]) -> Callable[P, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import flask
 import functions_framework
 
-from functions.services import services, start
+from functions.services import for_callers_only, services, start
 from speechpipe import steps
 
 start()
 
 
 @functions_framework.http
+@for_callers_only
 def sweep(request: flask.Request) -> tuple[str, int, dict[str, str]]:
     """Sweep once; the report as JSON."""
     del request  # the call is all there is to say

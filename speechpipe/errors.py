@@ -4,6 +4,7 @@
     ├── Unreadable          not our message            204 and an error log     nobody tries again
     ├── Rejected            the input can never work   204, partial = Failure   nobody tries again
     ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
+    ├── Untrusted           no caller of ours         401 or 403               Pub/Sub, then dead letter
     ├── NotFound            no such recording          (client and CLI)         the caller
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
     ├── Held                over a cap, does not run   (client and CLI)         whoever may release it
@@ -64,6 +65,14 @@ class Busy(SpeechpipeError):
 
 
 class NotFound(SpeechpipeError):
+class Untrusted(SpeechpipeError):
+    """The request holds no token of a caller that is let in: nothing of it is read. The reason never quotes it."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status  #: HTTP's: 401 without a valid token, 403 with one of somebody else
+
+
     """There is no recording of that id or name."""
 
 

@@ -82,7 +82,28 @@ class Telemetry(Settings):
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="SPEECHPIPE_LOG_FORMAT")
 
 
-class FunctionSettings(Project, Topics, Limits, Telemetry):
+def _listed(given: object) -> object:
+    return tuple(filter(None, (part.strip() for part in given.split(",")))) if isinstance(given, str) else given
+
+
+class CallerSettings(Settings):
+    """Who may call a service, by their tokens (`oidc`). Unset, as in the local modes: tokens are not looked at.
+
+    Callers without an audience are allowed: Eventarc chooses its tokens' audience itself, and each caller's account
+    calls one service only. An audience without callers is not: anybody with a Google account gets a token for it.
+    """
+
+    audience: str | None = Field(None, alias="SPEECHPIPE_PUSH_AUDIENCE")
+    callers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field((), alias="SPEECHPIPE_PUSH_CALLERS")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.audience is not None and not self.callers:
+            raise ValueError("SPEECHPIPE_PUSH_AUDIENCE needs SPEECHPIPE_PUSH_CALLERS")
+        return self
+
+
+class FunctionSettings(Project, Topics, Limits, Telemetry, CallerSettings):
     """The functions: ingest, join, give_up, sweep."""
 
 
@@ -100,7 +121,7 @@ class EngineSettings(Settings):
     max_seconds: int = Field(10 * 3600, alias="SPEECHPIPE_MAX_SECONDS", gt=0)  #: audio, counted while decoding
 
 
-class WorkerSettings(Project, EngineSettings, Pricing, Telemetry):
+class WorkerSettings(Project, EngineSettings, Pricing, Telemetry, CallerSettings):
     """A GPU worker: one stage."""
 
     stage: Stage = Field(alias="SPEECHPIPE_STAGE")

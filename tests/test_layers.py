@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "prices": {"contract", "errors"},
     "probe": set(),
     "admission": {"contract", "errors", "ports", "prices", "probe", "report", "settings"},
+    "oidc": {"errors", "settings"},
     "wire": {"contract", "errors"},
     "figures": {"contract"},
     "tally": {"metrics"},

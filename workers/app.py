@@ -1,6 +1,7 @@
 """The worker's HTTP service: a push delivery in, one stage performed, a status code that says who tries again.
 
-    POST /         a task from Pub/Sub      204 done, or never to be tried again; 429, 500, 503: deliver again
+    POST /         a task from Pub/Sub      204 done, or never to be tried again; 429, 500, 503: deliver again;
+                                            401, 403: not of a caller that the settings name, deliver again too
     GET  /healthz  is the process alive     200, whatever the model does
     GET  /readyz   may it get work          200 once the model is loaded and warmed up, else 503 and a reason
     GET  /device   what it runs on          200
@@ -23,14 +24,15 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+from google.auth.exceptions import TransportError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from speechpipe import traced
+from speechpipe import oidc, traced
 from speechpipe.contract import Stage, Task
-from speechpipe.errors import Busy, Unreadable
+from speechpipe.errors import Busy, Unreadable, Untrusted
 from speechpipe.interruptible import Interruptible
 from speechpipe.log import about
 from speechpipe.ports import Analyse, Backend
@@ -178,8 +180,13 @@ def create_app(
     """
     worker = Worker(settings, backend, load, tracing)
 
+    callers = oidc.callers(settings)
     async def push(request: Request) -> Response:
         body = await _read(request)
+        if callers is not None:  # in a thread: certificates may have to be fetched
+            refused = await asyncio.to_thread(_refusal, callers, request.headers.get("authorization"))
+            if refused is not None:
+                return refused
         if body is None:
             return JSONResponse({"error": "the request is too large"}, status_code=413)
         return await worker.deliver(body, request.headers.get("traceparent"))
@@ -219,6 +226,20 @@ def create_app(
 
 
 async def _read(request: Request) -> bytes | None:
+def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | None:
+    """The answer to whoever is none of the callers; None for one of them."""
+    try:
+        callers.check(authorization)
+    except Untrusted as error:
+        log.warning("refused: %s", error, extra={"action": "refused"})
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+    except TransportError:
+        log.exception("Google's certificates could not be fetched", extra={"action": "unverified"})
+        return JSONResponse({"error": "callers cannot be verified now"}, status_code=503, headers=_RETRY_AFTER)
+    return None
+
+
     """The body; None if it is larger than any push request. Counted as it comes: a header may lie."""
     body = bytearray()
     async for chunk in request.stream():
