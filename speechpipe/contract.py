@@ -25,7 +25,10 @@ Score = Annotated[float, AfterValidator(lambda score: round(score, 6)), Field(ge
 
 def _utc(time: datetime) -> datetime:
     """Millisecond UTC: what every store keeps unharmed (Firestore keeps microseconds, JSON readers often less)."""
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:  # the first and last hours of the calendar, elsewhere; pydantic expects a ValueError
+        raise ValueError("not a time that UTC has") from None
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 

@@ -59,19 +59,21 @@ def source_from_event(data: object) -> Source:
         raise Unreadable(f"a storage event's data is an object, not {type(data).__name__}")
     try:
         bucket, name = _text(data, "bucket"), _text(data, "name")
-        return Source(
+        source = Source(
             uri=gs_uri(bucket, name),
             bucket=bucket,
             name=name,
-            generation=str(int(data["generation"])),
-            size=int(data.get("size", 0)),
+            generation=str(_int64(data["generation"])),
+            size=_int64(data.get("size", 0)),
             content_type=data.get("contentType") or None,
             crc32c=data.get("crc32c") or None,
             metadata=data.get("metadata") or {},
             created_at=data["timeCreated"],
         )
-    except (KeyError, TypeError, ValueError) as error:  # pydantic's ValidationError is a ValueError
+        source.model_dump_json()  # JSON can escape half a surrogate pair, which no store can hold: a ValueError too
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
         raise Unreadable(f"not a storage object: {_reason(error)}") from error
+    return source
 
 
 def gs_uri(bucket: str, name: str) -> str:
@@ -124,7 +126,7 @@ def dead_letter_from_push(body: bytes) -> DeadLetter:
     count = attributes.get(DEAD_LETTER_COUNT, "")
     return DeadLetter(
         task=task_from_message(_decode(message.get("data")), attributes),
-        deliveries=int(count) if count.isascii() and count.isdigit() else 0,
+        deliveries=int(count) if re.fullmatch("[0-9]{1,9}", count) else 0,
         subscription=attributes.get(DEAD_LETTER_SUBSCRIPTION),
     )
 
@@ -232,8 +234,15 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     value = data[key]
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} is not a name")
-    value.encode()  # JSON can escape half a surrogate pair, which no store can hold: UnicodeEncodeError, a ValueError
     return value
+
+
+def _int64(value: Any) -> int:
+    """A 64-bit integer that is none below zero, given as one or as text. Raises ValueError."""
+    number = int(value)
+    if not 0 <= number < 1 << 63:
+        raise ValueError("not a 64-bit integer")
+    return number
 
 
 def _reason(error: Exception) -> str:

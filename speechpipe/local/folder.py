@@ -22,6 +22,7 @@ from speechpipe.contract import Source
 from speechpipe.errors import ErrorCode, NotFound, Rejected
 
 METADATA_SUFFIX = ".meta.json"
+MAX_METADATA_BYTES = 64 * 1024  #: of such a file; Cloud Storage takes 8 KiB in all
 
 
 class FolderUploads:
@@ -109,20 +110,31 @@ class FolderUploads:
 
 
 def _metadata(sidecar: Path) -> dict[str, str]:
-    """The custom metadata beside an object. What cannot be read is passed on, so that the user hears of it."""
+    """The custom metadata beside an object, as far as it can be read."""
     try:
-        text = sidecar.read_text(encoding="utf-8")
+        with sidecar.open("rb") as file:
+            return metadata_from(file.read(MAX_METADATA_BYTES + 1))
     except FileNotFoundError:
         return {}
-    except UnicodeDecodeError:
-        return {METADATA_SUFFIX: "not UTF-8 text"}
+    except OSError:  # a folder of that name, or a file that nobody may read
+        return {METADATA_SUFFIX: "not a file that can be read"}
+
+
+def metadata_from(text: bytes) -> dict[str, str]:
+    """Custom metadata from a file's text. What cannot be read is passed on, so that the user hears of it."""
+    if len(text) > MAX_METADATA_BYTES:
+        return {METADATA_SUFFIX: f"more than {MAX_METADATA_BYTES} bytes"}
     try:
-        content = json.loads(text)
-    except ValueError:
+        content = json.loads(text.decode())
+        if not isinstance(content, dict):
+            return {METADATA_SUFFIX: "not an object of names and texts"}
+        read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+        json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a character, which nothing can hold
+    except UnicodeError:
+        return {METADATA_SUFFIX: "not UTF-8 text"}
+    except (ValueError, RecursionError):
         return {METADATA_SUFFIX: "not JSON"}
-    if not isinstance(content, dict):
-        return {METADATA_SUFFIX: "not an object of names and texts"}
-    return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+    return read
 
 
 class FolderResults:
