@@ -39,11 +39,15 @@ class Door:
 
     def __call__(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Analysis]:
         """Upload the files, then push their tasks and wait for every partial; what is busy is pushed again."""
+        return [self._analysis(partial) for partial in self.partials(files, in_flight=in_flight)]
+
+    def partials(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Partial]:
+        """The same, whether there is an analysis or a Failure."""
         tasks = self._tasks(files)
         with ThreadPoolExecutor(in_flight or self._in_flight) as threads:
             for status in threads.map(self._push, tasks.values()):
                 assert status == 204, status
-        return [self._analysis(self._backend.store.partials(recording_id)[0]) for recording_id in tasks]
+        return [self._backend.store.partials(recording_id)[0] for recording_id in tasks]
 
     def _tasks(self, files: Sequence[Path]) -> dict[str, bytes]:
         """Push requests of new recordings, by id."""

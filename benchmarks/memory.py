@@ -27,10 +27,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import machine
+
+if TYPE_CHECKING:
+    from benchmarks.door import Door
 
 RESULTS = Path(__file__).parent / "results"
 GOAL_MB = 300.0  #: the longest minus the shortest
@@ -74,36 +78,42 @@ def serve(stage: str, folder: Path, port: int) -> int:
 
 def measure(stage: str, recording: Path) -> dict[str, float]:
     """Megabytes at most of a worker that analyses this file, and of its decoding processes; what it made of it."""
+    with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
+        ready = _peak(worker.pid)
+        Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak is from now on
+        with _Watch(worker.pid) as below:
+            began = time.perf_counter()
+            (analysis,) = door([recording])
+            wall = time.perf_counter() - began
+            peak, after = _peak(worker.pid), megabytes(worker.pid, "VmRSS")
+    return {
+        "wall_seconds": wall,
+        "loaded_mb": ready,
+        "worker_mb": peak,
+        "worker_mb_after": after,
+        "decoding_mb": below.decoding,
+        "decoding_child_mb": below.child,
+        "together_mb": below.together,
+        **_made(analysis),
+    }
+
+
+@contextlib.contextmanager
+def running(stage: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Door]]:
+    """A worker in a process of its own, ready, and the way into it; `folder` is its backend's."""
     from benchmarks.door import Door
     from speechpipe import local
     from speechpipe.contract import Stage
 
-    with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), _free_port()
-        door = Door(Stage(stage), local.connect(folder), port, in_flight=1)
-        command = [sys.executable, "-m", "benchmarks.memory", "--serve", stage, str(folder), str(port)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker:
-            try:
-                _wait(f"http://127.0.0.1:{port}/readyz", worker)
-                ready = _peak(worker.pid)
-                Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak is from now on
-                with _Watch(worker.pid) as below:
-                    began = time.perf_counter()
-                    (analysis,) = door([recording])
-                    wall = time.perf_counter() - began
-                    peak, after = _peak(worker.pid), _status(worker.pid, "VmRSS")
-            finally:
-                worker.kill()
-        return {
-            "wall_seconds": wall,
-            "loaded_mb": ready,
-            "worker_mb": peak,
-            "worker_mb_after": after,
-            "decoding_mb": below.decoding,
-            "decoding_child_mb": below.child,
-            "together_mb": below.together,
-            **_made(analysis),
-        }
+    port = _free_port()
+    door = Door(Stage(stage), local.connect(folder), port, in_flight=1)
+    command = [sys.executable, "-m", "benchmarks.memory", "--serve", stage, str(folder), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker:
+        try:
+            _wait(f"http://127.0.0.1:{port}/readyz", worker)
+            yield worker, door
+        finally:
+            worker.kill()
 
 
 def _made(analysis: Any) -> dict[str, float]:
@@ -133,16 +143,17 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._over.wait(_SAMPLE_SECONDS):
-            together = _status(self._worker, "VmRSS")
-            for process in _children(self._worker):
+            together = megabytes(self._worker, "VmRSS")
+            for process in children(self._worker):
                 self.decoding = max(self.decoding, _peak(process))
-                for child in _children(process):
+                for child in children(process):
                     self.child = max(self.child, _peak(child))
-                    together += _status(child, "VmRSS")
+                    together += megabytes(child, "VmRSS")
             self.together = max(self.together, together)
 
 
-def _children(process: int) -> list[int]:
+def children(process: int) -> list[int]:
+    """Processes that it started and that are still there."""
     found: list[int] = []
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it has ended
@@ -151,10 +162,10 @@ def _children(process: int) -> list[int]:
 
 
 def _peak(process: int) -> float:
-    return _status(process, "VmHWM")
+    return megabytes(process, "VmHWM")
 
 
-def _status(process: int, field: str) -> float:
+def megabytes(process: int, field: str) -> float:
     """Megabytes (of 1e6 bytes) by the kernel; 0 once the process has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()

@@ -1,0 +1,184 @@
+"""Odd, damaged and hostile files through a real worker: whether each ends as it should, and the worker lives.
+
+    python -m benchmarks.media FOLDER [--stages stt ser] [--output FILE.json] [--rounds 1]
+
+Every file of the folder goes through the HTTP door of each stage's worker, which runs in a process of its own with the
+demo model and the embedded backend, one at a time, as a worker with one slot would get them. A `media.csv` beside the
+files (columns `file` and `expect`) says how each must end:
+
+    decode   with an analysis
+    reject   with a Failure whose code blames the input
+    empty    with a Failure, or with an analysis in which nobody speaks
+    either   with an analysis or a Failure
+
+Files that it does not name are `either`. The table tells what became of each, in how many seconds, and the seconds of
+audio or the Failure's code and message. The worker's memory (VmRSS) and open files are taken after a bundled sample,
+and again at the end after the same sample, whose words must be the same. The exit status is 1 if one file ended
+otherwise, if one took over 30 seconds, or if the memory is not within a tenth of what it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from benchmarks.memory import children, megabytes, running
+from speechpipe.contract import Partial
+from speechpipe.display import printable
+
+SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+WARM_UP = SAMPLES / "changing_mood.m4a"
+MOST_SECONDS = 30.0  #: for one file
+MEMORY_SHARE = 0.1  #: by which the worker's memory may differ at the end
+LIST = "media.csv"
+
+
+def expectations(folder: Path) -> dict[str, str]:
+    """How each file of a folder must end, by name."""
+    expected = {path.name: "either" for path in sorted(folder.iterdir()) if path.is_file() and path.name != LIST}
+    if (folder / LIST).exists():
+        with (folder / LIST).open(newline="", encoding="utf-8") as file:
+            named = {row["file"]: row["expect"] for row in csv.DictReader(file)}
+        expected |= {name: expect for name, expect in named.items() if name in expected}
+    return expected
+
+
+def try_all(stage: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """What one stage's worker makes of each file, and what that does to it."""
+    with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
+
+        def one(path: Path) -> tuple[Partial | None, float]:
+            began = time.perf_counter()
+            try:
+                (partial,) = door.partials([path])
+            except (AssertionError, OSError):  # the worker said 500, or nothing at all
+                return None, time.perf_counter() - began
+            return partial, time.perf_counter() - began
+
+        said_before = _said(one(WARM_UP)[0])
+        before = _state(worker.pid)
+        rows = []
+        for _ in range(rounds):
+            rows = [
+                {"file": file, "expected": expect, **_outcome(expect, *one(folder / file))}
+                for file, expect in expectations(folder).items()
+            ]
+        said_after = _said(one(WARM_UP)[0])
+        after = _state(worker.pid)
+        return {
+            "alive": worker.poll() is None and said_after == said_before,
+            "before": before,
+            "after": after,
+            "memory_change": round(after["rss_mb"] / before["rss_mb"] - 1, 4),
+            "slowest_seconds": max((row["seconds"] for row in rows), default=0.0),
+            "files": rows,
+        }
+
+
+def _said(partial: Partial | None) -> str:
+    """The words or scores of an analysis."""
+    assert partial, "a bundled sample has no outcome"
+    assert partial.analysis, partial.failure
+    return partial.analysis.value.model_dump_json()
+
+
+def _state(pid: int) -> dict[str, float]:
+    """Memory of a worker and of its decoding process, open files, and processes below that one."""
+    below = children(pid)
+    return {
+        "rss_mb": round(megabytes(pid, "VmRSS"), 1),
+        "decoding_rss_mb": round(sum(megabytes(process, "VmRSS") for process in below), 1),
+        "open_files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        "decoders_left": sum(len(children(process)) for process in below),
+    }
+
+
+def _outcome(expect: str, partial: Partial | None, seconds: float) -> dict[str, Any]:
+    """How a file ended, and whether that is right."""
+    outcome: dict[str, Any] = {"actual": "error", "detail": "", "seconds": round(seconds, 2)}
+    if partial is not None and partial.failure is not None:
+        failure = partial.failure
+        right = failure.code.is_input and expect != "decode"
+        outcome |= {"actual": "reject", "code": failure.code.value, "detail": failure.message}
+    elif partial is not None and partial.analysis is not None:
+        analysis = partial.analysis
+        nothing = any(caution.code == "no_speech" for caution in analysis.cautions)
+        right = expect in ("decode", "either") or (expect == "empty" and nothing)
+        codes = [caution.code for caution in analysis.cautions if caution.code != "demo_models"]
+        outcome |= {"actual": "decode", "code": " ".join(codes), "audio_seconds": analysis.audio.duration}
+        outcome["detail"] = f"{analysis.audio.duration:.2f} s of {analysis.audio.format}"
+    else:
+        right = False
+    return outcome | {"right": right and seconds <= MOST_SECONDS}
+
+
+def table(stages: dict[str, dict[str, Any]]) -> str:
+    """Markdown: a line a file, the stages beside each other, and how each worker was at the end."""
+    names = list(stages)
+    head = [
+        "file",
+        "expected",
+        *(f"{stage} {column}" for stage in names for column in ("actual", "code", "s")),
+        "found",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for rows in zip(*(stages[stage]["files"] for stage in names), strict=True):
+        cells = [rows[0]["file"], rows[0]["expected"]]
+        for row in rows:
+            wrong = "" if row["right"] else " **wrong**"
+            cells += [row["actual"] + wrong, row.get("code", ""), f"{row['seconds']:.2f}"]
+        lines.append(
+            "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in [*cells, rows[0]["detail"]]) + " |"
+        )
+    return "\n".join([*lines, "", *(_at_the_end(stage, found) for stage, found in stages.items())])
+
+
+def _at_the_end(stage: str, found: dict[str, Any]) -> str:
+    before, after, rows = found["before"], found["after"], found["files"]
+    return (
+        f"{stage}: {sum(row['right'] for row in rows)} of {len(rows)} as expected, the slowest in"
+        f" {found['slowest_seconds']:.1f} s; at the end the worker {'lives' if found['alive'] else '**is not well**'},"
+        f" has {after['rss_mb']:.0f} MB after {before['rss_mb']:.0f} ({found['memory_change']:+.1%}),"
+        f" {after['open_files']:.0f} open files after {before['open_files']:.0f}, {after['decoders_left']:.0f} decoders"
+        f" left; the decoding process has {after['decoding_rss_mb']:.0f} MB after {before['decoding_rss_mb']:.0f}."
+    )
+
+
+def well(found: dict[str, Any]) -> bool:
+    """Whether everything of one stage is as it should be."""
+    return (
+        found["alive"] and abs(found["memory_change"]) <= MEMORY_SHARE and all(row["right"] for row in found["files"])
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try a folder's files and print the table; with --output write it, as JSON and as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stages", nargs="+", default=["stt", "ser"], choices=["stt", "ser"])
+    parser.add_argument("--rounds", type=int, default=1, help="so often over all files; the last round is told")
+    parser.add_argument("--output", type=Path, help="a JSON file; the Markdown goes beside it")
+    given = parser.parse_args(arguments)
+    stages = {stage: try_all(stage, given.folder, given.rounds) for stage in given.stages}
+    text = table(stages)
+    print(text)
+    if given.output:
+        where = machine("av")
+        given.output.write_text(
+            json.dumps({"machine": where, "rounds": given.rounds, "stages": stages}, indent=1) + "\n"
+        )
+        title = f"`python -m benchmarks.media FOLDER`, {where['cores']} cores of {where['cpu']}, demo models"
+        given.output.with_suffix(".md").write_text(f"{title}\n\n{text}\n")
+    return 0 if all(map(well, stages.values())) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The decoder under fuzz: `workers.decode.stream` in limited children, which take a batch of inputs each.
+
+A worker forks a child for each recording; here a child takes a batch, which is ten times faster. It has the worker's
+limits on memory, and of each input the outcome is written to a pipe before the next begins: if the child dies, the
+input that it was at is the finding. What is wrong besides a crash: more than MOST_SECONDS of processor time, an
+exception other than Rejected, a message with a path or FFmpeg's words in it, more audio than the cap, blocks of other
+shapes than promised, and facts that do not fit the blocks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechpipe.errors import Rejected
+from tests.fuzz.mutation import mutated_bytes
+from tests.fuzz.seeds import media
+from workers.decode import SAMPLE_RATE, Facts, Head, stream
+from workers.decoding import MEMORY_BYTES
+
+MAX_SECONDS = 30.0  #: the cap that the decoder is given
+MOST_SECONDS = 10.0  #: of processor time for one input; the slowest good seed takes 0.02
+_FFMPEGS_WORDS = ("Errno", "returned", "av.error", "[Err", "AVERROR", "input")
+#: A folder in memory where there is one: thousands of small files.
+_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one input went."""
+
+    index: int
+    how: str  #: `read`, a code, or `finding`
+    detail: str = ""
+    seconds: float = 0.0  #: of processor time
+    peak_mb: float = 0.0  #: of the child so far
+
+
+def make(chance: random.Random) -> bytes:
+    """An input."""
+    return mutated_bytes(chance, media())
+
+
+def run_batch(inputs: Sequence[tuple[int, bytes]]) -> Iterator[Outcome]:
+    """The outcome of each input, by number; a batch whose child dies goes on with another child."""
+    left = list(inputs)
+    while left:
+        done = 0
+        for outcome in _child(left):
+            done += 1
+            yield outcome
+        left = left[done:]
+
+
+def _child(inputs: Sequence[tuple[int, bytes]]) -> Iterator[Outcome]:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as out:
+                _work(inputs, out)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    finished = 0
+    with os.fdopen(reader) as lines:
+        for line in lines:
+            finished += 1
+            yield Outcome(**json.loads(line))
+    status = os.waitpid(child, 0)[1]
+    if finished < len(inputs):
+        how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"status {status}"
+        yield Outcome(inputs[finished][0], "finding", f"the process was ended by {how}")
+
+
+def _work(inputs: Sequence[tuple[int, bytes]], out: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with tempfile.TemporaryDirectory(dir=_FOLDER) as name:
+        path = Path(name) / "input"
+        for index, content in inputs:
+            path.write_bytes(content)
+            # The alarm kills: nobody handles it. Twice over, for it counts the processor time of this thread alone.
+            signal.setitimer(signal.ITIMER_PROF, 2 * MOST_SECONDS)
+            began = time.process_time()
+            how, detail = decode(path)
+            seconds = time.process_time() - began
+            if seconds > MOST_SECONDS:
+                how, detail = "finding", f"{seconds:.1f} s of processor time; {how} {detail}"
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+            out.write(json.dumps({"index": index, "how": how, "detail": detail, "seconds": seconds, "peak_mb": peak}))
+            out.write("\n")
+            out.flush()
+
+
+def decode(path: Path) -> tuple[str, str]:
+    """How the decoder takes a file, mixed and split: `read`, a code, or `finding` and what is wrong."""
+    ways = [_decode(path, split=split) for split in (False, True)]
+    return next((way for way in ways if way[0] == "finding"), ways[0])
+
+
+def _decode(path: Path, *, split: bool) -> tuple[str, str]:
+    try:
+        return _whole(path, split=split)
+    except Rejected as rejected:
+        told = rejected.message
+        if str(path) in told or any(word in told for word in _FFMPEGS_WORDS) or not told.isprintable():
+            return "finding", f"the message tells of us: {told!r}"
+        return rejected.code.value, told
+    except MemoryError:
+        return "memory", ""  # in a worker: decode_failed, in words
+    except Exception as error:
+        return "finding", "".join(traceback.format_exception(error))
+
+
+def _whole(path: Path, *, split: bool) -> tuple[str, str]:
+    samples, channels, facts, heads = 0, 0, None, 0
+    for part in stream(path, split=split, max_seconds=MAX_SECONDS):
+        if isinstance(part, Head):
+            heads += 1
+            assert samples == 0
+        elif isinstance(part, Facts):
+            facts = part
+        else:
+            assert part.dtype == np.int16
+            channels = channels or len(part)
+            assert len(part) == channels, f"blocks of {channels} and of {len(part)} channels"
+            samples += part.shape[1]
+    assert heads == 1, f"{heads} heads"
+    assert facts is not None
+    assert abs(facts.audio.duration - samples / SAMPLE_RATE) < 0.001
+    assert facts.audio.duration <= MAX_SECONDS
+    assert channels == (facts.audio.channels if split else 1)
+    assert all(caution.message.isprintable() for caution in facts.cautions)
+    return "read", ""

@@ -1,0 +1,55 @@
+"""Good media to break: a moment of sound in every container and codec on the list, and the bundled samples' beginnings.
+
+Small, since a fuzzer decodes them thousands of times; made once a process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import wave
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from tests.media import SAMPLES
+from tests.workers.media import tone, write_audio, write_video
+
+_SECONDS = 0.25
+_SAMPLE_BYTES = 12_000  #: of a bundled sample's beginning
+#: Extension, codec, channels, rate.
+_FORMATS = (
+    ("wav", "pcm_s16le", 1, 16000), ("wav", "pcm_s16le", 2, 8000), ("wav", "pcm_f32le", 1, 16000),
+    ("wav", "pcm_s24le", 6, 16000), ("wav", "pcm_u8", 1, 8000), ("wav", "adpcm_ms", 1, 16000),
+    ("wav", "adpcm_ima_wav", 2, 16000), ("wav", "pcm_mulaw", 1, 8000), ("aiff", "pcm_s16be", 1, 16000),
+    ("w64", "pcm_s16le", 1, 16000), ("caf", "pcm_s16be", 1, 16000), ("caf", "alac", 2, 16000),
+    ("mp3", "libmp3lame", 1, 16000), ("mp3", "libmp3lame", 2, 44100), ("flac", "flac", 1, 16000),
+    ("flac", "flac", 2, 48000), ("opus", "libopus", 1, 16000), ("opus", "libopus", 2, 48000),
+    ("m4a", "aac", 1, 16000), ("m4a", "aac", 2, 44100), ("m4a", "alac", 2, 44100), ("aac", "aac", 1, 16000),
+    ("webm", "libopus", 1, 16000), ("mka", "libopus", 1, 48000), ("mka", "ac3", 2, 48000),
+    ("mkv", "pcm_s16le", 2, 16000), ("mov", "aac", 1, 16000), ("mov", "pcm_s16be", 2, 16000), ("mp4", "aac", 2, 44100),
+    ("amr", "libopencore_amrnb", 1, 8000), ("3gp", "libopencore_amrnb", 1, 8000), ("mka", "eac3", 6, 48000),
+    ("mka", "mp2", 2, 44100),
+)  # fmt: skip
+
+
+@cache
+def media() -> tuple[bytes, ...]:
+    """The files, as bytes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = []
+        for number, (extension, codec, channels, rate) in enumerate(_FORMATS):
+            sound = [tone(_SECONDS, 200 * (channel + 2), rate) for channel in range(channels)]
+            path = folder / f"{number}.{extension}"
+            made.append(write_audio(path, sound, codec=codec, rate=rate))
+        vorbis = [tone(_SECONDS)] * 2
+        made.append(write_audio(folder / "v.ogg", vorbis, codec="vorbis", options={"strict": "experimental"}))
+        made += [write_video(folder / f"v.{extension}", tone(0.4), seconds=0.4) for extension in ("mp4", "mkv")]
+        made.append(folder / "8bit.wav")
+        with wave.open(str(made[-1]), "wb") as file:
+            file.setparams((1, 1, 8000, 0, "NONE", ""))
+            file.writeframes((np.arange(2000) % 255).astype(np.uint8).tobytes())
+        files = [path.read_bytes() for path in made]
+    samples = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".json")
+    return (*files, *(path.read_bytes()[:_SAMPLE_BYTES] for path in samples))
