@@ -68,7 +68,7 @@ def transcript_srt(record: Record) -> str:
     """SubRip: numbered cues, plain text."""
     blocks = []
     for number, cue in enumerate(cues(record), start=1):
-        text = "\n".join(_wrap(cue.text))
+        text = "\n".join(_wrap(cue.text)).replace("-->", "->")  # there are no escapes, and that is a time
         if cue.segment.speaker:
             text = f"{cue.segment.speaker}: {text}"
         start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")

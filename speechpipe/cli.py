@@ -23,6 +23,7 @@ from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
 from speechpipe.errors import Held, NotFound, Rejected, SpeechpipeError
+from speechpipe.log import printable
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse
 from speechpipe.prices import preset
@@ -158,7 +159,7 @@ def submit(
     submissions: list[Submission] = []
     for file in files:
         submissions.append(client.submit(file, name=name, **options))
-        out.print(f"{submissions[-1].id}  {escape(submissions[-1].source.uri)}", highlight=False)
+        out.print(f"{submissions[-1].id}  {escape(printable(submissions[-1].source.uri))}", highlight=False)
     if wait:
         _wait_for(client, [submission.id for submission in submissions], timeout)
 
@@ -223,7 +224,7 @@ def release(
     for recording in chosen:
         status = client.release(recording.id).status
         done = "released" if recording.status is Status.HELD else f"not held, it is {status.value}"
-        name, takes = display.printable(recording.source.name), display.takes(recording.quote)
+        name, takes = printable(recording.source.name), display.takes(recording.quote)
         out.print(f"{recording.id}  {done}  {escape(name)}{takes}", highlight=False)
 
 
@@ -283,7 +284,8 @@ def get(
         Format.SRT: lambda: artifacts.transcript_srt(record),
         Format.VTT: lambda: artifacts.transcript_vtt(record),
     }
-    sys.stdout.write(display.printable(writers[format]()) if sys.stdout.isatty() else writers[format]())
+    text = writers[format]()
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
 
 
 @app.command("list")
@@ -321,7 +323,7 @@ def explain(
     grid = Table(box=None, pad_edge=False, show_header=False)
     for moment in moments:
         stage = moment.stage.value if moment.stage else ""
-        detail = escape(display.printable(moment.detail))
+        detail = escape(printable(moment.detail))
         grid.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}.{moment.at.microsecond // 1000:03}", stage, moment.what, detail)
     out.print(grid)
     if found.status.is_final:
@@ -390,7 +392,8 @@ def main() -> None:
 
 
 def _complain(message: str) -> int:
-    err.print(f"[red]speechpipe:[/] {escape(display.printable(message))}", highlight=False)
+    lines = "\n  ".join(map(printable, message.split("\n  ")))  # missing settings have one each
+    err.print(f"[red]speechpipe:[/] {escape(lines)}", highlight=False)
     return 2
 
 

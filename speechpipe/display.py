@@ -16,6 +16,7 @@ from rich.table import Table
 from speechpipe.client import Client
 from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
 from speechpipe.errors import NotFound
+from speechpipe.log import printable
 from speechpipe.prices import PriceTable, about, figure
 from speechpipe.quoting import Estimate
 from speechpipe.report import clock_time
@@ -30,11 +31,6 @@ _COLOURS = {
     Status.FAILED: "red",
     Status.REJECTED: "red",
 }
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: control and direction characters are shown, not sent."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class WarningLines(logging.Handler):

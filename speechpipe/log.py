@@ -76,7 +76,8 @@ class JsonFormatter(logging.Formatter):
             **self._trace(),
             **_extra(record),
         }
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)  # C1 controls, directions
 
     def _trace(self) -> dict[str, Any]:
         """What links a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
@@ -90,15 +91,24 @@ class JsonFormatter(logging.Formatter):
         }
 
 
+def printable(text: str) -> str:
+    """Text as one line that cannot steer a terminal: control and direction characters are shown, not sent."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 class TextFormatter(logging.Formatter):
-    """Time, level, sentence, then the extra fields."""
+    """Time, level, sentence, then the extra fields; a traceback is indented: no text in it passes for another line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, RUF100 - logging's own name
         """The sentence with `key=value` after it."""
-        return super().formatMessage(record) + _pairs(_extra(record))
+        return printable(super().formatMessage(record) + _pairs(_extra(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, RUF100
+        """The traceback."""
+        return _indented(super().formatException(ei))
 
 
 def parsed(line: str) -> dict[str, Any] | None:
@@ -113,15 +123,20 @@ def parsed(line: str) -> dict[str, Any] | None:
 
 
 def as_text(line: str) -> str:
-    """A JSON line of ours as `TextFormatter` would have written it; any other line as it is."""
+    """A JSON line of ours as `TextFormatter` would have written it; any other line as it is, printable."""
     fields = parsed(line)
     if fields is None:
-        return line
+        return printable(line)
     extra = {key: fields[key] for key in fields if key not in _FOR_MACHINES and not key.startswith(_TRACE)}
     # The extra fields stand behind the sentence, before a traceback.
     sentence, newline, rest = str(fields.get("message", "")).partition("\n")
     time = str(fields.get("time", ""))[11:19]
-    return f"{time} {fields['severity']:<7} {sentence}{_pairs(extra)}{newline}{rest}"
+    first = printable(f"{time} {fields['severity']!s:<7} {sentence}{_pairs(extra)}")
+    return first + newline + (_indented(rest) if rest else "")
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + printable(line) for line in text.split("\n"))
 
 
 def _pairs(extra: Mapping[str, Any]) -> str:

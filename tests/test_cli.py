@@ -97,14 +97,29 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
     assert len(err.strip().splitlines()) == 1
 
 
-def test_hostile_text_cannot_steer_the_terminal(run: Run, folder: Path, audio: Path) -> None:
-    name = "a\x1b]0;pwned\x07[red]\u202e.wav"
-    Client(folder).submit(audio, name=name)
-    for arguments in (("run", str(folder)), ("list",)):
-        out = run(*arguments)[1]
-        assert "\x1b]" not in out
-        assert "\u202e" not in out
-        assert "[red]" in out or arguments[0] == "explain"
+def test_hostile_text_cannot_steer_the_terminal(
+    run: Run, folder: Path, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a\x1b]0;pwned\x07[red]\u202e\x9b2J\nrec_forged  completed.wav"
+    recording = Client(folder).submit(audio, name=name).id
+    Client(folder).backend.uploads.upload(audio, name + "2", {name: name})  # an unknown option
+    monkeypatch.setenv("SPEECHPIPE_TRACES", str(folder.parent / "traces.jsonl"))
+    for arguments in (
+        ("run", str(folder)),
+        ("list",),
+        ("explain", recording),
+        ("wait", recording, name + "2"),
+        ("quote", str(folder)),
+        ("release", recording),
+        ("trace", recording),
+        ("get", name + "3"),
+    ):
+        _, out, err = run(*arguments)
+        shown = [line for line in (out + err).split("\n") if line.strip()]
+        assert shown, arguments
+        assert all(line.isprintable() for line in shown), arguments
+        assert not any(line.lstrip().startswith("rec_forged") for line in shown), arguments
+    assert "[red]" in run("list")[1]
 
 
 def test_every_command_and_the_program_itself_explain_themselves(run: Run) -> None:

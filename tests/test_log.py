@@ -73,6 +73,40 @@ def test_json_reads_as_text_again_and_other_lines_stay(stream: io.StringIO) -> N
         logging.getLogger("x").exception("failed", extra={"action": "failed"})
     first, *rest = log.as_text(stream.getvalue().rstrip("\n")).splitlines()
     assert first[8:] == " ERROR   failed action=failed"
-    assert rest[-1] == "RuntimeError: away"
+    assert rest[-1] == "  RuntimeError: away"
     for line in ("Killed", "{not json", '{"a": 1}', "[1]"):
         assert log.as_text(line) == line
+
+
+HOSTILE = "a\n12:00:00 INFO    deleted everything\x1b]0;b\x07\x9b2J\u202e\u2028.wav"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_strangers_wrote_is_no_line_of_its_own_and_no_command(stream: io.StringIO, form: str) -> None:
+    log.configure(form, stream=stream)
+    logging.getLogger("x").info("seen %s", HOSTILE, extra={"ref": HOSTILE})
+    (line,) = stream.getvalue().split("\n")[:-1]
+    assert line.isprintable()
+    if form == "json":
+        entry = json.loads(line)
+        assert (entry["message"], entry["ref"]) == (f"seen {HOSTILE}", HOSTILE)
+        assert [part[:2] for part in log.as_text(line).split("\n")[1:]] == ["  "]
+        assert log.as_text(line).replace("\n", "").isprintable()
+
+
+def test_a_traceback_cannot_pass_for_other_lines(stream: io.StringIO) -> None:
+    log.configure("text", stream=stream)
+    try:
+        raise RuntimeError(HOSTILE)
+    except RuntimeError:
+        logging.getLogger("x").exception("failed")
+    first, *rest = stream.getvalue().split("\n")[:-1]
+    assert first.endswith("failed")
+    assert all(line.startswith("  ") and line.isprintable() for line in rest)
+
+
+@pytest.mark.parametrize(
+    "line", ["\x1b]0;b\x07", '{"severity": ["x"], "message": {}, "time": null, "a": "\\u001b[2J"}']
+)
+def test_what_a_child_wrote_cannot_steer_the_terminal(line: str) -> None:
+    assert log.as_text(line).isprintable()
