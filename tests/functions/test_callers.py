@@ -1,0 +1,111 @@
+"""The functions let in their callers only, whether Pub/Sub, Scheduler or Eventarc calls."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import functions_framework
+import pytest
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
+from werkzeug.test import TestResponse
+
+import functions.services
+from functions.services import Services
+from speechpipe import local, oidc
+from speechpipe.settings import FunctionSettings
+from tests.contract.examples import recording
+from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
+
+FOLDER = Path(functions.services.__file__).parent
+GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+NAMES = ("ingest", "join", "give_up", "sweep")
+GOOGLE, STRANGER = Signer(), Signer()
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with serving(GOOGLE) as endpoint:
+        monkeypatch.setattr(oidc, "CERTIFICATES_URL", endpoint.url)
+        yield endpoint
+
+
+@pytest.fixture
+def services(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    settings = FunctionSettings(
+        project="p", uploads_bucket="uploads", results_bucket="results", audience=AUDIENCE, callers=(CALLER,)
+    )
+    services = Services(settings, local.connect(tmp_path))
+    monkeypatch.setattr(functions.services, "_services", lambda: services)
+    yield services
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def call(name: str, token: str | None) -> TestResponse:
+    """Call a function with what it is for."""
+    app: Any = functions_framework.create_app(name, str(FOLDER / f"{name}.py"))  # type: ignore[no-untyped-call]
+    authorization = {} if token is None else {"authorization": f"Bearer {token}"}
+    post = functools.partial(app.test_client().post, "/")
+    if name in ("give_up", "sweep"):
+        letter = json.loads((GOLDEN / "dead-letter-push.json").read_text())
+        answer: TestResponse = post(headers=authorization, json=letter)
+        return answer
+    data = json.loads((GOLDEN / "storage-finalized.json").read_text()) if name == "ingest" else None
+    headers, body = to_binary(CloudEvent({"type": "t", "source": "s", "document": "recordings/x"}, data))
+    answer = post(headers={**headers, **authorization}, data=body)
+    return answer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_caller_is_let_in(services: Services, name: str) -> None:
+    assert call(name, GOOGLE.token()).status_code in (200, 204)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [
+        (None, 401),
+        (STRANGER.token(), 401),
+        (GOOGLE.token(alg="none"), 401),
+        (GOOGLE.token(aud="https://elsewhere.example.com"), 403),
+        (GOOGLE.token(email="somebody@example.com"), 403),
+    ],
+    ids=["no token", "another signer", "unsigned", "another audience", "another caller"],
+)
+def test_nobody_else_is_let_in_and_the_log_says_why(
+    services: Services, capsys: pytest.CaptureFixture[str], name: str, token: str | None, status: int
+) -> None:
+    store = services.backend.store
+    store.create_recording(recording())
+    before = store.recordings()
+    answer = call(name, token)
+    assert answer.status_code == status
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert store.recordings() == before  # ingest made none
+    told = capsys.readouterr()
+    (line,) = [line for line in told.err.splitlines() if "action=refused" in line]
+    assert "WARNING refused: " in line
+    assert answer.get_json()["error"] in line
+    assert token is None or not any(part in told.err + told.out for part in token.split(".") if part)
+
+
+def test_ingest_without_a_token_is_delivered_again_and_works_then(services: Services) -> None:
+    assert call("ingest", None).status_code == 401
+    assert services.backend.store.recordings() == []
+    assert call("ingest", GOOGLE.token()).status_code == 200
+    assert len(services.backend.store.recordings()) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_certificates_the_platform_is_asked_to_come_again(
+    services: Services, endpoint: Endpoint, name: str
+) -> None:
+    endpoint.status = 500
+    assert call(name, GOOGLE.token()).status_code == 503
