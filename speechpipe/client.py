@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from speechpipe import local, steps
+from speechpipe import local, operations
 from speechpipe.contract import Completion, Record, Recording, Source, Stage, Status
 from speechpipe.engines import load_engines
 from speechpipe.errors import Held, NotFound, SettingsMissing, WaitTimeout
@@ -27,6 +27,10 @@ from speechpipe.ports import Analyse, Backend
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
 
 POLL_SECONDS = 0.5
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Submission:
@@ -173,7 +177,37 @@ class Client:
     def release(self, recording: str) -> Recording:
         """Let a held recording run; any other is left as it is. Raises NotFound."""
         backend, recording_id = self.backend, self.get(recording).id
-        return steps.release(recording_id, store=backend.store, bus=backend.bus, clock=lambda: datetime.now(UTC))
+        return operations.release(recording_id, store=backend.store, bus=backend.bus, clock=_now)
+
+    def redrive(self, recording: str, *stages: Stage) -> Recording:
+        """Run stages of a finished recording again, or all, as its next revision. Raises NotFound, NotFinal."""
+        backend, recording_id = self.backend, self.get(recording).id
+        return operations.redrive(
+            recording_id,
+            stages or tuple(Stage),
+            store=backend.store,
+            bus=backend.bus,
+            results=backend.results,
+            clock=_now,
+        )
+
+    def replay(self, recording: str) -> Recording:
+        """Announce an outcome again, with its event's one id. Raises NotFound, NotFinal."""
+        backend, recording_id = self.backend, self.get(recording).id
+        return operations.replay(recording_id, store=backend.store, bus=backend.bus, results=backend.results)
+
+    def erase(self, recording: str, *, upload: bool = False) -> Recording:
+        """Erase a recording and all that was made of it, with `upload` the uploaded object too. Raises NotFound."""
+        backend, recording_id = self.backend, self.get(recording).id
+        return operations.erase(
+            recording_id,
+            upload=upload,
+            store=backend.store,
+            bus=backend.bus,
+            uploads=backend.uploads,
+            results=backend.results,
+            clock=_now,
+        )
 
     def recordings(self, *, status: Status | None = None, limit: int = 100) -> list[Recording]:
         """Recordings, newest first, without their `result`."""

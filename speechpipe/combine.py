@@ -6,6 +6,7 @@ Two joins that race therefore compute the same record, byte for byte, and nothin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TypeVar
 
 from speechpipe.align import align_segments, summarise
@@ -31,11 +32,15 @@ from speechpipe.contract import (
 V = TypeVar("V", Transcript, Emotions)
 
 
-def newest(partials: Iterable[Partial], revision: int) -> dict[Stage, Partial]:
-    """Each stage's newest partial up to a revision: a half that was not run again keeps its earlier outcome."""
+def newest(partials: Iterable[Partial], recording: Recording) -> dict[Stage, Partial]:
+    """Each stage's newest partial up to the recording's revision: a half that is not run again keeps its outcome.
+
+    Of a stage that this revision runs again, only this revision's counts.
+    """
     chosen: dict[Stage, Partial] = {}
     for partial in partials:
-        if partial.revision <= revision and (
+        oldest = recording.revision if partial.stage in recording.rerun else 1
+        if oldest <= partial.revision <= recording.revision and (
             partial.stage not in chosen or partial.revision > chosen[partial.stage].revision
         ):
             chosen[partial.stage] = partial
@@ -115,7 +120,7 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
         attempts=partial.attempt,
         progress=1.0,
         model=analysis.model if analysis else None,
-        queued_at=recording.accepted_at or recording.queued_at,
+        queued_at=_queued_at(recording, partial.stage),
         started_at=partial.started_at,
         finished_at=partial.finished_at,
         audio_seconds=analysis.audio.duration if analysis else None,
@@ -123,6 +128,13 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
         cost=analysis.cost if analysis else None,
         error=_failure(partial),
     )
+
+
+def _queued_at(recording: Recording, stage: Stage) -> datetime | None:
+    """When the half's task was first published; of a half with an earlier revision's outcome, as it was then."""
+    if recording.revision == 1:
+        return recording.accepted_at or recording.queued_at
+    return recording.revised_at if stage in recording.rerun else recording.halves[stage].queued_at
 
 
 def _timing(recording: Recording, partials: list[Partial], audio: Audio | None) -> Timing:

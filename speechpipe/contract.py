@@ -49,7 +49,7 @@ class Stage(StrEnum):
 
 
 class Status(StrEnum):
-    """The states of a recording. The last four are final."""
+    """The states of a recording. The last five are final."""
 
     HELD = "held"  #: over a cap on cost or duration; nothing runs until somebody releases it
     QUEUED = "queued"  #: known, its tasks are published
@@ -58,6 +58,7 @@ class Status(StrEnum):
     PARTIAL = "partial"  #: some halves have a value, the others failed
     FAILED = "failed"  #: no half has a value, and something of ours is a cause
     REJECTED = "rejected"  #: no half has a value, and the input or its options are the cause of all
+    ERASED = "erased"  #: somebody had it erased: only its id is left
 
     @property
     def is_final(self) -> bool:
@@ -182,6 +183,18 @@ class Model(Frozen):
     compute_type: str = "float32"
 
 
+#: Peaks of a waveform at most: as many as fit on a screen.
+WAVEFORM_PEAKS = 800
+
+
+class Waveform(Frozen):
+    """The outline of a channel, to be drawn: the loudest sample of each of equally long parts."""
+
+    channel: int = 0
+    #: 255 times the square root of the loudest magnitude (0 to 1): quiet speech keeps its shape in eight bits.
+    peaks: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=WAVEFORM_PEAKS)]
+
+
 class Audio(Frozen):
     """What the decoder found in the object."""
 
@@ -190,6 +203,8 @@ class Audio(Frozen):
     sample_rate: int = Field(ge=1)  #: of the source, Hz
     sha256: str  #: of the object's bytes
     format: str | None = None  #: container/codec, e.g. `mp3/mp3float`
+    #: One of all channels mixed, or one a channel where they are split; empty where none was drawn.
+    waveforms: Annotated[tuple[Waveform, ...], Field(max_length=64)] = ()
 
 
 class Caution(Frozen):
@@ -449,6 +464,8 @@ class Recording(Frozen):
 
     id: str
     revision: int = 1
+    rerun: tuple[Stage, ...] = ()  #: stages that this revision runs again; the others keep their earlier outcome
+    revised_at: Time | None = None  #: when this revision began; None for the first
     status: Status = Status.QUEUED
     source: Source
     options: Options = Options()
@@ -470,6 +487,11 @@ class Recording(Frozen):
     warnings: tuple[Caution, ...] = ()
     error: Failure | None = None
     announced_at: Time | None = None
+
+    @property
+    def may_be_revised(self) -> bool:
+        """Whether its next revision may begin: this one is at its end, and that was announced."""
+        return self.status.is_final and self.status is not Status.ERASED and self.announced_at is not None
 
 
 RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's 1 MiB document
@@ -507,8 +529,8 @@ class CompletionData(Frozen):
     uri: str
     generation: str
     ref: str | None = None
-    summary: Summary
-    artifacts: Artifacts
+    summary: Summary = Summary()
+    artifacts: Artifacts | None = None  #: None of an erased recording
     cost: Cost | None = None
     error: Failure | None = None
 

@@ -6,6 +6,7 @@
     ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
     ├── Untrusted           no caller of ours         401 or 403               Pub/Sub, then dead letter
     ├── NotFound            no such recording          (client and CLI)         the caller
+    ├── NotFinal            not at its end yet         (client and CLI)         the caller, later
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
     ├── Held                over a cap, does not run   (client and CLI)         whoever may release it
     ├── SettingsMissing     a key is not set           the process stops        whoever set it up
@@ -64,7 +65,6 @@ class Busy(SpeechpipeError):
     """No free slot here, or another attempt holds the lease: deliver again later."""
 
 
-class NotFound(SpeechpipeError):
 class Untrusted(SpeechpipeError):
     """The request holds no token of a caller that is let in: nothing of it is read. The reason never quotes it."""
 
@@ -73,7 +73,12 @@ class Untrusted(SpeechpipeError):
         self.status = status  #: HTTP's: 401 without a valid token, 403 with one of somebody else
 
 
+class NotFound(SpeechpipeError):
     """There is no recording of that id or name."""
+
+
+class NotFinal(SpeechpipeError):
+    """What was asked for wants a recording that is at its end."""
 
 
 class WaitTimeout(SpeechpipeError):

@@ -49,10 +49,10 @@ class Store(Protocol):
         """Read many, newest `queued_at` first, without their `result`."""
         ...
 
-    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
+    def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
         """Recordings that want attention: not final, or final and not announced; oldest first, without `result`.
 
-        A held recording wants none.
+        A held recording wants none. `after` goes on behind a recording of an earlier answer.
         """
         ...
 
@@ -64,6 +64,22 @@ class Store(Protocol):
         """Write a recording that was held and is queued now; False, changing nothing, if it is no longer held.
 
         Durable on return. Compare-and-swap: of any number of callers at once, one succeeds.
+        """
+        ...
+
+    def revise(self, recording: Recording) -> bool:
+        """Begin the next revision: write a recording whose revision is one more than that which is stored.
+
+        False, changing nothing, unless that one is final, announced and not erased. Compare-and-swap: of any number of
+        callers at once, one succeeds.
+        """
+        ...
+
+    def erase(self, tombstone: Recording) -> None:
+        """Put the tombstone in the recording's place, durably; then delete its partials and leases.
+
+        Again, it deletes what came after. A tombstone's revision is one more than the recording's, so that nothing of
+        before changes it. Nothing is created under a tombstone.
         """
         ...
 
@@ -101,15 +117,21 @@ class Store(Protocol):
         ...
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create; False, changing nothing, if that stage and revision has one. On True the join is triggered."""
+        """Create; False, changing nothing, if that stage and revision has one, or the recording is erased.
+
+        On True the join is triggered.
+        """
         ...
 
     def partials(self, recording_id: str) -> list[Partial]:
         """All partials of a recording, of every revision."""
         ...
 
-    def finish(self, recording: Recording) -> None:
-        """Write status, halves, result and everything else that `join` computed. Same input, same document."""
+    def finish(self, recording: Recording) -> bool:
+        """Write status, halves, result and everything else that `join` computed. Same input, same document.
+
+        False, changing nothing, when a later revision has begun or the recording is gone.
+        """
         ...
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
@@ -130,7 +152,7 @@ class Bus(Protocol):
 
 
 class Uploads(Protocol):
-    """The bucket that people drop recordings into. Read only, but for the client's `upload`."""
+    """The bucket that people drop recordings into. Read only, but for the client's `upload` and `delete`."""
 
     def download(self, source: Source, into: Path) -> None:
         """Write exactly that generation's bytes to a file. Raises Rejected(object_gone) if it is no longer there."""
@@ -151,9 +173,17 @@ class Uploads(Protocol):
         """The live object of that name."""
         ...
 
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        """Every live object whose name begins so, by name."""
+        ...
+
+    def delete(self, source: Source) -> None:
+        """Delete exactly that generation. Does nothing if it is no longer there."""
+        ...
+
 
 class Results(Protocol):
-    """The bucket that artifacts go to. Objects are created once and never change."""
+    """The bucket that artifacts go to. Objects are created once and never change, until their recording is erased."""
 
     def uri(self, path: str) -> str:
         """Where an object of that path lies or would lie."""
@@ -165,6 +195,10 @@ class Results(Protocol):
 
     def read(self, uri: str) -> bytes:
         """Read an object. Raises NotFound."""
+        ...
+
+    def delete(self, folder: str) -> None:
+        """Delete every object under a folder's path."""
         ...
 
 

@@ -128,7 +128,10 @@ class WorkerSettings(Project, EngineSettings, Pricing, Telemetry, CallerSettings
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
     #: Recordings at a time, which share the model's batches; more get 429.
     concurrency: int = Field(8, alias="SPEECHPIPE_CONCURRENCY", ge=1)
-    request_seconds: int = Field(REQUEST_SECONDS, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)  #: length of a lease
+    #: How long a request may take: an attempt's lease is not extended past it.
+    request_seconds: int = Field(REQUEST_SECONDS, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)
+    #: Length of a lease, extended while an attempt runs: what the next one waits after a worker died (decision 13).
+    lease_seconds: float = Field(30.0, alias="SPEECHPIPE_LEASE_SECONDS", gt=0)
     port: int = Field(8080, alias="PORT")
     host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0
 

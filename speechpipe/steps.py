@@ -1,14 +1,14 @@
-"""The pipeline, readable from top to bottom: six verbs over the ports.
+"""The pipeline, readable from top to bottom: five verbs over the ports.
 
     object finalized  -> ingest   create the recording, publish a task a stage
     task delivered    -> perform  run the engine, create the partial
     partial created   -> join     write artifacts and result, announce, mark
     attempts exhausted-> give_up  create the missing partial as a Failure; the join follows by itself
     every minute      -> sweep    publish again, give up past the deadline, announce what was not
-    somebody decides  -> release  publish the tasks of a recording that was held over a cap
 
 Each verb may be run any number of times, by any number of processes at once, and stopped anywhere: what is durable
-comes first, and everything durable is created once (`docs/architecture.md` walks through the crashes).
+comes first, and everything durable is created once (`docs/architecture.md` walks through the crashes). What people
+decide is in `operations`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from speechpipe import figures
+from speechpipe import figures, outcomes
 from speechpipe.admission import admitted, check_size
 from speechpipe.artifacts import render
 from speechpipe.combine import combine, newest
 from speechpipe.contract import (
     PARTIAL_INLINE_BYTES,
-    RESULT_INLINE_BYTES,
     Analysis,
-    Completion,
-    CompletionData,
     Failure,
     Frozen,
     Half,
@@ -36,14 +34,14 @@ from speechpipe.contract import (
     Lease,
     Options,
     Partial,
-    Record,
     Recording,
     Source,
     Stage,
     Status,
     Task,
 )
-from speechpipe.errors import ErrorCode, NotFound, Rejected, Unreadable
+from speechpipe.errors import ErrorCode, Rejected, Unreadable
+from speechpipe.heartbeat import Heartbeat
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Bus, Clock, Progress, Results, Store, Uploads
 from speechpipe.prices import PriceTable
@@ -55,7 +53,7 @@ log = logging.getLogger(__name__)
 REPUBLISH_AFTER = timedelta(minutes=15)
 #: How often a running attempt shows its progress.
 PROGRESS_SECONDS = 1.0
-PREVIEW_CHARACTERS = 200
+_PAGE = 500  #: unfinished recordings read at a time
 
 
 class SweepReport(Frozen):
@@ -90,7 +88,7 @@ def ingest(
         if known is None or known.status.is_final or known.status is Status.HELD:
             return known
         recording = known  # a repeated event: perhaps the first was cut off before it published
-        done = newest(store.partials(recording.id), recording.revision)
+        done = newest(store.partials(recording.id), recording)
     if recording.status is Status.HELD and recording.hold:
         cap = recording.hold.code
         log.info("recording held: %s", cap, extra={"action": "held", "recording_id": recording.id, "cap": cap})
@@ -102,7 +100,7 @@ def ingest(
             revision, at = recording.revision, recording.queued_at
             _create_failure(store, recording.id, revision, stage, rejection, attempt=0, at=at)
         else:
-            bus.publish_task(_task(recording, stage, recording.queued_at))
+            bus.publish_task(outcomes.task_of(recording, stage, recording.queued_at))
     action = "rejected" if rejection else "queued"
     log.info("recording %s", action, extra={"action": action, "recording_id": recording.id})
     return recording
@@ -147,17 +145,6 @@ def _superseded(source: Source, store: Store) -> str | None:
     return max(earlier, key=lambda other: int(other.source.generation)).id if earlier else None
 
 
-def _task(recording: Recording, stage: Stage, at: datetime) -> Task:
-    return Task(
-        recording_id=recording.id,
-        revision=recording.revision,
-        stage=stage,
-        source=recording.source,
-        options=recording.options,
-        queued_at=at,
-    )
-
-
 # --------------------------------------------------------------------------------------------------- hop 2
 
 
@@ -171,32 +158,41 @@ def perform(
     clock: Clock,
     holder: str,
     lease_seconds: float,
+    longest_seconds: float | None = None,
     max_bytes: int,
     prices: PriceTable | None = None,
 ) -> bool:
     """Run one stage and create its partial; False if it was there already.
 
+    The lease is `lease_seconds` long and extended while the attempt runs, up to `longest_seconds` in all.
+
     Raises Busy while another attempt holds the lease, Unreadable for a task without a recording. A Rejected from the
     engine becomes a Failure partial; anything else goes up as it is, with the lease free for the next delivery.
     """
-    if store.recording(task.recording_id) is None:
+    recording = store.recording(task.recording_id)
+    if recording is None:
         raise Unreadable(f"there is no recording {task.recording_id}")
-    if _has_partial(store, task):
+    if recording.status is Status.ERASED or _partial(store, task):
         return False
     now = clock()
     until = now + timedelta(seconds=lease_seconds)
     lease = store.claim(task.recording_id, task.stage, task.revision, holder=holder, now=now, until=until)
-    heartbeat = _Heartbeat(store, lease, clock, lease_seconds)
+    last = now + timedelta(seconds=longest_seconds) if longest_seconds else None
+    heartbeat = Heartbeat(store, lease, clock, seconds=lease_seconds, until=last)
     outcome, error = "failed", None
     try:
-        if len(lease.attempts) > 1 and _has_partial(store, task):  # finished between the look and the claim
+        if len(lease.attempts) > 1 and _partial(store, task):  # finished between the look and the claim
             outcome = "superseded"
             return False
         attempt = lease.attempts[-1].number
         store.begin(task.recording_id, task.stage, attempt=attempt, at=now)
-        partial, analysis = _attempt(task, attempt, now, uploads, results, analyse, clock, heartbeat, max_bytes, prices)
-        created = store.create_partial(partial)
-        outcome = "done"
+        with heartbeat:
+            progress = _shown(store, lease, clock, heartbeat)
+            partial, analysis = _attempt(
+                task, attempt, now, uploads, results, analyse, clock, progress, max_bytes, prices
+            )
+        created = _create(store, partial)
+        outcome = "done" if created else "superseded"
         log.info("%s done", task.stage.value, extra=figures.performed(task, partial, analysis))
         return created
     except BaseException as problem:
@@ -206,22 +202,32 @@ def perform(
         store.release(heartbeat.lease, now=clock(), outcome=outcome, error=error)
 
 
-class _Heartbeat:
-    """Shows progress at most once a second, and holds the lease while the engine works."""
+def _shown(store: Store, lease: Lease, clock: Clock, heartbeat: Heartbeat) -> Progress:
+    """Shows progress at most once a second, and ends an attempt that has lost its lease."""
+    last = clock()
 
-    def __init__(self, store: Store, lease: Lease, clock: Clock, seconds: float) -> None:
-        self.lease = lease
-        self._store, self._clock, self._seconds = store, clock, seconds
-        self._shown = clock()
-
-    def __call__(self, share: float) -> None:
-        now = self._clock()
-        if share < 1 and (now - self._shown).total_seconds() < PROGRESS_SECONDS:
+    def progress(share: float) -> None:
+        nonlocal last
+        heartbeat.check()
+        now = clock()
+        if share < 1 and 0 <= (now - last).total_seconds() < PROGRESS_SECONDS:
             return
-        self._shown = now
-        self._store.progress(self.lease.recording_id, self.lease.stage, min(max(share, 0.0), 1.0))
-        if self.lease.until and (self.lease.until - now).total_seconds() < self._seconds / 2:
-            self.lease = self._store.extend(self.lease, now + timedelta(seconds=self._seconds))
+        last = now
+        store.progress(lease.recording_id, lease.stage, min(max(share, 0.0), 1.0))
+
+    return progress
+
+
+def _create(store: Store, partial: Partial) -> bool:
+    """Create a partial. A value that comes after its stage was given up is kept, as the next revision's."""
+    while not store.create_partial(partial):
+        there = _partial(store, partial)
+        if partial.failure or there is None or there.failure is None or not there.failure.retryable:
+            return False
+        partial = partial.model_copy(update={"revision": partial.revision + 1})  # the join begins that revision
+        extra = {"action": "late", "recording_id": partial.recording_id, "stage": partial.stage.value}
+        log.warning("a stage ended after it had been given up", extra=extra)
+    return True
 
 
 def _attempt(
@@ -266,8 +272,10 @@ def _attempt(
     return partial.model_copy(update={"analysis": None, "analysis_uri": uri}), analysis
 
 
-def _has_partial(store: Store, task: Task) -> bool:
-    return any(p.stage == task.stage and p.revision == task.revision for p in store.partials(task.recording_id))
+def _partial(store: Store, of: Task | Partial) -> Partial | None:
+    """The partial of that stage and revision."""
+    there = (p for p in store.partials(of.recording_id) if (p.stage, p.revision) == (of.stage, of.revision))
+    return next(there, None)
 
 
 def _create_failure(
@@ -294,26 +302,61 @@ def join(
 ) -> Recording | None:
     """Assemble the record once every half is there: record, then announce, then mark. None while one is missing.
 
-    A crash in between repeats the announcement, with the same event id, and never loses it.
+    A crash in between repeats the announcement, with the same event id, and never loses it. A value that came after
+    its stage was given up begins the next revision once this one is announced.
     """
-    recording = store.recording(recording_id)
-    if recording is None or recording.revision < revision:
-        raise Unreadable(f"there is no recording {recording_id} of revision {revision}")
-    if recording.announced_at:
-        return recording
-    partials = newest(store.partials(recording_id), recording.revision)
-    record = combine(recording, {stage: _with_analysis(partial, results) for stage, partial in partials.items()})
+    while True:
+        recording = store.recording(recording_id)
+        if recording is None or recording.revision + 1 < revision:
+            raise Unreadable(f"there is no recording {recording_id} of revision {revision}")
+        if recording.status is Status.ERASED:
+            clear(recording, store=store, results=results)  # of a partial that came in spite of it
+            return recording
+        partials = store.partials(recording_id)
+        if not recording.announced_at:
+            finished = _announce(recording, partials, store, bus, results, clock)
+            if finished is None:
+                return None
+            recording = finished
+        late = [partial.stage for partial in partials if partial.revision > recording.revision]
+        if not late:
+            return recording
+        store.revise(outcomes.revised(recording, late, clock(), results))
+
+
+def _announce(
+    recording: Recording, partials: Iterable[Partial], store: Store, bus: Bus, results: Results, clock: Clock
+) -> Recording | None:
+    """Write the record of this revision, announce and mark it; None while a half is missing."""
+    chosen = newest(partials, recording)
+    record = combine(recording, {stage: _with_analysis(partial, results) for stage, partial in chosen.items()})
     if record is None:
         return None
     for artifact in render(record):
-        results.create(f"{recording_id}/r{record.revision}/{artifact.name}", artifact.body, artifact.content_type)
-    finished = _finished(recording, record)
-    store.finish(finished)
-    bus.publish_completion(completion_event(record))
+        path = f"{recording.id}/r{record.revision}/{artifact.name}"
+        results.create(path, artifact.body, artifact.content_type)
+    finished = outcomes.finished(recording, record)
+    if not store.finish(finished):  # erased meanwhile, or ended and revised by a join that was faster
+        return _overtaken(recording, store, results)
+    bus.publish_completion(outcomes.completion_event(record))
     now = clock()
-    store.mark_announced(recording_id, record.revision, now)
+    store.mark_announced(recording.id, record.revision, now)
     log.info("recording %s", record.status.value, extra=figures.announced(recording, record, now))
-    return finished
+    return finished.model_copy(update={"announced_at": now})
+
+
+def _overtaken(recording: Recording, store: Store, results: Results) -> Recording | None:
+    """What is there instead; of an erased recording, what this join has just written goes too."""
+    known = store.recording(recording.id)
+    if known and known.status is Status.ERASED:
+        clear(known, store=store, results=results)
+    return None
+
+
+def clear(tombstone: Recording, *, store: Store, results: Results) -> None:
+    """Erase what is left of an erased recording, or came after. May be repeated."""
+    store.erase(tombstone)
+    results.delete(tombstone.id)
 
 
 def _with_analysis(partial: Partial, results: Results) -> Partial:
@@ -322,46 +365,11 @@ def _with_analysis(partial: Partial, results: Results) -> Partial:
     return partial.model_copy(update={"analysis": Analysis.model_validate_json(results.read(partial.analysis_uri))})
 
 
-def _finished(recording: Recording, record: Record) -> Recording:
-    """The recording's document with everything that follows from the record."""
-    inline = len(record.model_dump_json().encode()) <= RESULT_INLINE_BYTES
-    return recording.model_copy(
-        update={
-            "status": record.status,
-            "halves": record.halves,
-            "finished_at": record.timing.completed_at,
-            "result": record if inline else None,
-            "preview": record.text[:PREVIEW_CHARACTERS],
-            "summary": record.summary,
-            "artifacts": record.artifacts,
-            "warnings": record.warnings,
-            "error": record.error,
-        }
-    )
-
-
-def completion_event(record: Record) -> Completion:
-    """The CloudEvent of an outcome. Everything in it follows from the record, so that repeats are equal."""
-    return Completion(
-        id=f"{record.recording_id}.r{record.revision}.{record.status.value}",
-        type=f"dev.speechpipe.recording.v1.{record.status.value}",
-        source=f"//storage.googleapis.com/projects/_/buckets/{record.source.bucket}",
-        subject=f"recordings/{record.recording_id}",
-        time=record.timing.completed_at or record.timing.queued_at,
-        data=CompletionData(
-            recording_id=record.recording_id,
-            revision=record.revision,
-            status=record.status,
-            uri=record.source.uri,
-            generation=record.source.generation,
-            ref=record.options.ref,
-            # Turning points grow with the recording; an event stays under 20 kB.
-            summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
-            artifacts=record.artifacts,
-            cost=record.cost,
-            error=record.error,
-        ),
-    )
+def announce_erased(tombstone: Recording, *, store: Store, bus: Bus, results: Results, clock: Clock) -> None:
+    """Erase what is left and announce that it is. May be repeated, with the same event id."""
+    clear(tombstone, store=store, results=results)
+    bus.publish_completion(outcomes.erased_event(tombstone))
+    store.mark_announced(tombstone.id, tombstone.revision, clock())
 
 
 # ------------------------------------------------------------------------------------------------- failure
@@ -394,68 +402,47 @@ def give_up(task: Task, *, store: Store, clock: Clock, code: ErrorCode, reason: 
     return created
 
 
-def sweep(*, store: Store, bus: Bus, results: Results, clock: Clock) -> SweepReport:
+def sweep(
+    *, store: Store, bus: Bus, results: Results, clock: Clock, republish_after: timedelta = REPUBLISH_AFTER
+) -> SweepReport:
     """Bring every recording that is not finished and announced a step nearer to it."""
     counts = Counter[str]()
-    for recording in store.unfinished():
+    for recording in _unfinished(store):
         counts["examined"] += 1
-        done = newest(store.partials(recording.id), recording.revision)
+        if recording.status is Status.ERASED:
+            announce_erased(recording, store=store, bus=bus, results=results, clock=clock)
+            counts["joined"] += 1
+            continue
+        done = newest(store.partials(recording.id), recording)
         missing = [stage for stage in recording.options.stages if stage not in done]
         for stage in missing:
-            counts.update(_chase(recording, stage, clock(), store, bus))
+            counts.update(_chase(recording, stage, clock(), store, bus, republish_after))
         if not missing:  # its event was lost, or a join was cut off
             join(recording.id, recording.revision, store=store, bus=bus, results=results, clock=clock)
             counts["joined"] += 1
     return SweepReport(**counts)
 
 
-def _chase(recording: Recording, stage: Stage, now: datetime, store: Store, bus: Bus) -> list[str]:
+def _unfinished(store: Store) -> Iterator[Recording]:
+    """All of them, a page at a time: thousands that wait must not hide the one behind them."""
+    page = store.unfinished(limit=_PAGE)
+    while page:
+        yield from page
+        page = store.unfinished(after=page[-1], limit=_PAGE) if len(page) == _PAGE else []
+
+
+def _chase(
+    recording: Recording, stage: Stage, now: datetime, store: Store, bus: Bus, republish_after: timedelta
+) -> list[str]:
     """Give up or publish again one missing half; which count of the report that adds to, if any."""
-    task = _task(recording, stage, now)
+    task = outcomes.task_of(recording, stage, now)
     if now >= recording.deadline_at:
         give_up(task, store=store, clock=lambda: now, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
     lease = store.lease(recording.id, stage, recording.revision)
     last = max(t for t in (recording.halves[stage].queued_at, lease and lease.until, recording.queued_at) if t)
-    if now - last < REPUBLISH_AFTER:  # also while an attempt holds its lease
+    if now - last < republish_after:  # also while an attempt holds its lease
         return []
     bus.publish_task(task)
     store.requeued(recording.id, stage, at=now)
     return ["republished"]
-
-
-# --------------------------------------------------------------------------------------------------- holds
-
-
-def release(recording_id: str, *, store: Store, bus: Bus, clock: Clock) -> Recording:
-    """Let a held recording run: it is queued, with as much time as it had from its arrival, and its tasks published.
-
-    Again, it publishes the tasks of one that is queued again: perhaps the first call was cut off before it did, and
-    the workers do nothing twice. Any other is left as it is. Raises NotFound.
-    """
-    recording = store.recording(recording_id)
-    if recording and recording.status is Status.HELD:
-        if store.accept(_released(recording, clock())):
-            log.info("recording released", extra={"action": "released", "recording_id": recording_id})
-        recording = store.recording(recording_id)
-    if recording is None:
-        raise NotFound(f"there is no recording {recording_id}")
-    if recording.status is Status.QUEUED and recording.hold and recording.accepted_at:
-        for stage in recording.options.stages:
-            bus.publish_task(_task(recording, stage, recording.accepted_at))
-    return recording
-
-
-def _released(held: Recording, now: datetime) -> Recording:
-    """The recording as it is once it may run. Its hold stays, to be read."""
-    waited = now - held.queued_at
-    queued = {stage: held.halves[stage].model_copy(update={"queued_at": now}) for stage in held.options.stages}
-    return held.model_copy(
-        update={
-            "status": Status.QUEUED,
-            "accepted_at": now,
-            "deadline_at": held.deadline_at + waited,
-            "expires_at": held.expires_at + waited if held.expires_at else None,
-            "halves": held.halves | queued,
-        }
-    )

@@ -21,8 +21,8 @@ from speechpipe.contract import Completion, Lease, Partial, Recording, Stage, Ta
 from speechpipe.ports import Backend, Bus, Results, Store, Uploads
 from speechpipe.telemetry import Attribute, Tracing, past, span
 
-#: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, one a second).
-_UNTRACED = frozenset({"uri", "progress"})
+#: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, `extend`).
+_UNTRACED = frozenset({"uri", "progress", "extend"})
 _READS = frozenset({"recording", "recordings", "unfinished", "lease", "partials", "read", "find", "download"})
 
 

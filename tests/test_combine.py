@@ -124,11 +124,13 @@ def test_the_status_follows_from_what_failed_and_whose_fault_it_was(
 def test_a_half_that_was_run_again_replaces_its_earlier_outcome_only() -> None:
     first = [partial(Stage.STT), partial(Stage.SER, ErrorCode.TIMEOUT)]
     again = partial(Stage.SER, revision=2)
+    second = recording().model_copy(update={"revision": 2, "rerun": (Stage.SER,)})
     for order in permutations([*first, again]):
-        assert newest(order, 1)[Stage.SER].failure is not None
-        chosen = newest(order, 2)
+        assert newest(order, recording())[Stage.SER].failure is not None
+        chosen = newest(order, second)
         assert chosen[Stage.SER] == again
         assert chosen[Stage.STT] == first[0]
+    assert list(newest(first, second)) == [Stage.STT]  # the earlier failure no longer counts
 
 
 def test_a_caution_of_both_halves_is_told_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechpipe import steps
+from speechpipe import operations, steps
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.errors import ErrorCode, NotFound, SettingsMissing
 from speechpipe.explain import life_story
@@ -50,7 +50,7 @@ def arrive(world: World, name: str = "call", **metadata: str) -> Recording:
 
 
 def release(world: World, recording_id: str) -> Recording:
-    return steps.release(recording_id, **world.ports("store", "bus"))
+    return operations.release(recording_id, **world.ports("store", "bus"))
 
 
 PRICES = preset("l4")

@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from speechpipe.contract import Record
+from speechpipe.outcomes import completion_event
 from speechpipe.schemas import ROOT, written
-from speechpipe.steps import completion_event
 from tests.test_artifacts import record
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechpipe import steps
-from speechpipe.contract import Recording, Source, Stage, Status, Task
+from speechpipe.contract import Lease, Recording, Source, Stage, Status, Task
 from speechpipe.errors import Busy, ErrorCode, Rejected, Unreadable
 from speechpipe.settings import Limits
 from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
@@ -169,7 +173,7 @@ def test_of_two_attempts_the_first_to_write_wins() -> None:
                 results.append(False)
                 world.clock.pass_time(seconds=700)  # the lease runs out, another attempt does it all
                 results[0] = world.perform(task, holder="another")
-            return super().__call__(path, options, lambda share: None)  # too busy for a heartbeat
+            return super().__call__(path, options, progress)
 
     world.engines[Stage.STT] = Slow(Stage.STT)
     assert world.perform(task) is False
@@ -191,7 +195,7 @@ def test_a_failed_attempt_frees_the_lease_for_the_next() -> None:
     assert [(a.outcome, a.error) for a in lease.attempts] == [("failed", "RuntimeError"), ("done", None)]
 
 
-def test_a_running_attempt_shows_progress_and_keeps_its_lease() -> None:
+def test_a_running_attempt_shows_progress() -> None:
     world = World()
     task = first_task(world)
     seen: list[float] = []
@@ -199,16 +203,68 @@ def test_a_running_attempt_shows_progress_and_keeps_its_lease() -> None:
     class Long(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for tenth in range(1, 10):
-                world.clock.pass_time(seconds=200)  # three times the lease in all
+                world.clock.pass_time(seconds=20)
                 progress(tenth / 10)
                 seen.append(world.only().halves[Stage.STT].progress)
-            with pytest.raises(Busy):
-                world.perform(task, holder="another")
             return super().__call__(path, options, progress)
 
     world.engines[Stage.STT] = Long(Stage.STT)
     assert world.perform(task) is True
     assert seen == [tenth / 10 for tenth in range(1, 10)]
+
+
+def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:
+    world = World(file=tmp_path / "state.sqlite3")
+    task = first_task(world)
+    began = world.clock()
+    ends: list[float] = []
+    beaten = threading.Event()
+    extend = world.store.extend
+
+    def watched(lease: Lease, until: datetime) -> Lease:
+        extended = extend(lease, until)
+        ends.append((until - began).total_seconds())
+        beaten.set()
+        return extended
+
+    class Wedged(FixedEngine):  # shows no progress: a download, hours of silence, one slow batch
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            for _ in range(3):
+                beaten.clear()
+                world.clock.pass_time(seconds=0.25)  # of a lease of 0.3 seconds, in a request of one
+                assert beaten.wait(10)
+                with pytest.raises(Busy):
+                    world.perform(task, holder="another")
+            world.clock.pass_time(seconds=0.3)
+            world.engines[Stage.STT] = FixedEngine(Stage.STT)
+            assert world.perform(task, holder="another") is True
+            return super().__call__(path, options, lambda share: None)
+
+    world.store.extend = watched  # type: ignore[method-assign]
+    world.engines[Stage.STT] = Wedged(Stage.STT)
+    assert world.perform(task, lease_seconds=0.3, longest_seconds=1) is False
+    assert ends == [0.55, 0.8, 1.0]
+
+
+def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_path: Path) -> None:
+    world = World(file=tmp_path / "state.sqlite3")
+    task = first_task(world)
+
+    class Slow(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            world.clock.pass_time(seconds=1)
+            now = world.clock()
+            until = now + timedelta(hours=1)
+            world.store.claim(task.recording_id, Stage.STT, 1, holder="another", now=now, until=until)
+            for _ in range(1000):  # until the heartbeat has noticed
+                time.sleep(0.01)
+                progress(0.5)
+            raise AssertionError("it went on")
+
+    world.engines[Stage.STT] = Slow(Stage.STT)
+    with pytest.raises(Busy):
+        world.perform(task, lease_seconds=0.3)
+    assert world.store.partials(task.recording_id) == []
 
 
 # --------------------------------------------------------------------------- 5 and 6. join, announce, mark
@@ -365,6 +421,58 @@ def test_sweep_joins_what_no_event_told_of() -> None:
     assert world.only().announced_at is not None
     assert len(world.completions()) == 1
     assert world.sweep() == steps.SweepReport()
+
+
+def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_PAGE", 2)
+    world = World()
+    for number in range(5):
+        world.arrive(source(f"{number}.wav"))
+        world.deliver(world.pending()[0])
+        with world.database.write() as connection:
+            connection.execute("DELETE FROM messages")
+    world.clock.pass_time(minutes=16)
+    assert world.sweep().examined == 5
+    world.settle()
+    assert {recording.status for recording in world.store.recordings()} == {Status.COMPLETED}
+
+
+def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() -> None:
+    world = World()
+    task = first_task(world)
+
+    class Late(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            world.clock.pass_time(hours=25)
+            world.sweep()
+            world.settle()
+            return super().__call__(path, options, lambda share: None)
+
+    world.engines[Stage.STT] = Late(Stage.STT)
+    assert world.perform(task) is True
+    world.settle()
+    recording = world.only()
+    assert (recording.status, recording.revision, recording.rerun) == (Status.PARTIAL, 2, (Stage.STT,))
+    assert recording.result is not None
+    assert recording.result.text == "where is my order it is late"
+    assert recording.result.halves[Stage.SER].error is not None  # given up, and nobody ran it again
+    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.failed", f"{recording.id}.r2.partial"]
+    assert world.store.unfinished() == []
+
+
+def test_a_value_that_comes_before_the_other_half_waits_for_it() -> None:
+    world = World()
+    task = first_task(world)
+    steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="stt failed")
+    assert world.perform(task) is False  # a delivery after the end of it all
+    late = next(p for p in quiet().store.partials(task.recording_id) if p.stage is Stage.STT)
+    assert world.store.create_partial(late.model_copy(update={"revision": 2}))
+    steps.join(task.recording_id, 2, **world.ports("store", "bus", "results"))
+    assert world.only().revision == 1
+    world.settle()
+    recording = world.only()
+    assert (recording.revision, recording.status) == (2, Status.COMPLETED)
+    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
 
 
 def test_a_task_without_a_recording_is_unreadable() -> None:

@@ -51,6 +51,12 @@ class MemoryUploads:
     def find(self, name: str) -> Source | None:
         raise NotImplementedError
 
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        raise NotImplementedError
+
+    def delete(self, source: Source) -> None:
+        self.gone.add(source.name)
+
 
 class MemoryResults:
     """The results bucket; remembers an attempt to write anything twice with other bytes."""
@@ -71,6 +77,10 @@ class MemoryResults:
         if uri not in self.objects:
             raise NotFound(uri)
         return self.objects[uri]
+
+    def delete(self, folder: str) -> None:
+        for uri in [uri for uri in self.objects if uri.startswith(self.uri(f"{folder}/"))]:
+            del self.objects[uri]
 
 
 class Crashing:
@@ -96,12 +106,17 @@ class Crashing:
 
 
 class World:
-    """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth."""
+    """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth.
 
-    def __init__(self, crash_at: tuple[int, str] | None = None, limits: Limits | None = None) -> None:
+    In memory, which every thread has one of its own; where a heartbeat has to beat, in a file.
+    """
+
+    def __init__(
+        self, crash_at: tuple[int, str] | None = None, limits: Limits | None = None, file: Path = Path(":memory:")
+    ) -> None:
         self.limits = limits or Limits()
         self.clock = SteppedClock()
-        self.database = Database(Path(":memory:"))
+        self.database = Database(file)
         self.store, self.bus = SqliteStore(self.database), LocalBus(self.database)
         self.uploads, self.results = MemoryUploads(), MemoryResults()
         self.engines = {stage: FixedEngine(stage) for stage in Stage}
@@ -160,13 +175,16 @@ class World:
     def join(self, recording_id: str, revision: int, stage: str) -> None:
         steps.join(recording_id, revision, **self.ports("store", "bus", "results"))
 
-    def perform(self, task: Task, holder: str = "worker") -> bool:
+    def perform(
+        self, task: Task, holder: str = "worker", *, lease_seconds: float = 600, longest_seconds: float | None = None
+    ) -> bool:
         return steps.perform(
             task,
             **self.ports("store", "uploads", "results"),
             analyse=self.engines[task.stage],
             holder=holder,
-            lease_seconds=600,
+            lease_seconds=lease_seconds,
+            longest_seconds=longest_seconds,
             max_bytes=10**9,
             prices=self.limits.prices,
         )

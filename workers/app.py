@@ -145,7 +145,8 @@ class Worker:
                 analyse=Interruptible(self._engine, self._stopping),
                 clock=lambda: datetime.now(UTC),
                 holder=holder,
-                lease_seconds=self.settings.request_seconds,
+                lease_seconds=self.settings.lease_seconds,
+                longest_seconds=self.settings.request_seconds,
                 max_bytes=self.settings.max_bytes,
                 prices=self.settings.prices,
             )
@@ -179,14 +180,14 @@ def create_app(
     `failed` is called, in another thread, when the model cannot be loaded.
     """
     worker = Worker(settings, backend, load, tracing)
-
     callers = oidc.callers(settings)
+
     async def push(request: Request) -> Response:
-        body = await _read(request)
         if callers is not None:  # in a thread: certificates may have to be fetched
             refused = await asyncio.to_thread(_refusal, callers, request.headers.get("authorization"))
             if refused is not None:
                 return refused
+        body = await _read(request)
         if body is None:
             return JSONResponse({"error": "the request is too large"}, status_code=413)
         return await worker.deliver(body, request.headers.get("traceparent"))
@@ -225,7 +226,6 @@ def create_app(
     return app
 
 
-async def _read(request: Request) -> bytes | None:
 def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | None:
     """The answer to whoever is none of the callers; None for one of them."""
     try:
@@ -240,6 +240,7 @@ def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | Non
     return None
 
 
+async def _read(request: Request) -> bytes | None:
     """The body; None if it is larger than any push request. Counted as it comes: a header may lie."""
     body = bytearray()
     async for chunk in request.stream():

@@ -98,11 +98,14 @@ class FirestoreStore:
         query = query.order_by("queued_at", direction=Query.DESCENDING).limit(limit).select(_WITHOUT_RESULT)
         return _read(query)
 
-    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
-        """What was not announced: a recording that is not final never was, `finish` sees to that."""
-        query = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
+    def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
+        """What was not announced: a recording that is not final never was, `revise` sees to that."""
+        query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
         query = query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
-        return _read(query.order_by("queued_at").limit(limit).select(_WITHOUT_RESULT))
+        query = query.order_by("queued_at").order_by("__name__")
+        if after:
+            query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
+        return _read(query.limit(limit).select(_WITHOUT_RESULT))
 
     def accepted_since(self, at: datetime) -> Totals:
         """Two sums on the server, each a scan of its index. Two queries: one of both would leave out what has one."""
@@ -119,6 +122,25 @@ class FirestoreStore:
         document = to_document(recording)
         fields = {name: document[name] for name in ("status", "accepted_at", "deadline_at", "expires_at", "halves")}
         return self._swap(recording.id, lambda known: fields if known["status"] == Status.HELD.value else None)
+
+    def revise(self, recording: Recording) -> bool:
+        """Compare-and-swap. Our own write before a lost answer looks like somebody else's: callers go on alike."""
+        document = to_document(recording)
+
+        def change(known: dict[str, Any]) -> dict[str, Any] | None:
+            may = _final(known) and known["status"] != Status.ERASED.value and known["announced_at"] is not None
+            return document if may and known["revision"] + 1 == recording.revision else None
+
+        return self._swap(recording.id, change)
+
+    def erase(self, tombstone: Recording) -> None:
+        """The tombstone first: under it nothing is created any more."""
+        document = to_document(tombstone)
+        reference = self._recording(tombstone.id)
+        self._swap(tombstone.id, lambda known: None if known["status"] == Status.ERASED.value else document)
+        for collection in ("partials", "leases"):
+            for found in reference.collection(collection).list_documents():
+                found.delete()
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """Note when a half's task was last published."""
@@ -150,21 +172,14 @@ class FirestoreStore:
         with _best_effort("progress", recording_id):
             self._recording(recording_id).update({field: round(share, 6)})
 
-    def finish(self, recording: Recording) -> None:
-        """Write everything but `announced_at`, which is `mark_announced`'s; that of an earlier revision is undone.
+    def finish(self, recording: Recording) -> bool:
+        """Write everything but `announced_at`, which is `mark_announced`'s.
 
-        Does nothing when a later revision has begun, or the recording expired. Raises FailedPrecondition when others
-        write it without end.
+        False also when the recording expired. Raises FailedPrecondition when others write it without end.
         """
         document = to_document(recording)
         del document["announced_at"]
-
-        def change(known: dict[str, Any]) -> dict[str, Any] | None:
-            if known["revision"] > recording.revision:
-                return None
-            return document if known["revision"] == recording.revision else document | {"announced_at": None}
-
-        self._swap(recording.id, change)
+        return self._swap(recording.id, lambda known: document if known["revision"] == recording.revision else None)
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
         """Note it, unless a later revision has begun."""
@@ -224,9 +239,15 @@ class FirestoreStore:
     # ------------------------------------------------------------------------------------------ partials
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create; the same partial from before a lost answer counts as created."""
+        """Create; the same partial from before a lost answer counts as created.
+
+        Where the recording is erased between the look and the creation, the join that it triggers erases again.
+        """
         reference = self._partial(partial)
-        document = to_document(partial) | {"expires_at": self._expiry(partial.recording_id)}
+        recording = self._recording(partial.recording_id).get(field_paths=["expires_at", "status"])
+        if (recording.to_dict() or {}).get("status") == Status.ERASED.value:
+            return False
+        document = to_document(partial) | {"expires_at": _expiry_of(recording)}
         try:
             reference.create(document)
         except AlreadyExists:
@@ -260,10 +281,6 @@ class FirestoreStore:
         reference: DocumentReference = self._recording(recording_id).collection("leases").document(name)
         return reference
 
-    def _expiry(self, recording_id: str) -> datetime | None:
-        """When the recording expires, and with it what lies under it."""
-        return _expiry_of(self._recording(recording_id).get(field_paths=["expires_at"]))
-
     def _unless_changed(self, snapshot: DocumentSnapshot[Any]) -> Any:
         return self._client.write_option(last_update_time=snapshot.update_time)
 
@@ -272,13 +289,13 @@ class FirestoreStore:
         recording_id: str,
         change: Callable[[dict[str, Any]], dict[str, Any] | None],
     ) -> bool:
-        """Change fields of a recording as its status and revision ask for; False if nothing was changed.
+        """Change fields of a recording as its status, revision and `announced_at` ask for; False if nothing changed.
 
         Raises FailedPrecondition after many tries.
         """
         reference = self._recording(recording_id)
         for attempt in range(_TRIES):
-            snapshot = reference.get(field_paths=["status", "revision"])
+            snapshot = reference.get(field_paths=["status", "revision", "announced_at"])
             known = snapshot.to_dict()
             fields = change(known) if known else None
             if fields is None:

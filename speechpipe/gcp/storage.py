@@ -77,9 +77,15 @@ class GcsUploads:
         blob = self._bucket.get_blob(name)
         return _source(blob) if blob else None
 
-    def objects(self, prefix: str) -> Iterator[Source]:
-        """The live objects whose names begin so, by name."""
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        """The live objects whose names begin so, by name; a page of a thousand at a time."""
         return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix))
+
+    def delete(self, source: Source) -> None:
+        """Delete exactly that generation."""
+        with suppress(Rejected), _gone_if_not_found():
+            blob, _ = self._live(source)  # emulators would delete whatever is there now
+            blob.delete(if_generation_match=int(source.generation))
 
 
 class _Ranges(io.RawIOBase):
@@ -161,6 +167,12 @@ class GcsResults:
         except (ObjectNotFound, Unreadable) as error:
             raise NotFound(f"there is no {uri}") from error
         return body
+
+    def delete(self, folder: str) -> None:
+        """Delete every object under a folder's path. What soft delete keeps, the platform removes in its time."""
+        for blob in list(self._bucket.list_blobs(prefix=f"{folder}/")):
+            with suppress(ObjectNotFound):
+                blob.delete()
 
 
 def _source(blob: Any) -> Source:

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -76,17 +76,25 @@ class FolderUploads:
         path = self._path(name)
         return self._source(path) if path.is_file() else None
 
-    def objects(self) -> Iterator[Source]:
-        """Every object in the folder, oldest name first."""
+    def delete(self, source: Source) -> None:
+        """See ports.Uploads. The metadata beside it goes with it."""
+        path = self._path(source.name)
+        with suppress(FileNotFoundError):
+            if str(path.stat().st_mtime_ns) == source.generation:
+                path.unlink()
+                path.with_name(path.name + METADATA_SUFFIX).unlink(missing_ok=True)
+
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        """See ports.Uploads."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
             for file in sorted(files):
                 if file.startswith(".") or file.endswith(METADATA_SUFFIX):
                     continue
-                try:
-                    yield self._source(Path(folder) / file)
-                except FileNotFoundError:  # gone between the listing and the look
-                    continue
+                with suppress(FileNotFoundError):  # gone between the listing and the look
+                    source = self._source(Path(folder) / file)
+                    if source.name.startswith(prefix):
+                        yield source
 
     def _path(self, name: str) -> Path:
         path = (self.root / name).resolve()
@@ -170,3 +178,7 @@ class FolderResults:
         if not path.is_relative_to(self.root) or not path.is_file():
             raise NotFound(f"there is no {uri}")
         return path.read_bytes()
+
+    def delete(self, folder: str) -> None:
+        """See ports.Results."""
+        shutil.rmtree(self.root / folder, ignore_errors=True)

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  #: failures of a task before it is given up
 MAX_CRASHES = 20  #: ends of the process during a task before it is given up: somebody may just be impatient
-LEASE_SECONDS = 3600.0  #: extended while the engine works; a killed runner's leases are freed at the next start
+LEASE_SECONDS = 60.0  #: extended while the engine works; a killed runner's leases are freed at the next start
 SCAN_SECONDS = 0.5
 IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0

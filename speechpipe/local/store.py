@@ -40,10 +40,12 @@ class SqliteStore:
         )
         return [_recording(row) for row in rows]
 
-    def unfinished(self, *, limit: int = 1000) -> list[Recording]:
+    def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
         """See ports.Store."""
         rows = self._database.read().execute(
-            "SELECT body, NULL AS result FROM recordings WHERE open ORDER BY queued_at, id LIMIT ?", (limit,)
+            "SELECT body, NULL AS result FROM recordings WHERE open AND (queued_at, id) > (?, ?)"
+            " ORDER BY queued_at, id LIMIT ?",
+            (*((after.queued_at.isoformat(), after.id) if after else ("", "")), limit),
         )
         return [_recording(row) for row in rows]
 
@@ -69,6 +71,24 @@ class SqliteStore:
                 return False
             _update_recording(connection, recording)
         return True
+
+    def revise(self, recording: Recording) -> bool:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            row = _select(connection, recording.id)
+            if row is None or not (known := _recording(row)).may_be_revised or known.revision + 1 != recording.revision:
+                return False
+            _update_recording(connection, recording)
+        return True
+
+    def erase(self, tombstone: Recording) -> None:
+        """See ports.Store."""
+        with self._database.write() as connection:
+            row = _select(connection, tombstone.id)
+            if row is not None and Status(row["status"]) is not Status.ERASED:
+                _update_recording(connection, tombstone)
+            for table in ("partials", "leases"):
+                connection.execute(f"DELETE FROM {table} WHERE recording_id = ?", (tombstone.id,))
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """See ports.Store."""
@@ -143,6 +163,9 @@ class SqliteStore:
     def create_partial(self, partial: Partial) -> bool:
         """See ports.Store. The event that triggers the join is in the same transaction."""
         with self._database.write() as connection:
+            row = _select(connection, partial.recording_id)
+            if row is not None and Status(row["status"]) is Status.ERASED:
+                return False
             created = connection.execute(
                 "INSERT OR IGNORE INTO partials VALUES (?, ?, ?, ?)",
                 (partial.recording_id, partial.stage.value, partial.revision, partial.model_dump_json()),
@@ -159,12 +182,14 @@ class SqliteStore:
         )
         return [Partial.model_validate_json(row["body"]) for row in rows]
 
-    def finish(self, recording: Recording) -> None:
+    def finish(self, recording: Recording) -> bool:
         """See ports.Store."""
         with self._database.write() as connection:
             row = _select(connection, recording.id)
-            announced = _recording(row).announced_at if row else None
-            _update_recording(connection, recording.model_copy(update={"announced_at": announced}))
+            if row is None or (known := _recording(row)).revision != recording.revision:
+                return False
+            _update_recording(connection, recording.model_copy(update={"announced_at": known.announced_at}))
+        return True
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
         """See ports.Store."""
@@ -212,7 +237,8 @@ def _insert_recording(connection: sqlite3.Connection, recording: Recording) -> b
 
 def _update_recording(connection: sqlite3.Connection, recording: Recording) -> None:
     connection.execute(
-        "UPDATE recordings SET status = :status, open = :open, body = :body, result = :result WHERE id = :id",
+        "UPDATE recordings SET uri = :uri, status = :status, open = :open, body = :body, result = :result"
+        " WHERE id = :id",
         _columns(recording),
     )
 

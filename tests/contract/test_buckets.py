@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,40 @@ def test_there_is_no_result_where_none_was_created(backend: Backend) -> None:
         backend.results.read(backend.results.uri("none/r1/record.json"))
     with pytest.raises(NotFound):
         backend.results.read("s3://another/address")
+
+
+def test_exactly_one_generation_of_an_upload_is_deleted_and_again_does_nothing(
+    backend: Backend, elsewhere: Path
+) -> None:
+    (elsewhere / "in").write_bytes(b"first")
+    first = backend.uploads.upload(elsewhere / "in", ODD_NAME, METADATA)
+    time.sleep(0.01)  # a folder's generation is a time
+    (elsewhere / "in").write_bytes(b"second")
+    second = backend.uploads.upload(elsewhere / "in", ODD_NAME, {})
+    backend.uploads.delete(first)
+    assert backend.uploads.find(ODD_NAME) == second
+    backend.uploads.delete(second)
+    backend.uploads.delete(second)
+    assert backend.uploads.find(ODD_NAME) is None
+
+
+def test_the_objects_of_a_prefix_are_listed(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").write_bytes(b"content")
+    folder = f"listed-{uuid.uuid4().hex}"
+    made = [backend.uploads.upload(elsewhere / "in", f"{folder}/{name}", {}) for name in ("b #1.wav", "a.wav", "c/d")]
+    backend.uploads.upload(elsewhere / "in", f"x{folder}", {})
+    assert {source.name for source in backend.uploads.objects(folder)} == {source.name for source in made}
+
+
+def test_a_folder_of_results_is_deleted_and_its_neighbours_are_not(backend: Backend) -> None:
+    kept = backend.results.create("rec_12/r1/record.json", b"kept", "application/json")
+    gone = [backend.results.create(f"rec_1/r{n}/record.json", b"gone", "application/json") for n in (1, 2)]
+    for _ in range(2):
+        backend.results.delete("rec_1")
+    for uri in gone:
+        with pytest.raises(NotFound):
+            backend.results.read(uri)
+    assert backend.results.read(kept) == b"kept"
+    backend.results.create("rec_1/r1/record.json", b"again", "application/json")
+    backend.results.delete("rec_1")
+    backend.results.delete("rec_12")

@@ -105,18 +105,6 @@ def test_what_lies_under_a_recording_expires_with_it(store: FirestoreStore, clie
     assert {group for group, _ in TIME_TO_LIVE} == {"recordings", "partials", "leases"}
 
 
-def test_a_later_revision_is_not_overwritten_by_an_earlier_one(store: FirestoreStore) -> None:
-    first = recording(105)
-    store.create_recording(first)
-    store.finish(finished(first))
-    store.mark_announced(first.id, 1, LATER)
-    second = finished(first.model_copy(update={"revision": 2}))
-    store.finish(second)
-    assert store.recording(first.id) == second  # and it is to be announced again
-    store.finish(finished(first))
-    assert store.recording(first.id) == second
-
-
 def test_what_is_only_shown_never_stops_the_work(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
     made = recording(106)
     store.create_recording(made)

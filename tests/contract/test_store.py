@@ -12,6 +12,7 @@ import pytest
 
 from speechpipe.contract import Half, HalfStatus, Lease, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
+from speechpipe.outcomes import tombstone
 from speechpipe.ports import Backend, Store
 from tests.contract.examples import LATER, NOW, QUOTE, accepted, finished, held, partial, recording
 
@@ -210,6 +211,87 @@ def test_only_the_revision_that_is_there_can_be_announced(store: Store, known: R
 def test_finishing_twice_gives_the_same_document(store: Store, known: Recording) -> None:
     at_once(lambda _: store.finish(finished(known)))
     assert read(store, known) == finished(known)
+
+
+# ------------------------------------------------------------------------------------- revisions and erasures
+
+
+@pytest.fixture
+def announced(store: Store, known: Recording) -> Recording:
+    """A recording at its end."""
+    store.finish(finished(known))
+    store.mark_announced(known.id, 1, LATER)
+    return read(store, known)
+
+
+def next_revision(of: Recording) -> Recording:
+    return recording().model_copy(
+        update={"revision": of.revision + 1, "rerun": (Stage.SER,), "revised_at": LATER, "deadline_at": LATER}
+    )
+
+
+def test_the_next_revision_begins_once_and_wants_attention(store: Store, announced: Recording) -> None:
+    second = next_revision(announced)
+    assert store.unfinished() == []
+    assert sorted(map(str, at_once(lambda _: store.revise(second)))) == ["False"] * (CROWD - 1) + ["True"]
+    assert read(store, announced) == second
+    assert store.unfinished() == [second]
+
+
+def test_a_revision_begins_only_after_the_end_of_the_one_before(store: Store, known: Recording) -> None:
+    assert not store.revise(next_revision(known))
+    store.finish(finished(known))
+    assert not store.revise(next_revision(known))  # not announced yet
+    store.mark_announced(known.id, 1, LATER)
+    assert not store.revise(next_revision(known).model_copy(update={"revision": 3}))
+    assert store.revise(next_revision(known))
+
+
+def test_a_join_of_an_earlier_revision_changes_nothing(store: Store, announced: Recording) -> None:
+    second = next_revision(announced)
+    store.revise(second)
+    assert not store.finish(finished(recording()))
+    store.mark_announced(second.id, 1, LATER)
+    assert read(store, second) == second
+
+
+def test_an_erased_recording_is_a_tombstone_with_nothing_under_it(store: Store, announced: Recording) -> None:
+    store.create_partial(partial(announced))
+    store.claim(announced.id, Stage.STT, 1, holder="me", now=NOW, until=LATER)
+    stone = tombstone(announced, LATER)
+    at_once(lambda _: store.erase(stone))
+    assert read(store, announced) == stone
+    assert store.partials(announced.id) == []
+    assert store.lease(announced.id, Stage.STT, 1) is None
+    assert store.recordings(uri=announced.source.uri) == []
+    assert store.unfinished() == [stone]  # until it is announced
+    store.mark_announced(stone.id, stone.revision, LATER)
+    assert store.unfinished() == []
+
+
+def test_nothing_of_before_changes_a_tombstone(store: Store, announced: Recording) -> None:
+    stone = tombstone(announced, LATER)
+    store.erase(stone)
+    assert not store.create_recording(recording())
+    assert not store.create_partial(partial(announced))
+    assert not store.revise(next_revision(stone))
+    assert not store.finish(finished(recording()))
+    store.begin(stone.id, Stage.STT, attempt=1, at=NOW)
+    store.mark_announced(stone.id, 1, LATER)
+    store.erase(tombstone(announced, LATER + timedelta(hours=1)))
+    assert read(store, stone) == stone
+    assert store.partials(stone.id) == []
+
+
+def test_unfinished_goes_on_behind_a_recording_even_of_the_same_moment(store: Store) -> None:
+    made = [recording(n, queued_at=NOW + timedelta(seconds=n // 3)) for n in range(7)]
+    for each in made:
+        store.create_recording(each)
+    seen: list[Recording] = []
+    while page := store.unfinished(after=seen[-1] if seen else None, limit=2):
+        seen += page
+    assert {one.id for one in seen} == {one.id for one in made}
+    assert len(seen) == len(made)
 
 
 # ---------------------------------------------------------------------------------------------------- holds

@@ -15,9 +15,9 @@ from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
 from speechpipe.local import connect, runner
 from speechpipe.local.bus import LocalBus
 from speechpipe.local.runner import AlreadyRunning, Runner
+from speechpipe.outcomes import completion_event
 from speechpipe.ports import Backend
 from speechpipe.settings import Limits
-from speechpipe.steps import completion_event
 from tests.doubles import START, FixedEngine, source
 from tests.test_artifacts import record
 
