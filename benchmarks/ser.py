@@ -14,14 +14,16 @@ All are in one process and take turns. The table goes to benchmarks/results/ wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import random
 import statistics
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +105,27 @@ def decoded(path: Path) -> Array:
     return samples
 
 
+@contextlib.contextmanager
+def library_defaults() -> Iterator[None]:
+    """Torch as it comes, for the peers: every core for one batch, matrices multiplied by MKL."""
+    threads, permission = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.mkldnn.matmul.fp32_precision = permission
+
+
+@library_defaults()
 def one_by_one(classifier: Any, sounds: Iterable[Array]) -> None:
     """Classify one after the other, as its documentation has it."""
     for sound in sounds:
         classifier(sound, top_k=None)
 
 
+@library_defaults()
 def in_batches(classifier: Any, files: Sequence[Path]) -> None:
     """Classify all files with the pipeline's own batching."""
     classifier([decoded(path) for path in files], top_k=None, batch_size=8)

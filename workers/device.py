@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 from speechpipe.contract import Stage
@@ -67,6 +68,29 @@ def torch_dtype(device: Device, settings: EngineSettings) -> str:
 def cpu_threads(settings: EngineSettings) -> int:
     """Threads for an engine: as set, else the cores that this process may use."""
     return settings.threads or len(os.sched_getaffinity(0))
+
+
+def share_cores(settings: EngineSettings, batches_at_once: int) -> None:
+    """Divide the cores among torch's batches on a CPU, and choose the library that multiplies its matrices.
+
+    By default that is MKL, which takes an old path on processors that are not Intel's: oneDNN does the same float32
+    sums 2.2 times as fast there (108 and 239 GFLOPS a core of an EPYC, 200 rows of 768). torch has no switch for the
+    library but this permission, which oneDNN uses only on cores with AMX, and those are Intel's.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, cpu_threads(settings) // batches_at_once))
+    if _vendor() != "GenuineIntel":
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+
+
+def _vendor() -> str | None:
+    """The processor's maker as Linux names it; None elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), None)
 
 
 def device_report(stage: Stage, settings: EngineSettings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.ports import Analyse
 from speechpipe.settings import EngineSettings
 from workers.decode import SAMPLE_RATE
-from workers.device import Device, choose_device, cpu_threads, ct2_compute_type, installed, torch_dtype
+from workers.device import Device, choose_device, cpu_threads, ct2_compute_type, installed, share_cores, torch_dtype
 from workers.hub import ModelMissing, cached, digest_of, downloaded, lacking
 
 if TYPE_CHECKING:  # each image holds the libraries of one of the two
@@ -38,8 +38,9 @@ DEMO_ROW_SECONDS = 3.0
 DEMO_WINDOWS = (500, 1000, 1500, 3000)
 DEMO_MODELS = Path(__file__).parent / "demo" / "models"
 
-#: Batches that Whisper has under way: while one is written out (alignment, words), the other computes. Two batches with
-#: half of the cores each take 0.7 of the time of one after the other with all of them (docs/decisions/0011).
+#: Batches that an engine has under way: while one is written out (alignment, words), the other computes. Two batches
+#: with half of the cores each take 0.7 of the time of one after the other with all of them (docs/decisions/0011), for
+#: emotion on a CPU 0.9.
 BATCHES_AT_ONCE = 2
 
 #: Default models; Whisper by faster-whisper's short names.
@@ -193,16 +194,22 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
 
 
 def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionAnalyser:
-    import torch
-
     from workers.ser import EmotionAnalyser, load_classifier
 
     device = choose_device(choice.stage, settings)
     dtype = torch_dtype(device, settings)
-    torch.set_num_threads(cpu_threads(settings))
+    at_once = BATCHES_AT_ONCE if device == "cpu" else 1  # one stream on a GPU
+    share_cores(settings, at_once)
     model, extractor = load_classifier(choice.folder, device=device, dtype=dtype)
     identity = _identity(choice, "transformers", device, dtype)
-    return EmotionAnalyser(model, extractor, identity, max_seconds=settings.max_seconds, cautions=choice.cautions)
+    return EmotionAnalyser(
+        model,
+        extractor,
+        identity,
+        max_seconds=settings.max_seconds,
+        cautions=choice.cautions,
+        batches_at_once=at_once,
+    )
 
 
 def _identity(choice: Choice, engine: str, device: str, compute_type: str) -> Model:

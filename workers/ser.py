@@ -78,7 +78,14 @@ class EmotionAnalyser:
     """The ser engine, with its model loaded. Safe to call from threads: their windows share batches."""
 
     def __init__(
-        self, model: Any, extractor: Any, identity: Model, *, max_seconds: float, cautions: Sequence[Caution] = ()
+        self,
+        model: Any,
+        extractor: Any,
+        identity: Model,
+        *,
+        max_seconds: float,
+        cautions: Sequence[Caution] = (),
+        batches_at_once: int = 1,
     ) -> None:
         self._model = model.eval()
         self._extractor = extractor
@@ -92,6 +99,7 @@ class EmotionAnalyser:
             seconds=lambda row: row.seconds,
             rows_per_batch=_ROWS_PER_BATCH[model.device.type],
             seconds_in_flight=_SECONDS_IN_FLIGHT,
+            at_once=batches_at_once,
         )
 
     @property
