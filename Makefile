@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
 .PHONY: help setup demo test check check-infra bench-e2e bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser \
-	bench-stt roles up plan deploy destroy exports locks schemas lint types format clean
+	bench-stt fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -71,6 +71,12 @@ bench-gpu: ## Measure all that only a GPU can show, within eight minutes; needs 
 
 bench-gpu-wheels: ## Fetch what bench-gpu needs besides PyTorch, where there is a network: [FOR=3.12], the GPU's Python
 	benchmarks/gpu.sh wheels $(FOR)
+
+fuzz: setup ## Fuzz the decoder and every parser: [SECONDS=60] [SEED=...]; what is found lies in build/fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+odd-media: setup ## Put a folder of odd files through both workers, and say how each ended: FOLDER=...
+	$(BIN)/python -m benchmarks.media "$(FOLDER)"
 
 bench-memory: setup ## Measure the workers' peak memory for a minute, an hour and ten hours
 	$(BIN)/python -m benchmarks.memory

@@ -117,7 +117,7 @@ def parsed(line: str) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and "severity" in fields else None
 

@@ -70,7 +70,8 @@ def source_from_event(data: object) -> Source:
             metadata=data.get("metadata") or {},
             created_at=data["timeCreated"],
         )
-        source.model_dump_json()  # JSON can escape half a surrogate pair, which no store can hold: a ValueError too
+        # JSON can escape half a surrogate pair, which no store can hold: UnicodeEncodeError, a ValueError too.
+        json.dumps(source.model_dump(), ensure_ascii=False, default=str).encode()
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
         raise Unreadable(f"not a storage object: {_reason(error)}") from error
     return source

@@ -112,6 +112,7 @@ def _completion(body: bytes) -> str:
     try:
         message = json.loads(body)
         data, attributes = json.dumps(message["data"]).encode(), dict(message["attributes"])
+        json.dumps(attributes, ensure_ascii=False).encode()  # as all text in protocol buffers is
     except (ValueError, RecursionError, KeyError, TypeError):
         return "no message"
     try:

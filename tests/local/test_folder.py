@@ -57,7 +57,9 @@ def test_uploading_again_without_options_forgets_the_old_ones(folder: Path, audi
     assert uploads.upload(audio, "call.wav", {}).metadata == {}
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[1]", b"\xff\xfe", b"[" * 60_000, b'{"ref": "\\ud800"}', b'{"\\ud800": "a"}', b" " * 70_000]
+)
 def test_metadata_that_cannot_be_read_is_not_passed_over(folder: Path, audio: Path, content: bytes) -> None:
     uploads = connect(folder).uploads
     uploads.upload(audio, "call.wav", {})
@@ -65,6 +67,13 @@ def test_metadata_that_cannot_be_read_is_not_passed_over(folder: Path, audio: Pa
     source = uploads.find("call.wav")
     assert source is not None
     assert list(source.metadata) == [METADATA_SUFFIX]  # no known option: ingest rejects it with these words
+
+
+def test_a_folder_in_the_place_of_metadata_is_told_too(folder: Path, audio: Path) -> None:
+    uploads = connect(folder).uploads
+    uploads.upload(audio, "call.wav", {})
+    (folder / f"call.wav{METADATA_SUFFIX}").mkdir()
+    assert [list(source.metadata) for source in uploads.objects()] == [[METADATA_SUFFIX]]
 
 
 def test_metadata_numbers_are_texts(folder: Path, audio: Path) -> None:

@@ -67,6 +67,13 @@ def test_a_size_of_zero_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("generation", "-1"),
+        ("generation", str(2**63)),
+        ("generation", float("inf")),
+        ("size", 2**63),
+        ("timeCreated", "0001-01-01T00:00:00+14:00"),
+        ("contentType", "\ud800"),
+        ("metadata", {"\ud800": "a"}),
         ("generation", "newest"),
         ("generation", None),
         ("size", "-1"),
@@ -180,7 +187,7 @@ def test_a_dead_letter_says_how_often_it_was_tried() -> None:
     assert wire.dead_letter_from_push(body(golden("dead-letter-push"))) == expected
 
 
-@pytest.mark.parametrize("count", [None, "", "many", "²", "-3"])
+@pytest.mark.parametrize("count", [None, "", "many", "²", "-3", "9" * 5000])
 def test_a_dead_letter_without_a_count_is_still_a_dead_letter(count: str | None) -> None:
     push = golden("dead-letter-push")
     push["message"]["attributes"] = {} if count is None else {wire.DEAD_LETTER_COUNT: count}
