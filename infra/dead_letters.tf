@@ -28,7 +28,7 @@ resource "google_pubsub_subscription" "dead_letters" {
     push_endpoint = "${module.function[local.dead_letters.push_to].uri}/"
     oidc_token {
       service_account_email = module.function[local.dead_letters.push_to].caller
-      audience              = module.function[local.dead_letters.push_to].uri
+      audience              = module.function[local.dead_letters.push_to].audience
     }
   }
 

@@ -25,6 +25,9 @@ locals {
     SPEECHPIPE_MAX_DURATION_PER_DAY = var.max_duration_per_day == null ? null : tostring(var.max_duration_per_day)
   })
 
+  # Called by Eventarc, which takes the audience of its tokens from the service and does not say which address.
+  event_services = [local.system.storage_trigger.service, local.system.firestore_trigger.service]
+
   # Concurrency: gunicorn's one process has four threads a CPU (functions-framework's own default); more would queue in
   # it. Memory: join and sweep hold a record of ten hours with all its words, the others a message.
   # Timeouts: an event's delivery waits at most 600 s, a push as long as its subscription's deadline.
@@ -46,6 +49,7 @@ module "function" {
   project_id          = var.project_id
   region              = var.region
   image               = var.images.functions
+  audience            = contains(local.event_services, each.key) ? null : "https://${local.prefix}-${replace(each.key, "_", "-")}-${local.host}"
   environment         = local.function_environment
   timeout_seconds     = local.function_sizes[each.key].timeout_seconds
   memory              = local.function_sizes[each.key].memory

@@ -10,6 +10,11 @@ data "google_project" "this" {
 }
 
 locals {
+  # What follows a service's name in its address (https://cloud.google.com/run/docs/triggering/https-request). The
+  # audiences of tokens are made of it: a service's environment cannot hold what making the service returns. Each is a
+  # custom audience of its service too, so that nothing hangs on the form of Google's addresses.
+  host = "${data.google_project.this.number}.${var.region}.run.app"
+
   accelerators = {
     # The smallest machine that Cloud Run allows with each GPU; also what the price presets count. A worker's memory
     # holds the files of its recordings (/tmp is memory), not their samples; the weights are on the GPU, and four vCPUs

@@ -12,7 +12,7 @@ resource "google_cloud_scheduler_job" "sweep" {
     uri         = "${module.function[local.system.schedule.service].uri}/"
     oidc_token {
       service_account_email = module.function[local.system.schedule.service].caller
-      audience              = module.function[local.system.schedule.service].uri
+      audience              = module.function[local.system.schedule.service].audience
     }
   }
 
@@ -36,7 +36,7 @@ resource "google_cloud_scheduler_job" "warm_up" {
     uri         = "${each.value.uri}/device"
     oidc_token {
       service_account_email = each.value.caller
-      audience              = each.value.uri
+      audience              = each.value.audience
     }
   }
 }

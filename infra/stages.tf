@@ -7,6 +7,7 @@ module "stage" {
   project_id = var.project_id
   region     = var.region
   image      = var.images[each.key]
+  audience   = "https://${local.prefix}-${each.value}-${local.host}"
   environment = merge(local.environment, {
     SPEECHPIPE_STAGE           = each.key
     SPEECHPIPE_CONCURRENCY     = tostring(var.concurrency)

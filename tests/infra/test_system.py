@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.routing import Route
@@ -13,7 +14,7 @@ from speechpipe import resources
 from speechpipe.contract import Stage
 from speechpipe.gcp import firestore
 from speechpipe.resources import Service, Subscription
-from speechpipe.settings import FunctionSettings, WorkerSettings, read
+from speechpipe.settings import CallerSettings, FunctionSettings, WorkerSettings, read
 from tests.infra.terraform import INFRA, Plan, Resource
 from workers.app import create_app
 
@@ -211,15 +212,56 @@ def test_sweep_is_called_at_the_times_of_the_code(plan: Plan) -> None:
     calls = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
     job = calls[f"{service.values['uri']}/"]
     assert job.values["schedule"] == resources.SCHEDULE.cron
-    assert only(only(job.values["http_target"])["oidc_token"])["audience"] == service.values["uri"]
     assert not job.values["paused"]
 
 
-def test_a_pushed_token_is_meant_for_the_service_it_goes_to(plan: Plan) -> None:
-    """Cloud Run takes its own URL as the audience, not one with a path."""
+def tokens(plan: Plan) -> list[tuple[str, str, str]]:
+    """Address called, account and audience of every token that a push or a schedule sends."""
+    found = []
     for subscription in plan.of("google_pubsub_subscription"):
         for push in subscription.values["push_config"]:
-            assert only(push["oidc_token"])["audience"] == push["push_endpoint"].removesuffix("/")
+            found.append((push["push_endpoint"], only(push["oidc_token"])))
+    for job in plan.of("google_cloud_scheduler_job"):
+        target = only(job.values["http_target"])
+        found.append((target["uri"], only(target["oidc_token"])))
+    return [(address, token["service_account_email"], token["audience"]) for address, token in found]
+
+
+def test_a_token_is_of_the_caller_and_for_the_service_that_it_goes_to(plan: Plan) -> None:
+    """So that Cloud Run lets it in, and the service itself, whose second line it has to pass."""
+    addresses = {service.values["uri"]: service for service in services(plan).values()}
+    for address, account, audience in tokens(plan):
+        service = addresses["/".join(address.split("/")[:3])]
+        assert audience in {service.values["uri"], *service.values["custom_audiences"]}
+        told = read(CallerSettings, environment(service))
+        assert told.callers == (account,)
+        assert told.audience == audience
+        assert urlsplit(audience).path == ""  # Cloud Run refuses one with a path
+
+
+@pytest.mark.parametrize("name", Service)
+def test_every_service_verifies_its_caller_who_calls_nothing_else(plan: Plan, name: Service) -> None:
+    callers = {each: read(CallerSettings, environment(service)).callers for each, service in services(plan).items()}
+    (caller,) = callers.pop(name)
+    assert (caller,) not in callers.values()
+    service = services(plan)[name]
+    (invoker,) = [
+        member.values["member"]
+        for member in plan.of("google_cloud_run_v2_service_iam_member")
+        if member.values["name"] == service.values["name"]
+    ]
+    assert invoker == f"serviceAccount:{caller}"
+
+
+def test_only_what_eventarc_calls_leaves_the_audience_to_cloud_run(plan: Plan) -> None:
+    """Eventarc says nowhere which of a service's addresses it puts into its tokens."""
+    unchecked = {
+        name for name, service in services(plan).items() if read(CallerSettings, environment(service)).audience is None
+    }
+    assert unchecked == {resources.STORAGE_TRIGGER.service, resources.FIRESTORE_TRIGGER.service}
+    for trigger in triggers(plan).values():
+        (service,) = [each for each in services(plan).values() if each.values["name"] == called(trigger)]
+        assert read(CallerSettings, environment(service)).callers == (trigger.values["service_account"],)
 
 
 def test_firestore_has_the_indexes_of_our_queries(plan: Plan) -> None:

@@ -23,6 +23,7 @@ resource "google_cloud_run_v2_service" "this" {
   name                = var.name
   location            = var.region
   ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # Eventarc, Pub/Sub and Scheduler of this project are internal
+  custom_audiences    = var.audience == null ? null : [var.audience]
   deletion_protection = var.deletion_protection
 
   template {
@@ -53,6 +54,8 @@ resource "google_cloud_run_v2_service" "this" {
       dynamic "env" {
         for_each = merge(
           { for name, value in var.environment : name => value if value != null },
+          { for name, value in { SPEECHPIPE_PUSH_AUDIENCE = var.audience } : name => value if value != null },
+          { SPEECHPIPE_PUSH_CALLERS = google_service_account.caller.email },
           { FUNCTION_SOURCE = var.entry.source, FUNCTION_TARGET = var.entry.target },
         )
         content {

@@ -17,6 +17,11 @@ output "caller" {
   depends_on  = [google_cloud_run_v2_service_iam_member.function_caller]
 }
 
+output "audience" {
+  description = "What a token for it has to be for; null: what Eventarc chooses."
+  value       = var.audience
+}
+
 output "caller_member" {
   value = google_service_account.caller.member
 }

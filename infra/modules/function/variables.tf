@@ -28,6 +28,12 @@ variable "image" {
   type = string
 }
 
+variable "audience" {
+  description = "What the tokens of its calls are for. null: Eventarc chooses, and Cloud Run's own check sees to it."
+  type        = string
+  default     = null
+}
+
 variable "environment" {
   description = "Variables of the environment; one that is null is left out."
   type        = map(string)

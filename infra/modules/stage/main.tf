@@ -29,6 +29,7 @@ resource "google_cloud_run_v2_service" "worker" {
   name                = var.name
   location            = var.region
   ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # Pub/Sub of this project is internal
+  custom_audiences    = [var.audience]
   deletion_protection = var.deletion_protection
 
   template {
@@ -69,7 +70,10 @@ resource "google_cloud_run_v2_service" "worker" {
       }
 
       dynamic "env" {
-        for_each = { for name, value in var.environment : name => value if value != null }
+        for_each = merge(
+          { for name, value in var.environment : name => value if value != null },
+          { SPEECHPIPE_PUSH_AUDIENCE = var.audience, SPEECHPIPE_PUSH_CALLERS = google_service_account.caller.email },
+        )
         content {
           name  = env.key
           value = env.value
@@ -138,7 +142,7 @@ resource "google_pubsub_subscription" "tasks" {
     push_endpoint = "${google_cloud_run_v2_service.worker.uri}/"
     oidc_token {
       service_account_email = google_service_account.caller.email
-      audience              = google_cloud_run_v2_service.worker.uri # not the endpoint: Cloud Run refuses one with a path
+      audience              = var.audience # not the endpoint: Cloud Run refuses one with a path
     }
   }
 

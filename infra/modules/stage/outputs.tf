@@ -6,6 +6,11 @@ output "uri" {
   value = google_cloud_run_v2_service.worker.uri
 }
 
+output "audience" {
+  description = "What a token for it has to be for."
+  value       = var.audience
+}
+
 output "topic" {
   value = google_pubsub_topic.tasks.name
 }

@@ -25,6 +25,11 @@ variable "image" {
   type = string
 }
 
+variable "audience" {
+  description = "What tokens of the tasks' pushes are for. Said by us: a service cannot be told its own address."
+  type        = string
+}
+
 variable "environment" {
   description = "Variables of the environment; one that is null is left out."
   type        = map(string)
