@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -27,6 +29,7 @@ from av.container import InputContainer
 
 from speechpipe.contract import Audio, Caution
 from speechpipe.errors import ErrorCode, Rejected
+from workers.waveform import Outline
 
 SAMPLE_RATE = 16_000  #: Hz, of everything that comes out; both engines want it
 
@@ -80,21 +83,28 @@ def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[
     with _open(path) as container:
         reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
         yield Head(container.duration / 1e6 if container.duration else None)
+        outline = Outline()
         with contextlib.closing(reader.blocks()) as blocks:
-            yield from blocks
+            for block in blocks:
+                outline.add(block)
+                yield block
         if reader.made < _SOME_AUDIO * SAMPLE_RATE:
             raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        audio = Audio(
-            duration=reader.made / SAMPLE_RATE,
-            channels=reader.channels,
-            sample_rate=reader.rate,
-            sha256=sha256,
-            format=reader.format,
-        )
-        declared = _declared_seconds(reader, audio.duration, path)
-        yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
+    audio = Audio(
+        duration=reader.made / SAMPLE_RATE,
+        channels=reader.channels,
+        sample_rate=reader.rate,
+        sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+        format=reader.format,
+    )
+    declared = _declared_seconds(reader, audio.duration, file)
+    yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
 
 
 def as_float(samples: Block) -> Samples:
@@ -102,15 +112,14 @@ def as_float(samples: Block) -> Samples:
     return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
 
 
-def _open(path: Path) -> InputContainer:
+def _open(path: Path, file: BinaryIO) -> InputContainer:
     """Open under the white lists. Text for the user is ours alone: FFmpeg's messages hold paths."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
         # `file:` keeps a name like `concat:a|b` a name. Tags in any encoding are ignored, not fatal.
         return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)
     except (av.error.FFmpegError, ValueError):
-        with path.open("rb") as file:
-            raise _unopened(file.read(16)) from None
+        raise _unopened(file.read(16)) from None
 
 
 def _unopened(head: bytes) -> Rejected:
@@ -243,35 +252,35 @@ class _Reader:
         return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
 
 
-def _declared_seconds(reader: _Reader, seconds: float, path: Path) -> float | None:
+def _declared_seconds(reader: _Reader, seconds: float, file: BinaryIO) -> float | None:
     """What the header says, where it says it and does not guess.
 
     FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, AAC's and AMR's always, and it
     corrects a WAV's by the size of the file.
     """
     stream, name = reader.stream, reader.container.format.name
-    if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(path)):
+    if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(file)):
         return None
     if name == "wav":
-        with path.open("rb") as file:
-            declared = int.from_bytes(file.read(8)[4:], "little") + 8
+        file.seek(4)
+        declared = int.from_bytes(file.read(4), "little") + 8
         # A writer that could not seek back leaves a huge number, or none.
-        return seconds * max(1.0, declared / path.stat().st_size) if declared < 0x7FFF_0000 else None
+        return seconds * max(1.0, declared / _size(file)) if declared < 0x7FFF_0000 else None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     duration = reader.container.duration
     return duration / 1e6 if duration is not None else None
 
 
-def _has_mp3_length(path: Path) -> bool:
+def _has_mp3_length(file: BinaryIO) -> bool:
     """Whether an MP3's first frame, behind its ID3 tag, says how many frames there are."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        tag = 0
-        if head[:3] == b"ID3":  # its size: four bytes of seven bits
-            tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        file.seek(tag)
-        first_frame = file.read(200)
+    file.seek(0)
+    head = file.read(10)
+    tag = 0
+    if head[:3] == b"ID3":  # its size: four bytes of seven bits
+        tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(tag)
+    first_frame = file.read(200)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
