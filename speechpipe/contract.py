@@ -195,18 +195,6 @@ class Waveform(Frozen):
     peaks: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=WAVEFORM_PEAKS)]
 
 
-#: Peaks of a waveform at most: as many as fit on a screen.
-WAVEFORM_PEAKS = 800
-
-
-class Waveform(Frozen):
-    """The outline of a channel, to be drawn: the loudest sample of each of equally long parts."""
-
-    channel: int = 0
-    #: 255 times the square root of the loudest magnitude (0 to 1): quiet speech keeps its shape in eight bits.
-    peaks: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=WAVEFORM_PEAKS)]
-
-
 class Audio(Frozen):
     """What the decoder found in the object."""
 
@@ -215,8 +203,6 @@ class Audio(Frozen):
     sample_rate: int = Field(ge=1)  #: of the source, Hz
     sha256: str  #: of the object's bytes
     format: str | None = None  #: container/codec, e.g. `mp3/mp3float`
-    #: One of all channels mixed, or one a channel where they are split; empty where none was drawn.
-    waveforms: Annotated[tuple[Waveform, ...], Field(max_length=64)] = ()
     #: One of all channels mixed, or one a channel where they are split; empty where none was drawn.
     waveforms: Annotated[tuple[Waveform, ...], Field(max_length=64)] = ()
 
