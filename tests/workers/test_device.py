@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from speechpipe.contract import Stage
 from speechpipe.settings import EngineSettings
 from workers import device
-from workers.device import NoSuchDevice, choose_device, cpu_threads, ct2_compute_type, torch_dtype
+from workers.device import NoSuchDevice, choose_device, cpu_threads, ct2_compute_type, share_cores, torch_dtype
 
 
 def settings(**changes: object) -> EngineSettings:
@@ -63,3 +65,43 @@ def test_the_classifiers_number_format(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_threads_are_the_setting_or_the_cores() -> None:
     assert cpu_threads(settings(threads=3)) == 3
     assert cpu_threads(settings()) >= 1
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    import torch
+
+    threads, permission = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.mkldnn.matmul.fp32_precision = permission  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("torch_as_it_was")
+def test_batches_share_the_cores_and_only_intels_keep_their_own_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def permission() -> str:
+        return str(torch.backends.mkldnn.matmul.fp32_precision)  # type: ignore[attr-defined]
+
+    before = permission()
+    monkeypatch.setattr(device, "_vendor", lambda: "GenuineIntel")
+    share_cores(settings(threads=6), 2)
+    assert (torch.get_num_threads(), permission()) == (3, before)
+    monkeypatch.setattr(device, "_vendor", lambda: "AuthenticAMD")
+    share_cores(settings(threads=1), 2)
+    assert (torch.get_num_threads(), permission()) == (1, "bf16")
+
+
+@pytest.mark.usefixtures("torch_as_it_was")
+@pytest.mark.skipif(device._vendor() == "GenuineIntel", reason="on Intel's processors nothing is permitted")
+def test_what_is_permitted_changes_no_sum() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    layer, rows = torch.nn.Linear(768, 768), torch.randn(200, 768)
+    with torch.inference_mode():
+        torch.backends.mkldnn.matmul.fp32_precision = "none"  # type: ignore[attr-defined]
+        exact = layer(rows)
+        share_cores(settings(), 1)
+        assert (layer(rows) - exact).abs().max() < 1e-5  # bfloat16 would be off by 1e-3
