@@ -1,8 +1,8 @@
 """Logging: JSON lines where Cloud Logging reads them, plain text for people. Actions and ids, never content.
 
 A line is a sentence plus `extra={"action": "...", "recording_id": "..."}`; the closed list of actions stands in
-`docs/operate.md`. Cloud Run takes JSON on stderr as a structured entry
-(https://cloud.google.com/run/docs/logging#using-json).
+`docs/operate.md`. In tracebacks the messages of exceptions that may quote what they choked on are withheld. Cloud Run
+takes JSON on stderr as a structured entry (https://cloud.google.com/run/docs/logging#using-json).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +28,13 @@ _QUIET = ("google", "urllib3", "werkzeug", "httpx", "filelock", "transformers", 
 #: Cloud Logging's own fields, which a person does not read.
 _FOR_MACHINES = ("severity", "message", "time", "logger")
 _TRACE = "logging.googleapis.com/"
+#: Exceptions that say what a machine lacks or what Google answered, not what they were given; ours among them.
+_SAYS = ("speechpipe.errors", "google.api_core.exceptions", "google.auth.exceptions", "workers.hub", "workers.device")
+#: What an engine's own exceptions, plain RuntimeErrors mostly, say of a machine.
+_OF_MACHINES = re.compile(r"CUDA|cuDNN|cuBLAS|NVIDIA|out of memory|\.so\b")
+#: Where an address begins: it may hold an object's name.
+_ADDRESS = re.compile(r"\S*(?:://|/o/)")
+WITHHELD = "(what it says is withheld: it may quote content)"
 
 _about: ContextVar[Mapping[str, Any]] = ContextVar("about")
 
@@ -43,6 +52,8 @@ def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO |
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # It warns of each repeated request, with its address, and so an object's name.
+    logging.getLogger("urllib3").setLevel(max(level, logging.ERROR))
 
 
 @contextmanager
@@ -67,7 +78,7 @@ class JsonFormatter(logging.Formatter):
         """The record as one line; a traceback goes into `message`, where Error Reporting finds it."""
         message = record.getMessage()
         if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
+            message += "\n" + _traceback(record.exc_info[1])
         line = {
             "severity": record.levelname,
             "message": message,
@@ -108,7 +119,34 @@ class TextFormatter(logging.Formatter):
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, RUF100
         """The traceback."""
-        return _indented(super().formatException(ei))
+        return _indented(_traceback(ei[1]))
+
+
+def _traceback(error: BaseException | None) -> str:
+    """A traceback as Python writes it, without what exceptions may quote: a transcript, an option, an object's name."""
+    parts: list[str] = []
+    while error is not None:
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        said = _said(error)
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}{': ' if said else ''}{said}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nfrom which, or while handling which, came:\n\n".join(reversed(parts))
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, as far as that can be no content."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the file's name
+    said = str(error)
+    trusted = type(error).__module__.startswith(_SAYS)
+    if isinstance(error, (RuntimeError, MemoryError, ImportError)):
+        trusted = trusted or isinstance(error, ImportError) or bool(_OF_MACHINES.search(said))
+    if not said:
+        return ""
+    address = _ADDRESS.search(said)
+    return (said[: address.start()] + "..." if address else said) if trusted else WITHHELD
 
 
 def parsed(line: str) -> dict[str, Any] | None:
