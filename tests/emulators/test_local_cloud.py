@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from speechpipe.doctor import diagnose
 from speechpipe.emulators.setup import exported
 from speechpipe.errors import ErrorCode, Held
 from tests.emulators.conftest import PREFIX, User, wait_for
+from tests.listeners import groups, is_loopback, listeners
 from tests.workers.media import write_video
 
 pytestmark = pytest.mark.emulators
@@ -236,3 +238,14 @@ def test_over_a_cap_a_recording_is_held_until_it_is_released(user: User) -> None
     assert final.result is not None
     assert final.result.cost is not None
     assert user.events_of(recording)[0].data.cost == final.result.cost
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_listens_beyond_the_loopback_interface(user: User) -> None:
+    children = user.cloud._processes._children
+    pids = groups(child.popen.pid for child in children.values()) | {os.getpid()}  # ours: the relay
+    found = listeners(pids)
+    ports = user.cloud.ports
+    wanted = {ports.pubsub, ports.firestore, ports.storage, ports.relay, *ports.services.values()}
+    assert wanted <= {port for _, port in found}  # so none is overlooked
+    assert [(address, port) for address, port in found if not is_loopback(address)] == []
