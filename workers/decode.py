@@ -15,8 +15,8 @@ import hashlib
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -78,32 +78,40 @@ def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[
     silent video), decode_failed (no samples in it), too_long (more than `max_seconds`, counted while decoding; with
     `split` the channels together may hold twice that).
     """
-    if path.stat().st_size == 0:
-        raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
-    with _open(path) as container:
-        reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
-        yield Head(container.duration / 1e6 if container.duration else None)
-        outline = Outline()
-        with contextlib.closing(reader.blocks()) as blocks:
-            for block in blocks:
-                outline.add(block)
-                yield block
-        if reader.made < _SOME_AUDIO * SAMPLE_RATE:
-            raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    # Open all the time: with FFmpeg's own there is then no file left that a limited process may open (`decoding`).
+    with path.open("rb") as file:
+        if _size(file) == 0:
+            raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
+        with _open(path, file) as container:
+            yield from _decoded(container, file, split=split, max_seconds=max_seconds)
+
+
+def _decoded(
+    container: InputContainer, file: BufferedReader, *, split: bool, max_seconds: float
+) -> Generator[Head | Block | Facts]:
+    reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
+    yield Head(container.duration / 1e6 if container.duration else None)
+    outline = Outline()
+    with contextlib.closing(reader.blocks()) as blocks:
+        for block in blocks:
+            outline.add(block)
+            yield block
+    if reader.made < _SOME_AUDIO * SAMPLE_RATE:
+        raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
+    file.seek(0)
     audio = Audio(
         duration=reader.made / SAMPLE_RATE,
         channels=reader.channels,
         sample_rate=reader.rate,
         sha256=hashlib.file_digest(file, "sha256").hexdigest(),
         format=reader.format,
+        waveforms=outline.waveforms(),
     )
     declared = _declared_seconds(reader, audio.duration, file)
     yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
 
 
-def _size(file: BinaryIO) -> int:
+def _size(file: BufferedReader) -> int:
     return os.fstat(file.fileno()).st_size
 
 
@@ -112,7 +120,7 @@ def as_float(samples: Block) -> Samples:
     return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
 
 
-def _open(path: Path, file: BinaryIO) -> InputContainer:
+def _open(path: Path, file: BufferedReader) -> InputContainer:
     """Open under the white lists. Text for the user is ours alone: FFmpeg's messages hold paths."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
@@ -252,7 +260,7 @@ class _Reader:
         return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
 
 
-def _declared_seconds(reader: _Reader, seconds: float, file: BinaryIO) -> float | None:
+def _declared_seconds(reader: _Reader, seconds: float, file: BufferedReader) -> float | None:
     """What the header says, where it says it and does not guess.
 
     FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, AAC's and AMR's always, and it
@@ -272,7 +280,7 @@ def _declared_seconds(reader: _Reader, seconds: float, file: BinaryIO) -> float 
     return duration / 1e6 if duration is not None else None
 
 
-def _has_mp3_length(file: BinaryIO) -> bool:
+def _has_mp3_length(file: BufferedReader) -> bool:
     """Whether an MP3's first frame, behind its ID3 tag, says how many frames there are."""
     file.seek(0)
     head = file.read(10)

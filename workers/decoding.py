@@ -27,6 +27,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file, when no module can be opened any more
 import numpy as np
 
 from speechpipe.errors import ErrorCode, Rejected
@@ -39,6 +40,7 @@ MEMORY_BYTES = 1 << 30
 _REPLY_BYTES = 1 << 16
 #: Seconds of processor time: for a start, and as a share of the longest audio allowed; most files need a thousandth.
 _CPU_SECONDS, _CPU_SHARE = 60.0, 0.05
+_OUT = 3  #: file descriptor of a child's only socket
 #: Decoded ahead of the reader.
 SOCKET_BYTES = 1 << 20
 
@@ -75,8 +77,9 @@ def _begin(request: dict[str, Any], out: socket.socket, control: socket.socket) 
         status = 1
         try:
             control.close()
-            _limit(request["max_seconds"])
-            _deliver(request, out)
+            with _alone(out) as only:
+                _limit(request["max_seconds"])
+                _deliver(request, only)
             status = 0
         except BrokenPipeError:  # the reader has enough
             status = 0
@@ -97,9 +100,19 @@ def _end(child: int) -> int:
     return os.waitpid(child, 0)[1]
 
 
+def _alone(out: socket.socket) -> socket.socket:
+    """The socket under the lowest number that is no standard stream; everything else is closed."""
+    number = out.detach()
+    if number != _OUT:
+        os.dup2(number, _OUT)
+    os.closerange(_OUT + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return socket.socket(fileno=_OUT)
+
+
 def _limit(max_seconds: float) -> None:
     seconds = int(_CPU_SECONDS + _CPU_SHARE * max_seconds)
-    limits = {"CPU": seconds, "FSIZE": 0, "CORE": 0, "NOFILE": 32, "NPROC": 0, "AS": MEMORY_BYTES}
+    # The input is opened twice, by us and by FFmpeg, and no other file or socket can be.
+    limits = {"CPU": seconds, "FSIZE": 0, "CORE": 0, "NOFILE": _OUT + 3, "NPROC": 0, "AS": MEMORY_BYTES}
     for name, value in limits.items():
         with contextlib.suppress(ValueError) if sys.platform == "darwin" else contextlib.nullcontext():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))

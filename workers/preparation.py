@@ -37,8 +37,10 @@ _BY_THE_FILE = {
     signal.SIGXCPU, signal.SIGALRM, signal.SIGXFSZ,
     signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL,
 }  # fmt: skip
-#: Seconds in which a child must have the next block; waiting for its reader does not count.
-STALL_SECONDS = 60.0
+#: Seconds in which a child must have the next block, and more for a large file, which is read to its end for its sum;
+#: waiting for its reader does not count.
+STALL_SECONDS = 20.0
+_READ_BYTES_A_SECOND = 200e6
 _MAX_BYTES = 1 << 26  #: of one message
 _MAX_MESSAGE = 500  #: characters for the user
 #: What the decoding process gets of the environment: no credential, no address.
@@ -61,7 +63,7 @@ class Recording:
             "path": str(path.resolve(strict=True)),
             "split": split,
             "max_seconds": max_seconds,
-            "stall_seconds": STALL_SECONDS,
+            "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_A_SECOND,
         }
         self._child: int | None
         self._child, self._source = _process.begin(request)
@@ -190,7 +192,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-            ours.settimeout(2 * STALL_SECONDS)
+            ours.settimeout(1.25 * request["stall_seconds"])
             try:
                 return self._ask(request, [theirs.fileno()]), ours
             except BaseException:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from speechpipe.errors import ErrorCode, Rejected
 from tests.workers.media import decode, tone, write_audio
-from workers import preparation
+from tests.workers.references import movie_referring, referring
+from workers import decoding, preparation
+from workers.decode import stream
 from workers.decoding import HEADER, MEMORY_BYTES
 from workers.preparation import DecoderLost, Recording, prepare
 
@@ -93,7 +97,70 @@ def test_it_runs_where_nothing_is_and_under_limits(recording: Recording) -> None
     limits = {line[:25].strip(): line[25:].split()[0] for line in (child / "limits").read_text().splitlines()[1:]}
     assert limits["Max address space"] == str(MEMORY_BYTES)
     assert limits["Max cpu time"] == "90"
+    assert limits["Max open files"] == "6" == str(1 + max(int(fd.name) for fd in (child / "fd").iterdir()))
     assert limits["Max file size"] == limits["Max processes"] == limits["Max core file size"] == "0"
+
+
+def test_while_it_decodes_no_second_file_or_socket_can_be_opened(file: Path) -> None:
+    """By the kernel, whatever a demuxer or an exploit asks for: a child in which FFmpeg opens another file instead."""
+
+    def child() -> Iterator[str]:
+        parts = stream(file, max_seconds=600)
+        next(parts)
+        yield from (_refusal(lambda: av.open(str(file))), _refusal(socket.socket), _refusal(file.open))
+
+    ours, theirs = socket.socketpair()
+    if not os.fork():
+        try:
+            only = decoding._alone(theirs)
+            decoding._limit(600)
+            only.sendall(" ".join(child()).encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        assert ours.recv(1000) == b"EMFILE EMFILE EMFILE"
+    os.wait()
+
+
+def _refusal(opening: Callable[[], object]) -> str:
+    try:
+        opening()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return "opened"
+
+
+def test_addresses_in_a_file_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every kind of playlist and reference: nobody connects, and a pipe that would block whoever opens it does not.
+
+    Were it opened, the outcome would be another: its child would hang and be killed.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preparation, "STALL_SECONDS", 5.0)
+    os.mkfifo(tmp_path / "pipe.wav")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.wav"
+        for target in ("pipe.wav", str(tmp_path / "pipe.wav"), f"file:{tmp_path}/pipe.wav", address):
+            for name, content in referring(target).items():
+                path = tmp_path / f"list{name}"
+                path.write_bytes(content)
+                with pytest.raises(Rejected) as caught:
+                    decode(path, max_seconds=60)
+                assert "too much time" not in caught.value.message, (name, target)
+                assert target not in caught.value.message
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_the_movie_does_refer_to_another_file(tmp_path: Path) -> None:
+    """Else the test above would show nothing: FFmpeg, told to, finds the sound."""
+    sound = write_audio(tmp_path / "sound.wav", [tone(1)], codec="pcm_s16le")
+    (tmp_path / "a.mov").write_bytes(movie_referring(str(sound), kind=b"alis"))
+    follow = {"enable_drefs": "1", "use_absolute_path": "1"}
+    with av.open(str(tmp_path / "a.mov"), options=follow) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) == 16_000
 
 
 # -------------------------------------------------------------------------------------------------- how it ends
