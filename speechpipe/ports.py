@@ -34,6 +34,14 @@ Progress = Callable[[float], None]
 Clock = Callable[[], datetime]
 
 
+@dataclass(frozen=True)
+class Changes:
+    """A page of what changed in a store: recordings as they are now, without their `result`."""
+
+    recordings: list[Recording]
+    cursor: str  #: goes on behind the last of them
+
+
 class Store(Protocol):
     """Recordings, partials and leases. Reads see every write that returned before them."""
 
@@ -53,6 +61,14 @@ class Store(Protocol):
         """Recordings that want attention: not final, or final and not announced; oldest first, without `result`.
 
         A held recording wants none. `after` goes on behind a recording of an earlier answer.
+        """
+        ...
+
+    def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
+        """Every recording that changed since an earlier answer's cursor, or at all, by the time of its last change.
+
+        A page shorter than `limit` is the last for now. A recording that changes while the pages are read may be in two
+        of them, and is in the later one as it is then.
         """
         ...
 

@@ -23,7 +23,9 @@ from speechpipe.telemetry import Attribute, Tracing, past, span
 
 #: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, `extend`).
 _UNTRACED = frozenset({"uri", "progress", "extend"})
-_READS = frozenset({"recording", "recordings", "unfinished", "lease", "partials", "read", "find", "download"})
+_READS = frozenset(
+    {"recording", "recordings", "unfinished", "changes", "lease", "partials", "read", "find", "download"}
+)
 
 
 @dataclass(frozen=True)

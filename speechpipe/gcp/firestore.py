@@ -19,13 +19,21 @@ from typing import Any
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition, GoogleAPICallError, RetryError
 from google.api_core.exceptions import NotFound as DocumentNotFound
-from google.cloud.firestore import Client, CollectionReference, DocumentReference, DocumentSnapshot, Query
+from google.cloud.firestore import (
+    SERVER_TIMESTAMP,
+    Client,
+    CollectionReference,
+    DocumentReference,
+    DocumentSnapshot,
+    Query,
+)
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from speechpipe import leases
 from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
 from speechpipe.gcp.documents import from_document, plain, to_document
+from speechpipe.ports import Changes
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +71,8 @@ TIME_TO_LIVE: tuple[tuple[str, str], ...] = (
 )
 
 _WITHOUT_RESULT = [name for name in Recording.model_fields if name != "result"]
+#: Goes with every write of a recording: the time of its commit, which no later commit precedes.
+_CHANGED: dict[str, Any] = {"changed_at": SERVER_TIMESTAMP}
 #: Tries of a compare-and-swap. Its only rivals are two workers' progress, one write a second each.
 _TRIES = 20
 
@@ -78,7 +88,7 @@ class FirestoreStore:
     def create_recording(self, recording: Recording) -> bool:
         """Create; False if the id exists, even if it is our own of before a lost answer: callers go on alike."""
         try:
-            self._recording(recording.id).create(to_document(recording))
+            self._recording(recording.id).create(to_document(recording) | _CHANGED)
         except AlreadyExists:
             return False
         return True
@@ -106,6 +116,22 @@ class FirestoreStore:
         if after:
             query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
         return _read(query.limit(limit).select(_WITHOUT_RESULT))
+
+    def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
+        """By the time of their last commit, which Firestore's clock orders as the commits were."""
+        query: Any = self._recordings.order_by("changed_at").order_by("__name__")
+        if after:
+            at, _, recording_id = after.partition(" ")
+            position = {"changed_at": datetime.fromisoformat(at), "__name__": self._recording(recording_id)}
+            query = query.start_after(position)
+        documents = [
+            document.to_dict() or {} for document in query.limit(limit).select([*_WITHOUT_RESULT, *_CHANGED]).stream()
+        ]
+        if not documents:
+            return Changes([], after)
+        last = documents[-1]
+        found = [from_document(Recording, document) for document in documents]
+        return Changes(found, f"{plain(last['changed_at']).isoformat()} {last['id']}")
 
     def accepted_since(self, at: datetime) -> Totals:
         """Two sums on the server, each a scan of its index. Two queries: one of both would leave out what has one."""
@@ -170,7 +196,7 @@ class FirestoreStore:
         """One field, without a look at the rest: a late one is harmless."""
         field = f"halves.{stage.value}.progress"
         with _best_effort("progress", recording_id):
-            self._recording(recording_id).update({field: round(share, 6)})
+            self._recording(recording_id).update({field: round(share, 6)} | _CHANGED)
 
     def finish(self, recording: Recording) -> bool:
         """Write everything but `announced_at`, which is `mark_announced`'s.
@@ -301,7 +327,7 @@ class FirestoreStore:
             if fields is None:
                 return False
             try:
-                reference.update(fields, option=self._unless_changed(snapshot))
+                reference.update(fields | _CHANGED, option=self._unless_changed(snapshot))
             except DocumentNotFound:
                 return False
             except FailedPrecondition:

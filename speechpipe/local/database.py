@@ -11,10 +11,15 @@ from pathlib import Path
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS recordings (
     id TEXT PRIMARY KEY, uri TEXT NOT NULL, status TEXT NOT NULL, queued_at TEXT NOT NULL,
-    open INTEGER NOT NULL, body TEXT NOT NULL, result TEXT);
+    open INTEGER NOT NULL, body TEXT NOT NULL, result TEXT, changed INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS recordings_by_uri ON recordings (uri);
 CREATE INDEX IF NOT EXISTS recordings_by_time ON recordings (queued_at);
 CREATE INDEX IF NOT EXISTS recordings_open ON recordings (queued_at) WHERE open;
+CREATE INDEX IF NOT EXISTS recordings_by_change ON recordings (changed, id);
+CREATE TRIGGER IF NOT EXISTS recording_created AFTER INSERT ON recordings BEGIN
+    UPDATE recordings SET changed = (SELECT max(changed) + 1 FROM recordings) WHERE id = NEW.id; END;
+CREATE TRIGGER IF NOT EXISTS recording_changed AFTER UPDATE OF body ON recordings BEGIN
+    UPDATE recordings SET changed = (SELECT max(changed) + 1 FROM recordings) WHERE id = NEW.id; END;
 CREATE TABLE IF NOT EXISTS partials (
     recording_id TEXT, stage TEXT, revision INTEGER, body TEXT NOT NULL,
     PRIMARY KEY (recording_id, stage, revision));
@@ -38,7 +43,11 @@ class Database:
         self.path = path
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self.read().executescript(_SCHEMA)
+        connection = self.read()
+        columns = {row["name"] for row in connection.execute("PRAGMA table_info(recordings)")}
+        if columns and "changed" not in columns:  # a file of a version that did not count changes
+            connection.execute("ALTER TABLE recordings ADD COLUMN changed INTEGER NOT NULL DEFAULT 0")
+        connection.executescript(_SCHEMA)
 
     def read(self) -> sqlite3.Connection:
         """The calling thread's connection, in autocommit."""

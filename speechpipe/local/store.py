@@ -13,6 +13,7 @@ from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, St
 from speechpipe.errors import Busy
 from speechpipe.local.bus import PARTIAL_CREATED, enqueue
 from speechpipe.local.database import Database
+from speechpipe.ports import Changes
 
 
 class SqliteStore:
@@ -48,6 +49,21 @@ class SqliteStore:
             (*((after.queued_at.isoformat(), after.id) if after else ("", "")), limit),
         )
         return [_recording(row) for row in rows]
+
+    def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
+        """See ports.Store. Changes are counted, by triggers."""
+        changed, _, recording_id = after.partition(" ")
+        rows = (
+            self._database.read()
+            .execute(
+                "SELECT id, changed, body, NULL AS result FROM recordings WHERE (changed, id) > (?, ?)"
+                " ORDER BY changed, id LIMIT ?",
+                (int(changed or -1), recording_id, limit),
+            )
+            .fetchall()
+        )
+        cursor = f"{rows[-1]['changed']} {rows[-1]['id']}" if rows else after
+        return Changes([_recording(row) for row in rows], cursor)
 
     def accepted_since(self, at: datetime) -> Totals:
         """See ports.Store."""

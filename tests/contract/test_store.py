@@ -458,3 +458,61 @@ def test_partials_of_every_revision_are_kept(store: Store, known: Recording) -> 
     for one in reversed(made):
         assert store.create_partial(one)
     assert store.partials(known.id) == made
+
+
+# --------------------------------------------------------------------------------------------------- changes
+
+
+def changed(store: Store, after: str) -> tuple[list[str], str]:
+    page = store.changes(after)
+    return [one.id for one in page.recordings], page.cursor
+
+
+def test_changes_are_all_recordings_at_first_and_then_what_changed(store: Store) -> None:
+    one, other, third = (recording(n, queued_at=NOW - timedelta(days=n)) for n in (1, 2, 3))
+    for each in (one, other, third):
+        store.create_recording(each)
+    first, cursor = changed(store, "")
+    assert first == [one.id, other.id, third.id]
+    assert changed(store, cursor) == ([], cursor)
+    store.finish(finished(other))
+    page = store.changes(cursor)
+    assert page.recordings == [finished(other).model_copy(update={"result": None})]
+    assert changed(store, page.cursor) == ([], page.cursor)
+
+
+def test_every_write_of_a_recording_is_a_change(store: Store, known: Recording) -> None:
+    writes: list[Callable[[], object]] = [
+        lambda: store.begin(known.id, Stage.STT, attempt=1, at=NOW),
+        lambda: store.progress(known.id, Stage.STT, 0.5),
+        lambda: store.requeued(known.id, Stage.SER, at=NOW),
+        lambda: store.finish(finished(known)),
+        lambda: store.mark_announced(known.id, 1, LATER),
+        lambda: store.revise(next_revision(read(store, known))),
+        lambda: store.erase(tombstone(read(store, known), LATER)),
+    ]
+    _, cursor = changed(store, "")
+    for number, write in enumerate(writes):
+        write()
+        found, cursor = changed(store, cursor)
+        assert found == [known.id], number
+
+
+def test_releasing_one_that_is_held_is_a_change(store: Store) -> None:
+    store.create_recording(held())
+    _, cursor = changed(store, "")
+    assert store.accept(accepted(held()))
+    assert changed(store, cursor)[0] == [held().id]
+
+
+def test_changes_come_a_page_at_a_time(store: Store) -> None:
+    made = [recording(n) for n in range(7)]
+    for each in made:
+        store.create_recording(each)
+    seen, cursor = [], ""
+    while page := store.changes(cursor, limit=3):
+        seen += [one.id for one in page.recordings]
+        cursor = page.cursor
+        if len(page.recordings) < 3:
+            break
+    assert seen == [one.id for one in made]
