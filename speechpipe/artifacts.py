@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from speechpipe.contract import Record, Segment
+from speechpipe.contract import Record
 from speechpipe.report import render_report
-
-LINE_CHARACTERS = 42  #: the usual limits of subtitles: two lines of 42 characters
-CUE_CHARACTERS = 2 * LINE_CHARACTERS - 4
+from speechpipe.subtitles import cues
 
 
 @dataclass(frozen=True)
@@ -22,16 +18,6 @@ class Artifact:
     name: str
     body: bytes
     content_type: str
-
-
-@dataclass(frozen=True)
-class Cue:
-    """A subtitle: what is on the screen from start to end (seconds)."""
-
-    start: float
-    end: float
-    text: str
-    segment: Segment
 
 
 def render(record: Record) -> list[Artifact]:
@@ -50,27 +36,24 @@ def render(record: Record) -> list[Artifact]:
 
 
 def transcript_vtt(record: Record) -> str:
-    """WebVTT with the speaker as voice and the emotion as class: `<v.anger channel 1>` (w3.org/TR/webvtt1)."""
+    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>` (w3.org/TR/webvtt1)."""
     blocks = ["WEBVTT\n"]
     for cue in cues(record):
-        text = "\n".join(_wrap(cue.text))
-        text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        emotion = f".{_class_name(cue.segment.emotion.top)}" if cue.segment.emotion else ""
-        if cue.segment.speaker:
-            text = f"<v{emotion} {cue.segment.speaker}>{text}</v>"
-        elif emotion:
-            text = f"<c{emotion}>{text}</c>"
+        text = _markup("\n".join(cue.lines))
+        if cue.emotion:
+            text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
+        if name := " ".join((cue.speaker or "").split()):
+            text = f"<v {_markup(name)}>{text}</v>"
         blocks.append(f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{text}\n")
     return "\n".join(blocks)
 
 
 def transcript_srt(record: Record) -> str:
-    """SubRip: numbered cues, plain text."""
+    """SubRip: the same cues, numbered, as plain text, with the speakers' names where there are several."""
     blocks = []
     for number, cue in enumerate(cues(record), start=1):
-        text = "\n".join(_wrap(cue.text)).replace("-->", "->")  # there are no escapes, and that is a time
-        if cue.segment.speaker:
-            text = f"{cue.segment.speaker}: {text}"
+        # No format says so, but players end the times at an arrow, and a cue at an empty line.
+        text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
         start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")
         blocks.append(f"{number}\n{start} --> {end}\n{text}\n")
     return "\n".join(blocks)
@@ -88,26 +71,9 @@ def emotion_vtt(record: Record) -> str:
         }
         # A cue's text must not hold `-->`.
         body = json.dumps(cue, ensure_ascii=False).replace(">", "\\u003e")
-        blocks.append(f"{timestamp(window.start)} --> {timestamp(window.end)}\n{body}\n")
+        end = max(window.end, window.start + 0.001)  # a cue must take time
+        blocks.append(f"{timestamp(window.start)} --> {timestamp(end)}\n{body}\n")
     return "\n".join(blocks)
-
-
-def cues(record: Record) -> Iterator[Cue]:
-    """Segments cut between words into cues of at most two lines, in order of time."""
-    for segment in record.segments:
-        if not segment.text.strip():
-            continue
-        if len(segment.text) <= CUE_CHARACTERS or not segment.words:
-            yield Cue(segment.start, segment.end, segment.text.strip(), segment)
-            continue
-        start, text, end = segment.words[0].start, "", segment.start
-        for word in segment.words:
-            longer = f"{text} {word.word.strip()}".strip()
-            if text and len(longer) > CUE_CHARACTERS:
-                yield Cue(start, end, text, segment)
-                start, longer = word.start, word.word.strip()
-            text, end = longer, word.end
-        yield Cue(start, end, text, segment)
 
 
 def timestamp(seconds: float, decimal: str = ".") -> str:
@@ -118,8 +84,9 @@ def timestamp(seconds: float, decimal: str = ".") -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{decimal}{milliseconds % 1000:03}"
 
 
-def _wrap(text: str) -> list[str]:
-    return textwrap.wrap(text, LINE_CHARACTERS, break_long_words=False) or [""]
+def _markup(text: str) -> str:
+    """A text as WebVTT's text: `&` and `<` would begin something, and `-->` would be a cue's times."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _class_name(label: str) -> str:
