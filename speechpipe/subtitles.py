@@ -339,4 +339,4 @@ def _timed(untimed: Sequence[Cue]) -> list[Cue]:
         end = min(wanted, limit, start + LONGEST)
         ended[cue.channel] = max(round(end, 3), round(start + 0.001, 3))
         made.append(replace(cue, start=start, end=ended[cue.channel]))
-    return made
+    return sorted(made, key=lambda cue: (cue.start, cue.channel))
