@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from speechpipe import __version__, display
+from speechpipe.cli_export import export
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
@@ -47,6 +48,10 @@ class Format(StrEnum):
     TEXT = "text"
     SRT = "srt"
     VTT = "vtt"
+    CSV = "csv"
+    HUME = "hume"
+    ASSEMBLYAI = "assemblyai"
+    DEEPGRAM = "deepgram"
 
 
 Recording_ = Annotated[str, typer.Argument(metavar="ID|URI|NAME", help="Recording id, gs:// or file:// URI, or name.")]
@@ -272,10 +277,12 @@ def quote(
 def get(
     context: typer.Context,
     recording: Recording_,
-    format: Annotated[Format, typer.Option("--format", "-f", help="json: the whole record.")] = Format.JSON,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="json: the whole record. hume, ...: their shapes.")
+    ] = Format.JSON,
 ) -> None:
-    """Print a record, its text or its subtitles."""
-    from speechpipe import artifacts
+    """Print a record, its text, its subtitles, a table of its segments, or the answer another service would give."""
+    from speechpipe import artifacts, exports
 
     record = _client(context).record(recording)
     writers = {
@@ -283,6 +290,10 @@ def get(
         Format.TEXT: lambda: record.text + "\n",
         Format.SRT: lambda: artifacts.transcript_srt(record),
         Format.VTT: lambda: artifacts.transcript_vtt(record),
+        Format.CSV: lambda: exports.to_csv(record),
+        Format.HUME: lambda: exports.to_hume(record),
+        Format.ASSEMBLYAI: lambda: exports.to_assemblyai(record),
+        Format.DEEPGRAM: lambda: exports.to_deepgram(record),
     }
     text = writers[format]()
     sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
@@ -304,6 +315,9 @@ def list_(
         out.print(display.table(recordings, out.width))
     else:
         err.print("no recordings" + (f" are {status.value}" if status else " yet"))
+
+
+app.command()(export)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechpipe import resources
+from speechpipe import resources, tables
 from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Stage, Task
 from speechpipe.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
 from speechpipe.metrics import METRICS
@@ -57,7 +57,10 @@ def system() -> dict[str, Any]:
 
 def written() -> dict[str, str]:
     """Every file, relative to the root of the source tree, and its text."""
-    return schemas() | {"infra/system.json": json.dumps(system(), indent=2) + "\n"}
+    return schemas() | {
+        "docs/schemas/bigquery.json": json.dumps(tables.schema(), indent=2) + "\n",
+        "infra/system.json": json.dumps(system(), indent=2) + "\n",
+    }
 
 
 def main() -> None:

@@ -57,6 +57,10 @@ def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio:
     assert run("get", "call.wav", "-f", "text")[1] == "where is my order it is late\n"
     assert run("get", recording, "-f", "srt")[1].startswith("1\n00:00:00,000 --> ")
     assert run("get", recording, "-f", "vtt")[1].startswith("WEBVTT")
+    assert run("get", recording, "-f", "csv")[1].startswith("recording_id,revision,segment,")
+    assert json.loads(run("get", recording, "-f", "hume")[1])[0]["results"]["errors"] == []
+    assert json.loads(run("get", recording, "-f", "assemblyai")[1])["status"] == "completed"
+    assert json.loads(run("get", recording, "-f", "deepgram")[1])["metadata"]["request_id"] == recording
     assert recording in run("list")[1]
     assert recording in run("list", "--status", "completed", "--json")[1]
     assert recording not in run("list", "--status", "failed")[1]
@@ -138,3 +142,16 @@ def test_doctor_names_what_is_missing_and_the_command_that_mends_it(run: Run, mo
     status, out, _ = run("doctor", "--cloud")
     assert status == 1
     assert "GOOGLE_CLOUD_PROJECT" in out
+
+
+def test_export_writes_a_table_of_what_is_finished(run: Run, folder: Path, audio: Path, tmp_path: Path) -> None:
+    run("submit", str(audio), "--wait")
+    file = tmp_path / "rows.json"
+    status, _, err = run("export", "bigquery", "-o", str(file))
+    assert (status, "1 rows" in err) == (0, True)
+    assert json.loads(file.read_text())["text"] == "where is my order it is late"
+    assert json.loads((tmp_path / "rows.json.schema.json").read_text())[0]["name"] == "schema_version"
+    assert run("export", "parquet", "-o", str(tmp_path / "rows.parquet"))[0] == 0
+    assert (tmp_path / "rows.parquet").read_bytes().startswith(b"PAR1")
+    run("export", "bigquery", "-o", str(file), "--since", "2099-01-01")
+    assert file.read_text() == ""

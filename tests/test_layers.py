@@ -38,6 +38,8 @@ MAY_IMPORT = {
     "traced": {"contract", "ports", "telemetry"},
     "exporters": {"__version__", "telemetry"},
     "outcomes": {"contract", "ports"},
+    "exports": {"contract"},
+    "tables": {"contract"},
     "heartbeat": {"contract", "errors", "ports"},
     "operations": {"combine", "contract", "errors", "outcomes", "ports", "steps"},
     "steps": {
