@@ -127,7 +127,8 @@ def check(row: Any, fields: list[dict[str, Any]]) -> None:
             elif field["type"] == "RECORD":
                 check(each, field["fields"])
             else:
-                kinds: dict[str, Any] = {"STRING": str, "TIMESTAMP": str, "INTEGER": int, "FLOAT": (int, float), "BOOLEAN": bool}
+                kinds: dict[str, Any] = {"STRING": str, "TIMESTAMP": str, "INTEGER": int, "BOOLEAN": bool}
+                kinds["FLOAT"] = (int, float)
                 assert isinstance(each, kinds[field["type"]])
 
 
