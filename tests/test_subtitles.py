@@ -88,7 +88,7 @@ def test_two_who_speak_at_once_are_both_shown_and_others_are_waited_for() -> Non
         spoken([("What?", 3.5, 3.9)], number=3, channel=1),
     )
     assert [(cue.channel, cue.start, cue.end) for cue in made] == [
-        (0, 0.0, 2.0), (1, 1.5, 2.9), (0, 3.0, 3.5), (1, 3.5, 4.2),
+        (0, 0.0, 2.0), (1, 1.5, 2.9), (0, 3.0, 3.5), (1, 3.5, 4.3),
     ]  # fmt: skip
 
 
