@@ -374,7 +374,8 @@ class Half(Frozen):
 
     status: HalfStatus
     attempts: int = 0
-    progress: Score = 0.0
+    progress: Score = 0.0  #: share of the work done, while it is processing
+    expected_at: Time | None = None  #: when it will be done if it goes on so; None while that cannot be said
     model: Model | None = None
     queued_at: Time | None = None
     started_at: Time | None = None
@@ -482,6 +483,7 @@ class Recording(Frozen):
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES
     preview: str | None = None  #: the first words, for lists
+    language: Language | None = None  #: as in the result
     summary: Summary | None = None
     artifacts: Artifacts | None = None
     warnings: tuple[Caution, ...] = ()

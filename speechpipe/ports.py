@@ -107,8 +107,8 @@ class Store(Protocol):
         """Show that an attempt has begun. Never changes a recording that is final; may be lost under contention."""
         ...
 
-    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
-        """Show the share done of a half. Best effort; never touches status or result."""
+    def progress(self, recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
+        """Show the share done of a half, and when it will be done. Best effort; never touches status or result."""
         ...
 
     def claim(

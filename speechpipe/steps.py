@@ -45,6 +45,7 @@ from speechpipe.heartbeat import Heartbeat
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Bus, Clock, Progress, Results, Store, Uploads
 from speechpipe.prices import PriceTable
+from speechpipe.progress import expected_at
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ def perform(
 
 def _shown(store: Store, lease: Lease, clock: Clock, heartbeat: Heartbeat) -> Progress:
     """Shows progress at most once a second, and ends an attempt that has lost its lease."""
-    last = clock()
+    began = last = clock()
 
     def progress(share: float) -> None:
         nonlocal last
@@ -213,7 +214,8 @@ def _shown(store: Store, lease: Lease, clock: Clock, heartbeat: Heartbeat) -> Pr
         if share < 1 and 0 <= (now - last).total_seconds() < PROGRESS_SECONDS:
             return
         last = now
-        store.progress(lease.recording_id, lease.stage, min(max(share, 0.0), 1.0))
+        share = min(max(share, 0.0), 1.0)
+        store.progress(lease.recording_id, lease.stage, share, expected_at(share, began, now))
 
     return progress
 

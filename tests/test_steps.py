@@ -199,18 +199,46 @@ def test_a_running_attempt_shows_progress() -> None:
     world = World()
     task = first_task(world)
     seen: list[float] = []
+    left: list[float] = []
 
     class Long(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for tenth in range(1, 10):
                 world.clock.pass_time(seconds=20)
                 progress(tenth / 10)
-                seen.append(world.only().halves[Stage.STT].progress)
+                half = world.only().halves[Stage.STT]
+                assert half.expected_at is not None
+                seen.append(half.progress)
+                left.append((half.expected_at - world.clock()).total_seconds())
             return super().__call__(path, options, progress)
 
     world.engines[Stage.STT] = Long(Stage.STT)
     assert world.perform(task) is True
     assert seen == [tenth / 10 for tenth in range(1, 10)]
+    assert left == pytest.approx([20 * (10 - tenth) for tenth in range(1, 10)], abs=0.01)
+
+
+def test_progress_is_written_at_most_once_a_second() -> None:
+    world = World()
+    task = first_task(world)
+    written: list[float] = []
+    show = world.store.progress
+
+    def watched(recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
+        written.append(share)
+        show(recording_id, stage, share, expected_at)
+
+    class Eager(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            for hundredth in range(100):
+                world.clock.pass_time(milliseconds=40)
+                progress(hundredth / 100)
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = Eager(Stage.STT)
+    world.store.progress = watched  # type: ignore[method-assign]
+    assert world.perform(task) is True
+    assert written == [0.24, 0.49, 0.74, 0.99]
 
 
 def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:

@@ -186,17 +186,19 @@ class FirestoreStore:
                 f"{half}.status": HalfStatus.PROCESSING.value,
                 f"{half}.attempts": attempt,
                 f"{half}.progress": 0.0,
+                f"{half}.expected_at": None,
                 f"{half}.started_at": at,
             }
 
         with _best_effort("begin", recording_id):
             self._swap(recording_id, change)
 
-    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
-        """One field, without a look at the rest: a late one is harmless."""
-        field = f"halves.{stage.value}.progress"
+    def progress(self, recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
+        """Two fields, without a look at the rest: a late one is harmless."""
+        half = f"halves.{stage.value}"
+        shown = {f"{half}.progress": round(share, 6), f"{half}.expected_at": expected_at}
         with _best_effort("progress", recording_id):
-            self._recording(recording_id).update({field: round(share, 6)} | _CHANGED)
+            self._recording(recording_id).update(shown | _CHANGED)
 
     def finish(self, recording: Recording) -> bool:
         """Write everything but `announced_at`, which is `mark_announced`'s.

@@ -116,13 +116,14 @@ class SqliteStore:
         def change(body: dict[str, Any]) -> None:
             body["status"] = Status.PROCESSING.value
             started = {"status": HalfStatus.PROCESSING.value, "attempts": attempt, "started_at": at.isoformat()}
-            _half(body, stage).update(started, progress=0.0)
+            _half(body, stage).update(started, progress=0.0, expected_at=None)
 
         self._change(recording_id, change)
 
-    def progress(self, recording_id: str, stage: Stage, share: float) -> None:
+    def progress(self, recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
         """See ports.Store."""
-        self._change(recording_id, lambda body: _half(body, stage).update(progress=share))
+        shown = {"progress": share, "expected_at": expected_at.isoformat() if expected_at else None}
+        self._change(recording_id, lambda body: _half(body, stage).update(shown))
 
     def _change(self, recording_id: str, change: Callable[[dict[str, Any]], None]) -> None:
         """Change a recording that is not final; the write lock makes it one step."""

@@ -160,6 +160,16 @@ def test_progress_shows_a_share_of_one_half(store: Store, known: Recording) -> N
     assert read(store, known).status is Status.QUEUED
 
 
+def test_progress_shows_when_a_half_will_be_done_until_its_next_attempt_begins(store: Store, known: Recording) -> None:
+    store.progress(known.id, Stage.STT, 0.25, LATER)
+    assert {stage: half.expected_at for stage, half in read(store, known).halves.items()} == {
+        Stage.STT: LATER,
+        Stage.SER: None,
+    }
+    store.begin(known.id, Stage.STT, attempt=2, at=LATER)
+    assert read(store, known).halves[Stage.STT].expected_at is None
+
+
 def test_late_progress_never_touches_status_or_result(store: Store, known: Recording) -> None:
     done = finished(known)
     store.finish(done)
