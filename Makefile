@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra bench-e2e bench-gpu bench-gpu-wheels bench-memory bench-preparation bench-ser \
-	bench-stt fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
+.PHONY: help setup demo test check check-infra audit advisories bench-e2e bench-gpu bench-gpu-wheels bench-memory \
+	bench-preparation bench-ser bench-stt fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -16,9 +16,10 @@ setup: $(INSTALLED) ## Make the virtual environment with everything in it
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechpipe needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip==26.3
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]' --group dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --build-constraint constraints.txt \
+		--editable '.[all]' --group dev
 	@touch $@
 
 demo: setup ## Run the bundled sample recordings through the whole pipeline
@@ -32,7 +33,13 @@ test: setup ## Run all tests; the emulator suite too wherever the emulators are
 check: setup lint types ## Lint, types and the fast tests, in under a minute
 	$(BIN)/pytest -q -n 2 -m 'not emulators and not engines and not infra and not slow'
 
-check-infra: setup $(INFRA)/.installed ## Check infra/ with real Terraform and checkov, without a network
+audit: setup ## Compare the pinned packages with the known vulnerabilities of infra/advisories.json; wants no network
+	$(BIN)/python -m infra.audit
+
+advisories: setup ## Renew infra/advisories.json from OSV, where there is a network, and audit
+	$(BIN)/python -m infra.audit --renew
+
+check-infra: setup audit $(INFRA)/.installed ## Check infra/ with real Terraform and checkov, without a network
 	$(BIN)/pytest -q -m infra
 	$(INFRA)/bin/checkov --config-file infra/.checkov.yaml --directory infra
 	$(INFRA)/bin/hadolint docker/*.Dockerfile
