@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from benchmarks.memory import children, megabytes, running
+from benchmarks.memory import Watch, children, megabytes, running
 from speechpipe.contract import Partial
 from speechpipe.log import printable
 
@@ -55,13 +55,14 @@ def try_all(stage: str, folder: Path, rounds: int) -> dict[str, Any]:
     """What one stage's worker makes of each file, and what that does to it."""
     with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
 
-        def one(path: Path) -> tuple[Partial | None, float]:
+        def one(path: Path) -> tuple[Partial | None, float, float]:
             began = time.perf_counter()
-            try:
-                (partial,) = door.partials([path])
-            except (AssertionError, OSError):  # the worker said 500, or nothing at all
-                return None, time.perf_counter() - began
-            return partial, time.perf_counter() - began
+            with Watch(worker.pid) as below:
+                try:
+                    (partial,) = door.partials([path])
+                except (AssertionError, OSError):  # the worker said 500, or nothing at all
+                    partial = None
+                return partial, time.perf_counter() - began, below.child
 
         said_before = _said(one(WARM_UP)[0])
         before = _state(worker.pid)
@@ -101,9 +102,10 @@ def _state(pid: int) -> dict[str, float]:
     }
 
 
-def _outcome(expect: str, partial: Partial | None, seconds: float) -> dict[str, Any]:
-    """How a file ended, and whether that is right."""
+def _outcome(expect: str, partial: Partial | None, seconds: float, decoder_mb: float) -> dict[str, Any]:
+    """How a file ended, and whether that is right. The decoder's peak is 0 where it was too short to be seen."""
     outcome: dict[str, Any] = {"actual": "error", "detail": "", "seconds": round(seconds, 2)}
+    outcome["decoder_mb"] = round(decoder_mb)
     if partial is not None and partial.failure is not None:
         failure = partial.failure
         right = failure.code.is_input and expect != "decode"
@@ -126,7 +128,7 @@ def table(stages: dict[str, dict[str, Any]]) -> str:
     head = [
         "file",
         "expected",
-        *(f"{stage} {column}" for stage in names for column in ("actual", "code", "s")),
+        *(f"{stage} {column}" for stage in names for column in ("actual", "code", "s", "decoder MB")),
         "found",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -134,7 +136,12 @@ def table(stages: dict[str, dict[str, Any]]) -> str:
         cells = [rows[0]["file"], rows[0]["expected"]]
         for row in rows:
             wrong = "" if row["right"] else " **wrong**"
-            cells += [row["actual"] + wrong, row.get("code", ""), f"{row['seconds']:.2f}"]
+            cells += [
+                row["actual"] + wrong,
+                row.get("code", ""),
+                f"{row['seconds']:.2f}",
+                f"{row['decoder_mb'] or '-'}",
+            ]
         lines.append(
             "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in [*cells, rows[0]["detail"]]) + " |"
         )

@@ -81,7 +81,7 @@ def measure(stage: str, recording: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
         ready = _peak(worker.pid)
         Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak is from now on
-        with _Watch(worker.pid) as below:
+        with Watch(worker.pid) as below:
             began = time.perf_counter()
             (analysis,) = door([recording])
             wall = time.perf_counter() - began
@@ -125,7 +125,7 @@ def _made(analysis: Any) -> dict[str, float]:
     return {**made, "parts": len(value.windows)}
 
 
-class _Watch:
+class Watch:
     """Looks at a worker and the processes below it, the one that decodes and its child, as long as it is entered."""
 
     def __init__(self, worker: int) -> None:
@@ -133,7 +133,7 @@ class _Watch:
         self._worker, self._over = worker, threading.Event()
         self._thread = threading.Thread(target=self._look)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Watch:
         self._thread.start()
         return self
 

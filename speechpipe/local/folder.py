@@ -7,6 +7,7 @@ An object's generation is its modification time in nanoseconds; its custom metad
 from __future__ import annotations
 
 import json
+import logging
 import mimetypes
 import os
 import shutil
@@ -21,7 +22,10 @@ from urllib.parse import unquote, urlsplit
 from speechpipe.contract import Source
 from speechpipe.errors import ErrorCode, NotFound, Rejected
 
+log = logging.getLogger(__name__)
+
 METADATA_SUFFIX = ".meta.json"
+MAX_NAME_BYTES = 255  #: of a file's name, on nearly all file systems
 MAX_METADATA_BYTES = 64 * 1024  #: of such a file; Cloud Storage takes 8 KiB in all
 
 
@@ -30,12 +34,13 @@ class FolderUploads:
 
     def __init__(self, root: Path, staging: Path) -> None:
         self.root = root
+        self._told: set[Path] = set()
         self._staging = staging  # on the same file system, so that a file appears whole or not at all
 
     def download(self, source: Source, into: Path) -> None:
         """See ports.Uploads."""
         gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
-        path = self._path(source.name)
+        path = self._existing(source)
         try:
             shutil.copyfile(path, into)
             if str(path.stat().st_mtime_ns) != source.generation:
@@ -48,7 +53,7 @@ class FolderUploads:
         """See ports.Uploads."""
         gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
         try:
-            file = self._path(source.name).open("rb")
+            file = self._existing(source).open("rb")
         except FileNotFoundError:
             raise gone from None
         with file:
@@ -59,14 +64,14 @@ class FolderUploads:
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         """See ports.Uploads."""
         target = self._path(name)
+        sidecar = self._path(name + METADATA_SUFFIX) if metadata else _sidecar(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(exist_ok=True)
         staged = self._staging / uuid.uuid4().hex
         shutil.copyfile(path, staged)
-        sidecar = target.with_name(target.name + METADATA_SUFFIX)
-        if metadata:
+        if metadata and sidecar:
             sidecar.write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
-        else:
+        elif sidecar:
             sidecar.unlink(missing_ok=True)
         os.replace(staged, target)
         return self._source(target)
@@ -82,25 +87,47 @@ class FolderUploads:
         with suppress(FileNotFoundError):
             if str(path.stat().st_mtime_ns) == source.generation:
                 path.unlink()
-                path.with_name(path.name + METADATA_SUFFIX).unlink(missing_ok=True)
+                if sidecar := _sidecar(path):
+                    sidecar.unlink(missing_ok=True)
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
         """See ports.Uploads."""
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
             for file in sorted(files):
-                if file.startswith(".") or file.endswith(METADATA_SUFFIX):
+                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or not self._nameable(Path(folder) / file):
                     continue
                 with suppress(FileNotFoundError):  # gone between the listing and the look
                     source = self._source(Path(folder) / file)
                     if source.name.startswith(prefix):
                         yield source
 
+    def _nameable(self, path: Path) -> bool:
+        """Whether a file has a name that can be written down; one that has none is told of once."""
+        if _is_text(str(path)):
+            return True
+        if path not in self._told:
+            self._told.add(path)
+            log.warning("left out, as its name is not UTF-8: %a", str(path), extra={"action": "ignored"})
+        return False
+
     def _path(self, name: str) -> Path:
+        if "\0" in name or not _is_text(name):
+            raise NotFound(f"{name!r} is not a name that a file can have")
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split("/")):
+            raise NotFound(f"{name[:80]!r}... is too long: a file's name has at most {MAX_NAME_BYTES} bytes")
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root) or path == self.root:
             raise NotFound(f"{name!r} is not a name in {self.root}")
         return path
+
+    def _existing(self, source: Source) -> Path:
+        """The file of a source. Raises Rejected for a link that leads elsewhere: it is none of ours."""
+        try:
+            return self._path(source.name)
+        except NotFound:
+            message = "the file is not in the folder of recordings: it may be a link to another place"
+            raise Rejected(ErrorCode.OBJECT_GONE, message) from None
 
     def _source(self, path: Path) -> Source:
         stat = path.stat()
@@ -112,13 +139,37 @@ class FolderUploads:
             generation=str(stat.st_mtime_ns),
             size=stat.st_size,
             content_type=mimetypes.guess_type(name)[0],
-            metadata=_metadata(path.with_name(path.name + METADATA_SUFFIX)),
-            created_at=datetime.fromtimestamp(stat.st_mtime, UTC),
+            metadata=_metadata(_sidecar(path)),
+            created_at=_time(stat.st_mtime),
         )
 
 
-def _metadata(sidecar: Path) -> dict[str, str]:
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: Python gives other bytes of a file's name as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sidecar(path: Path) -> Path | None:
+    """Where a file's metadata may lie; None where that name would be too long to exist."""
+    name = path.name + METADATA_SUFFIX
+    return path.with_name(name) if len(name.encode()) <= MAX_NAME_BYTES else None
+
+
+def _time(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # a file may claim any time, also one after the year 9999
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _metadata(sidecar: Path | None) -> dict[str, str]:
     """The custom metadata beside an object, as far as it can be read."""
+    if sidecar is None:
+        return {}
     try:
         with sidecar.open("rb") as file:
             return metadata_from(file.read(MAX_METADATA_BYTES + 1))

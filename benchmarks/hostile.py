@@ -1,0 +1,113 @@
+"""Files that attack: decompression bombs and forged headers, to be put through `benchmarks.media`.
+
+    python -m benchmarks.hostile FOLDER && python -m benchmarks.media FOLDER --output benchmarks/results/hostile.json
+
+Writes them with a `media.csv` that says how each must end: a bomb as `reject` (too_long), a forged header as `reject`
+or, where there is sound behind it, as `either`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+
+from benchmarks.media import LIST
+
+HOURS = 300  #: of silence in the densest bomb
+_LARGEST_FRAME = 65_535  #: samples of a FLAC frame
+
+
+def silence(path: Path, codec: str, *, hours: float, rate: int = 8000, **options: str) -> None:
+    """So many hours of nothing. FLAC has 14 bytes for eight seconds of it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono", options=options)
+        assert isinstance(stream, AudioStream)
+        stream.codec_context.open()
+        samples = stream.codec_context.frame_size or _LARGEST_FRAME
+        form = stream.format.name
+        frame = av.AudioFrame(form, "mono", samples)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        for _ in range(round(hours * 3600 * rate / samples)):
+            frame.sample_rate, frame.pts = rate, None
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def wav(path: Path, *, rate: int = 16_000, channels: int = 1, bits: int = 16, data: int | None = None) -> None:
+    """A second of noise behind a header that says what it is told to say."""
+    sound = np.random.default_rng(0).integers(-3000, 3000, 16_000, np.int16).tobytes()
+    block = channels * bits // 8
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * block & 0xFFFF_FFFF, block & 0xFFFF, bits)
+    size = len(sound) if data is None else data
+    head = b"RIFF" + struct.pack("<I", (36 + size) & 0xFFFF_FFFF) + b"WAVEfmt " + struct.pack("<I", 16) + form
+    path.write_bytes(head + b"data" + struct.pack("<I", size) + sound)
+
+
+def flac(path: Path, at: int, number: int, size: int) -> None:
+    """A second of silence in FLAC with a number written over its header (RFC 9639, section 8.2)."""
+    silence(path, "flac", hours=1 / 3600)
+    content = bytearray(path.read_bytes())
+    content[at : at + size] = number.to_bytes(size, "big")
+    path.write_bytes(content)
+
+
+def m4a(path: Path, atom: bytes, at: int, number: int) -> None:
+    """A second of silence in an m4a with four bytes of an atom written over, `at` bytes after its name."""
+    silence(path, "aac", hours=1 / 3600, rate=16_000)
+    content = bytearray(path.read_bytes())
+    start = content.index(atom) + 4 + at
+    content[start : start + 4] = number.to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+#: File -> how it must end, what it is, how it is made.
+FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    "bomb.flac": ("reject", f"{HOURS} hours of silence", lambda path: silence(
+        path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))),
+    "bomb.opus": ("reject", "12 hours of silence", lambda path: silence(
+        path, "libopus", hours=12, vbr="on", frame_duration="60", b="500")),
+    "wav_rate_1.wav": ("reject", "1 Hz", lambda path: wav(path, rate=1)),
+    "wav_rate_4e9.wav": ("reject", "4294967295 Hz", lambda path: wav(path, rate=0xFFFF_FFFF)),
+    "wav_rate_2000.wav": ("either", "2 kHz: a second becomes eight", lambda path: wav(path, rate=2000)),
+    "wav_65535_channels.wav": ("reject", "65,535 channels", lambda path: wav(path, channels=65_535)),
+    "wav_64_channels.wav": ("either", "64 channels", lambda path: wav(path, channels=64)),
+    "wav_0_bits.wav": ("reject", "samples of no bits", lambda path: wav(path, bits=0)),
+    "wav_data_4e9.wav": ("either", "4 GB of samples said, a second there", lambda path: wav(path, data=0xFFFF_FFF0)),
+    "flac_all_samples.flac": ("either", "2^36 samples", lambda path: flac(path, 21, (1 << 36) - 1, 5)),
+    "flac_block_65535.flac": ("either", "blocks of 65,535 samples", lambda path: flac(path, 8, 0xFFFF_FFFF, 4)),
+    "m4a_mdhd_duration.m4a": ("either", "lasts 2^32 units", lambda path: m4a(path, b"mdhd", 16, 0xFFFF_FFFF)),
+    "m4a_mdhd_scale_0.m4a": ("either", "no time scale", lambda path: m4a(path, b"mdhd", 12, 0)),
+    "m4a_stsz_count.m4a": ("either", "2^32 packets", lambda path: m4a(path, b"stsz", 8, 0xFFFF_FFFF)),
+    "m4a_stsz_size.m4a": ("either", "packets of 4 GB", lambda path: m4a(path, b"stsz", 4, 0xFFFF_FFF0)),
+    "m4a_stts_count.m4a": ("either", "a packet repeated 2^32 times", lambda path: m4a(path, b"stts", 8, 0xFFFF_FFFF)),
+    "m4a_stco_count.m4a": ("either", "2^32 chunks", lambda path: m4a(path, b"stco", 4, 0xFFFF_FFFF)),
+    "m4a_moov_size.m4a": ("either", "an atom of 4 GB", lambda path: m4a(path, b"mdat", -8, 0xFFFF_FFFF)),
+}  # fmt: skip
+
+
+def main() -> int:
+    """Write the files and their list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LIST).open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "expect", "what", "bytes"])
+        for name, (expect, what, make) in FILES.items():
+            make(folder / name)
+            rows.writerow([name, expect, what, (folder / name).stat().st_size])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
