@@ -145,8 +145,11 @@ class Runner:
 
     def _scan_forever(self) -> None:
         while not self._stopping.is_set():
-            self._scan()
-            self._scanned.set()
+            try:
+                self._scan()
+                self._scanned.set()
+            except Exception:
+                log.exception("the folder could not be looked through", extra={"action": "scan_failed"})
             self._stopping.wait(SCAN_SECONDS)
 
     def _scan(self) -> None:
