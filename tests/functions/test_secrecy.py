@@ -1,0 +1,59 @@
+"""Nothing of a recording's content reaches a function's output, also where the framework logs what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import functions_framework
+import pytest
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
+
+import functions.services
+from functions.services import Services
+from speechpipe import local
+from speechpipe.settings import FunctionSettings
+
+GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+NAME, METADATA = "jane doe's diagnosis.wav", "xylophonist"
+
+
+@pytest.fixture(autouse=True)
+def _services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    settings = FunctionSettings(project="p", uploads_bucket="uploads", results_bucket="results")
+    monkeypatch.setattr(functions.services, "_services", lambda: Services(settings, local.connect(tmp_path)))
+    yield
+    sys.modules.pop("ingest", None)
+
+
+def post(client: Any, **changes: object) -> int:
+    event = json.loads((GOLDEN / "storage-finalized.json").read_text())
+    event |= {"name": NAME, "metadata": {"ref": METADATA}, **changes}
+    headers, body = to_binary(CloudEvent({"type": "t", "source": "s"}, event))
+    status: int = client.post("/", headers=headers, data=body).status_code
+    return status
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyError, OSError])
+def test_a_functions_output_holds_ids_and_actions_and_never_content(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[Exception]
+) -> None:
+    def broken(source: Any, **_: Any) -> None:
+        raise error(f"{source.name} {source.metadata}")
+
+    source = Path(functions.services.__file__).with_name("ingest.py")
+    ingest = functions_framework.create_app("ingest", str(source)).test_client()  # type: ignore[no-untyped-call]
+    assert post(ingest) == 200
+    assert post(ingest, size="many") == 200  # unreadable
+    monkeypatch.setattr("speechpipe.steps.ingest", broken)
+    assert post(ingest) == 500
+    told = "".join(capsys.readouterr())
+    assert "action=queued" in told
+    assert "action=unreadable" in told
+    assert error.__name__ in told
+    assert "Traceback" in told
+    assert [secret for secret in ("jane", "diagnosis", METADATA) if secret in told] == []

@@ -1,0 +1,98 @@
+"""A worker lets in its caller only, and says to everybody else what Pub/Sub understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from speechpipe import oidc
+from speechpipe.contract import Stage, Task
+from tests.doubles import FixedEngine
+from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
+from tests.workers.test_app import backend, make_task, push, serve
+from workers.app import MAX_BODY_BYTES
+
+__all__ = ["backend", "make_task", "serve"]  # fixtures
+GOOGLE, STRANGER = Signer(), Signer()
+NAMED = {"audience": AUDIENCE, "callers": (CALLER,)}
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with serving(GOOGLE) as endpoint:
+        monkeypatch.setattr(oidc, "CERTIFICATES_URL", endpoint.url)
+        yield endpoint
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_its_caller_is_let_in(
+    endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    engine = FixedEngine(Stage.STT)
+    client = serve(engine, **NAMED)
+    for name in ("a.wav", "b.wav"):
+        assert client.post("/", content=push(make_task(name)), headers=bearer(GOOGLE.token())).status_code == 204
+    assert engine.runs == 2
+    assert endpoint.requests == 1  # certificates are kept
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        (bearer(STRANGER.token()), 401),
+        (bearer(GOOGLE.token(alg="none")), 401),
+        (bearer(GOOGLE.token(alg="HS256")), 401),
+        (bearer(GOOGLE.token(exp=1, iat=0)), 401),
+        (bearer(GOOGLE.token(aud="https://elsewhere.example.com")), 403),
+        (bearer(GOOGLE.token(email="somebody@example.com")), 403),
+    ],
+    ids=["no token", "another signer", "unsigned", "HS256", "expired", "another audience", "another caller"],
+)
+def test_nobody_else_is(
+    endpoint: Endpoint,
+    serve: Callable[..., TestClient],
+    make_task: Callable[..., Task],
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    engine = FixedEngine(Stage.STT)
+    client, body = serve(engine, **NAMED), push(make_task())
+    answer = client.post("/", content=body, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    (line,) = [record for record in caplog.records if vars(record).get("action") == "refused"]
+    assert answer.json()["error"] in line.getMessage()
+    assert engine.runs == 0
+    # A NACK: it comes again, and with the right token it is done.
+    assert client.post("/", content=body, headers=bearer(GOOGLE.token())).status_code == 204
+
+
+def test_of_a_stranger_nothing_is_read(endpoint: Endpoint, serve: Callable[..., TestClient]) -> None:
+    client, large = serve(**NAMED), b" " * (MAX_BODY_BYTES + 1)
+    assert client.post("/", content=large).status_code == 401
+    assert client.post("/", content=large, headers=bearer(GOOGLE.token())).status_code == 413
+
+
+def test_probes_need_no_token(endpoint: Endpoint, serve: Callable[..., TestClient]) -> None:
+    client = serve(**NAMED)
+    assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    assert endpoint.requests == 0
+
+
+def test_without_certificates_it_is_delivered_again(
+    endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    client, body = serve(**NAMED), push(make_task())
+    endpoint.status = 500
+    answer = client.post("/", content=body, headers=bearer(GOOGLE.token()))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    endpoint.status = 200
+    assert client.post("/", content=body, headers=bearer(GOOGLE.token())).status_code == 204
