@@ -128,7 +128,8 @@ def _deliver(request: dict[str, Any], out: socket.socket) -> None:
         out.sendall(content)
         signal.setitimer(signal.ITIMER_REAL, stall)
 
-    signal.setitimer(signal.ITIMER_REAL, stall)  # whose signal kills: nobody handles it
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which kills, whatever was inherited
+    signal.setitimer(signal.ITIMER_REAL, stall)
     try:
         for part in stream(Path(request["path"]), split=request["split"], max_seconds=request["max_seconds"]):
             match part:

@@ -193,6 +193,52 @@ def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest
         assert sum(block.shape[1] for block in slow) == 300 * 16_000
 
 
+def ends(monkeypatch: pytest.MonkeyPatch, path: Path, work: Callable[[], object], **limits: float) -> tuple[int, bytes]:
+    """Wait status and messages of a real child that does this in place of decoding."""
+
+    def stream(path: Path, **_: object) -> Iterator[None]:
+        work()
+        yield
+
+    monkeypatch.setattr(decoding, "stream", stream)
+    request = {"path": str(path), "split": False, "max_seconds": 20, "stall_seconds": 30.0, **limits}
+    (ours, theirs), (control, other) = socket.socketpair(), socket.socketpair()
+    with ours, control, other:
+        status = os.waitpid(decoding._begin(request, theirs, control), 0)[1]
+        return status, ours.recv(1000)
+
+
+def forever() -> None:
+    while True:
+        pass
+
+
+def test_one_that_takes_too_much_processor_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_CPU_SECONDS", 0.0)
+    status, said = ends(monkeypatch, file, forever)
+    assert os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+    assert said == b""
+
+
+def test_one_that_gives_nothing_in_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = ends(monkeypatch, file, forever, stall_seconds=0.1)
+    assert os.WTERMSIG(status) == signal.SIGALRM
+    assert said == b""
+
+
+def test_one_that_takes_too_much_memory_is_told_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, said = ends(monkeypatch, file, lambda: bytearray(MEMORY_BYTES))
+    assert status == 0
+    assert b"decode_failed" in said
+    assert b"too much memory" in said
+
+
+def test_one_that_writes_a_file_cannot(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _ = ends(monkeypatch, file, lambda: (tmp_path / "a").write_bytes(b"a"))
+    assert os.waitstatus_to_exitcode(status) == 1  # EFBIG: Python ignores the signal
+    assert (tmp_path / "a").stat().st_size == 0
+
+
 def test_an_end_from_outside_is_no_fault_of_the_recording(recording: Recording) -> None:
     os.kill(int(child_of(recording).name), signal.SIGKILL)
     with pytest.raises(DecoderLost):
