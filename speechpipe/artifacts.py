@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
 from speechpipe.contract import Record
 from speechpipe.report import render_report
-from speechpipe.subtitles import cues
+from speechpipe.subtitles import timestamp, transcript_srt, transcript_vtt
+
+__all__ = ["Artifact", "emotion_vtt", "render", "transcript_srt", "transcript_vtt"]
 
 
 @dataclass(frozen=True)
@@ -35,30 +36,6 @@ def render(record: Record) -> list[Artifact]:
     return files
 
 
-def transcript_vtt(record: Record) -> str:
-    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>` (w3.org/TR/webvtt1)."""
-    blocks = ["WEBVTT\n"]
-    for cue in cues(record):
-        text = _markup("\n".join(cue.lines))
-        if cue.emotion:
-            text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
-        if name := " ".join((cue.speaker or "").split()):
-            text = f"<v {_markup(name)}>{text}</v>"
-        blocks.append(f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{text}\n")
-    return "\n".join(blocks)
-
-
-def transcript_srt(record: Record) -> str:
-    """SubRip: the same cues, numbered, as plain text, with the speakers' names where there are several."""
-    blocks = []
-    for number, cue in enumerate(cues(record), start=1):
-        # No format says so, but players end the times at an arrow, and a cue at an empty line.
-        text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
-        start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")
-        blocks.append(f"{number}\n{start} --> {end}\n{text}\n")
-    return "\n".join(blocks)
-
-
 def emotion_vtt(record: Record) -> str:
     """A metadata track for `<track kind=metadata>`: one line of JSON a window."""
     blocks = ["WEBVTT\n"]
@@ -74,21 +51,3 @@ def emotion_vtt(record: Record) -> str:
         end = max(window.end, window.start + 0.001)  # a cue must take time
         blocks.append(f"{timestamp(window.start)} --> {timestamp(end)}\n{body}\n")
     return "\n".join(blocks)
-
-
-def timestamp(seconds: float, decimal: str = ".") -> str:
-    """`HH:MM:SS.mmm`."""
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{decimal}{milliseconds % 1000:03}"
-
-
-def _markup(text: str) -> str:
-    """A text as WebVTT's text: `&` and `<` would begin something, and `-->` would be a cue's times."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _class_name(label: str) -> str:
-    """A label as a WebVTT class: no dots, spaces or markup."""
-    return re.sub(r"[^\w-]+", "-", label).strip("-") or "unknown"

@@ -381,5 +381,5 @@ def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -
 def test_the_report_tells_the_cost() -> None:
     recording = arrive(world_of(Limits(prices=PRICES)))
     assert recording.result is not None
-    assert "<td>Compute<td>about 0.0001 USD" in render_report(recording.result)
-    assert "Compute" not in render_report(recording.result.model_copy(update={"cost": None}))
+    assert "<dt>Compute<dd>about 0.0001 USD" in render_report(recording.result)
+    assert "<dt>Compute" not in render_report(recording.result.model_copy(update={"cost": None}))
