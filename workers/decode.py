@@ -37,6 +37,17 @@ SAMPLE_RATE = 16_000  #: Hz, of everything that comes out; both engines want it
 FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf"
 FORMAT_NAMES = "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF or W64"
 
+
+def _decodes_sound(name: str) -> bool:
+    try:
+        return av.Codec(name, "r").type == "audio"
+    except ValueError:  # an encoder alone
+        return False
+
+
+#: FFmpeg would try the pictures of a video too, to say what they are: hundreds of thousands of lines for nothing.
+_DECODERS = ",".join(sorted(filter(_decodes_sound, av.codecs_available)))
+
 #: What a header may claim. Outside, one short frame could be resampled into gigabytes.
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
@@ -122,7 +133,7 @@ def as_float(samples: Block) -> Samples:
 
 def _open(path: Path, file: BufferedReader) -> InputContainer:
     """Open under the white lists. Text for the user is ours alone: FFmpeg's messages hold paths."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
     try:
         # `file:` keeps a name like `concat:a|b` a name. Tags in any encoding are ignored, not fatal.
         return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)

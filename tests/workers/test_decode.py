@@ -16,6 +16,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from speechpipe.errors import ErrorCode, Rejected
 from tests.workers.media import decode, tone, write_audio, write_video
+from workers.decode import Facts, stream
 
 CODECS = {
     "wav": "pcm_s16le",
@@ -91,6 +92,17 @@ def test_the_sound_of_a_video(tmp_path: Path, extension: str) -> None:
     decoded = decode(write_video(tmp_path / f"a.{extension}", tone(1.5)), max_seconds=10)
     assert decoded.audio.duration == pytest.approx(1.5, abs=0.15)
     assert loudest_hertz(decoded.samples[0]) == pytest.approx(440, abs=4)
+
+
+def test_no_decoder_of_pictures_is_opened(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", tone(1.5))
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            assert any(isinstance(part, Facts) for part in stream(path, max_seconds=10))
+    finally:
+        av.logging.set_level(None)
+    assert any("(mpeg4) not on whitelist" in message for _, _, message in said)
 
 
 def test_what_the_source_was_is_told(tmp_path: Path) -> None:
