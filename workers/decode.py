@@ -34,8 +34,11 @@ from workers.waveform import Outline
 SAMPLE_RATE = 16_000  #: Hz, of everything that comes out; both engines want it
 
 #: Demuxers that may open an upload. No playlist, no image, no device, nothing that opens a second file.
-FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf"
-FORMAT_NAMES = "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF or W64"
+FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf,asf,au,avi,flv,mpegts"
+FORMAT_NAMES = (
+    "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF, W64, WMA, AU, AVI, FLV"
+    " or MPEG-TS"
+)
 
 
 def _decodes_sound(name: str) -> bool:
@@ -59,7 +62,10 @@ _MAX_STALLS = 100  #: demuxer errors in a row after which the file is taken to h
 _SOME_AUDIO = 0.02  #: seconds; less is no recording
 _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 #: First bytes of containers on the list, with their place: a file that has them and does not open is damaged.
-_KNOWN = ((0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (4, b"ftyp"), (8, b"WAVE"))
+_KNOWN = (
+    (0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (0, b".snd"), (0, b"FLV"),
+    (0, b"0&\xb2u\x8ef\xcf\x11"), (4, b"ftyp"), (8, b"WAVE"), (8, b"AVI "),
+)  # fmt: skip
 
 Block = npt.NDArray[np.int16]  #: shape (channels, samples), 16 kHz
 Samples = npt.NDArray[np.float32]  #: the same, -1 to 1

@@ -29,7 +29,8 @@ _FORMATS = (
     ("webm", "libopus", 1, 16000), ("mka", "libopus", 1, 48000), ("mka", "ac3", 2, 48000),
     ("mkv", "pcm_s16le", 2, 16000), ("mov", "aac", 1, 16000), ("mov", "pcm_s16be", 2, 16000), ("mp4", "aac", 2, 44100),
     ("amr", "libopencore_amrnb", 1, 8000), ("3gp", "libopencore_amrnb", 1, 8000), ("mka", "eac3", 6, 48000),
-    ("mka", "mp2", 2, 44100),
+    ("mka", "mp2", 2, 44100), ("wma", "wmav2", 1, 16000), ("au", "pcm_s16be", 1, 16000),
+    ("avi", "libmp3lame", 1, 16000), ("flv", "aac", 1, 44100), ("ts", "aac", 2, 44100),
 )  # fmt: skip
 
 
@@ -42,7 +43,8 @@ def media() -> tuple[bytes, ...]:
         for number, (extension, codec, channels, rate) in enumerate(_FORMATS):
             sound = [tone(_SECONDS, 200 * (channel + 2), rate) for channel in range(channels)]
             path = folder / f"{number}.{extension}"
-            made.append(write_audio(path, sound, codec=codec, rate=rate))
+            options = {"b": "32000"} if codec == "wmav2" else {}
+            made.append(write_audio(path, sound, codec=codec, rate=rate, options=options))
         vorbis = [tone(_SECONDS)] * 2
         made.append(write_audio(folder / "v.ogg", vorbis, codec="vorbis", options={"strict": "experimental"}))
         made += [write_video(folder / f"v.{extension}", tone(0.4), seconds=0.4) for extension in ("mp4", "mkv")]
