@@ -185,6 +185,13 @@ class Uploads(Protocol):
         """Put a file there, as any user may, and say which generation it became."""
         ...
 
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
+        """An address that takes one PUT of the whole file, from pages of that origin alone, without any credentials.
+
+        None where a bucket has no such thing, as a folder: then `upload` does it.
+        """
+        ...
+
     def find(self, name: str) -> Source | None:
         """The live object of that name."""
         ...

@@ -48,6 +48,9 @@ class MemoryUploads:
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         raise NotImplementedError
 
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
+        raise NotImplementedError
+
     def find(self, name: str) -> Source | None:
         raise NotImplementedError
 

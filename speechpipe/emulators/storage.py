@@ -2,8 +2,9 @@
 
     python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --ingest-port 8081
 
-gcp-storage-emulator answers notification requests with 501, ignores `ifGenerationMatch` on uploads and answers a
-request for an old generation with the new content. All of its ways to make an object (simple, multipart, resumable,
+gcp-storage-emulator answers notification requests with 501, ignores `ifGenerationMatch` on uploads, answers a request
+for an old generation with the new content and knows nothing of pages of other origins, which Cloud Storage lets upload
+to a session that was begun for them. All of its ways to make an object (simple, multipart, resumable,
 XML, compose, copy, rewrite) end in `Storage.create_file`, and so does the hook.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from http.server import HTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -37,13 +39,14 @@ class PreconditionFailed(Exception):
 class HonestStorage(Storage):  # type: ignore[misc]  # the package has no types
     """The emulator's storage; tells of each finalized object, and minds generations.
 
-    The server answers one request at a time, so that a request's expectations can stand in attributes.
+    Requests are answered one at a time, so that a request's expectations can stand in attributes.
     """
 
     def __init__(self, finalized: Hook) -> None:
         super().__init__(use_memory_fs=True)
         self.expected: str | None = None  #: `ifGenerationMatch` of the request
         self.wanted: str | None = None  #: `generation` of the request
+        self.turn = threading.Lock()  #: held by the request that is answered
         self._finalized = finalized
 
     def create_file(
@@ -73,7 +76,7 @@ class HonestStorage(Storage):  # type: ignore[misc]  # the package has no types
 class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
     """The emulator's handler, with preconditions read before and answered after it."""
 
-    timeout = 60  #: a client that opens a connection and says nothing would stop everybody
+    timeout = 60  #: how long a client may open a connection and say nothing, as browsers do
 
     def do_GET(self) -> None:
         """Read."""
@@ -87,11 +90,37 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
         """Upload the next part, or by the XML API."""
         self._minding(super().do_PUT)
 
+    def do_PATCH(self) -> None:
+        """Change metadata."""
+        self._minding(super().do_PATCH)
+
+    def do_DELETE(self) -> None:
+        """Delete."""
+        self._minding(super().do_DELETE)
+
+    def do_OPTIONS(self) -> None:
+        """Tell a browser that a page may upload."""
+        self.send_response(HTTPStatus.NO_CONTENT)
+        self.send_header("access-control-allow-methods", "PUT")
+        self.send_header("access-control-allow-headers", "content-type")
+        self.end_headers()
+
+    def end_headers(self) -> None:
+        """Let pages of this machine read the answer."""
+        origin = self.headers.get("origin", "") if hasattr(self, "headers") else ""
+        if urlsplit(origin).hostname in ("127.0.0.1", "localhost", "::1"):
+            super().send_header("access-control-allow-origin", origin)
+        super().end_headers()
+
     def send_header(self, keyword: str, value: str) -> None:
         """Send custom metadata as UTF-8, where the emulator fails on anything outside Latin-1."""
         super().send_header(keyword, " ".join(str(value).splitlines()).encode().decode("latin-1"))
 
     def _minding(self, answer: Callable[[], None], *, reading: bool = False) -> None:
+        with self.storage.turn:
+            self._mind(answer, reading=reading)
+
+    def _mind(self, answer: Callable[[], None], *, reading: bool) -> None:
         query = parse_qs(urlsplit(self.path).query)
         self.storage.expected = query.get("ifGenerationMatch", [None])[0]
         self.storage.wanted = query.get("generation", [None])[0] if reading else None
@@ -135,7 +164,7 @@ def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, cop
     storage = HonestStorage(tell)
     for bucket in (uploads, results):
         create_bucket(bucket, storage)
-    with HTTPServer(("127.0.0.1", port), partial(Handler, storage)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, storage)) as server:
         server.serve_forever()
 
 

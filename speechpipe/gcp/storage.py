@@ -72,6 +72,16 @@ class GcsUploads:
         blob.upload_from_filename(str(path), content_type=content_type)
         return _source(blob)
 
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
+        """A resumable upload's session. Its address is the right to make this one object, for a week, and nothing else.
+
+        Unlike a signed URL it needs no right to sign (https://cloud.google.com/storage/docs/resumable-uploads).
+        """
+        blob: Blob = self._bucket.blob(name)
+        blob.metadata = metadata
+        address: str = blob.create_resumable_upload_session(content_type=content_type, size=size, origin=origin)
+        return address
+
     def find(self, name: str) -> Source | None:
         """The live object of that name."""
         blob = self._bucket.get_blob(name)

@@ -76,6 +76,9 @@ class FolderUploads:
         os.replace(staged, target)
         return self._source(target)
 
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> None:
+        """See ports.Uploads. A folder has none."""
+
     def find(self, name: str) -> Source | None:
         """See ports.Uploads."""
         path = self._path(name)

@@ -6,6 +6,7 @@ import time
 import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 
 from speechpipe.errors import ErrorCode, NotFound, Rejected
@@ -35,6 +36,26 @@ def test_a_file_of_any_name_comes_back(backend: Backend, elsewhere: Path, name: 
     source = backend.uploads.upload(elsewhere / "in", name, METADATA)
     assert (source.name, source.size, source.metadata) == (name, len(content), METADATA)
     assert backend.uploads.find(name) == source
+    backend.uploads.download(source, elsewhere / "out")
+    assert (elsewhere / "out").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_session_where_there_are_any_takes_a_file_from_a_page(backend: Backend, elsewhere: Path, name: str) -> None:
+    content, page = b"audio" * 1000, "http://127.0.0.1:8090"
+    address = backend.uploads.session(name, METADATA, size=len(content), content_type="audio/flac", origin=page)
+    if address is None:
+        pytest.skip("a folder has no sessions")
+    asked = httpx.options(address, headers={"Origin": page, "Access-Control-Request-Method": "PUT"})
+    assert asked.headers["access-control-allow-origin"] == page
+    assert "PUT" in asked.headers["access-control-allow-methods"]
+    answer = httpx.put(address, content=content, headers={"Origin": page, "Content-Type": "audio/flac"})
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == page
+    source = backend.uploads.find(name)
+    assert source is not None
+    assert (source.size, source.content_type, source.metadata) == (len(content), "audio/flac", METADATA)
+    assert source.generation == answer.json()["generation"]
     backend.uploads.download(source, elsewhere / "out")
     assert (elsewhere / "out").read_bytes() == content
 
