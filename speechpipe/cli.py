@@ -24,7 +24,7 @@ from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
 from speechpipe.errors import Held, NotFound, Rejected, SpeechpipeError
-from speechpipe.log import printable
+from speechpipe.log import printable, printable_json
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse
 from speechpipe.prices import preset
@@ -262,7 +262,7 @@ def quote(
     total = quoting.total(rows, table)
     if as_json:
         for row in rows:
-            sys.stdout.write(row.model_dump_json() + "\n")
+            sys.stdout.write(printable_json(row.model_dump_json()) + "\n")
         sys.stdout.write(quoting.Estimate(name="total", quote=total).model_dump_json() + "\n")
     else:
         out.print(display.estimates(rows, total, table))
@@ -310,7 +310,7 @@ def list_(
     recordings = _client(context).recordings(status=status, limit=limit)
     if as_json:
         for recording in recordings:
-            sys.stdout.write(recording.model_dump_json(exclude={"result"}) + "\n")
+            sys.stdout.write(printable_json(recording.model_dump_json(exclude={"result"})) + "\n")
     elif recordings:
         out.print(display.table(recordings, out.width))
     else:

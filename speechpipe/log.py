@@ -87,8 +87,7 @@ class JsonFormatter(logging.Formatter):
             **self._trace(),
             **_extra(record),
         }
-        text = json.dumps(line, ensure_ascii=False, default=str)
-        return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)  # C1 controls, directions
+        return printable_json(json.dumps(line, ensure_ascii=False, default=str))
 
     def _trace(self) -> dict[str, Any]:
         """What links a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
@@ -100,6 +99,11 @@ class JsonFormatter(logging.Formatter):
             f"{_TRACE}spanId": f"{context.span_id:016x}",
             f"{_TRACE}trace_sampled": context.trace_flags.sampled,
         }
+
+
+def printable_json(text: str) -> str:
+    """A line of JSON with what cannot be printed escaped: it may hold C1 controls and directions as they are."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def printable(text: str) -> str:

@@ -111,9 +111,11 @@ def test_hostile_text_cannot_steer_the_terminal(
     for arguments in (
         ("run", str(folder)),
         ("list",),
+        ("list", "--json"),
         ("explain", recording),
         ("wait", recording, name + "2"),
         ("quote", str(folder)),
+        ("quote", str(folder), "--json"),
         ("release", recording),
         ("trace", recording),
         ("get", name + "3"),
