@@ -89,7 +89,7 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
             pass
 
     def frames() -> None:
-        with decode._open(path) as container:
+        with path.open("rb") as file, decode._open(path, file) as container:
             stream = decode._audio_stream(container)
             exhaust(decode._Reader(container, stream, split=False, max_seconds=seconds + 60)._frames())
 
