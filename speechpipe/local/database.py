@@ -42,7 +42,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: dict[threading.Thread, sqlite3.Connection] = {}
         connection = self.read()
         columns = {row["name"] for row in connection.execute("PRAGMA table_info(recordings)")}
         if columns and "changed" not in columns:  # a file of a version that did not count changes
@@ -53,14 +53,21 @@ class Database:
         """The calling thread's connection, in autocommit."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            # check_same_thread is off only for close(): no connection is used by two threads.
+            self._close_of_the_dead()
+            # check_same_thread is off only for closing: no connection is used by two threads.
             connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             self._local.connection = connection
-            self._opened.append(connection)
+            self._opened[threading.current_thread()] = connection
         return connection
+
+    def _close_of_the_dead(self) -> None:
+        """Close connections of threads that have ended: every recording has threads of its own."""
+        for thread in list(self._opened):
+            if not thread.is_alive() and (connection := self._opened.pop(thread, None)):
+                connection.close()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -76,7 +83,7 @@ class Database:
 
     def close(self) -> None:
         """Close every thread's connection; the threads must have ended."""
-        for connection in self._opened:
+        for connection in self._opened.values():
             connection.close()
         self._opened.clear()
         self._local = threading.local()
