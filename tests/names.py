@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def _filled(name: str, size: int) -> str:
+def filled(name: str, size: int) -> str:
     """A name of exactly so many bytes that ends so."""
     return "é" * ((size - len(name.encode())) // 2) + "x" * ((size - len(name.encode())) % 2) + name
 
@@ -24,5 +24,5 @@ ODD_NAMES = [
     "{}%s%(a)s{0}.wav",
 ]
 #: As many bytes as an object's name may have; the first in parts that can be names of files.
-PARTED_NAME = "/".join(["ü" * 100] * 5) + "/" + _filled("#1?.wav", 1024 - 5 * 201)
-LONGEST_NAME = _filled("/%\u202e🎧.wav", 1024)
+PARTED_NAME = "/".join(["ü" * 100] * 5) + "/" + filled("#1?.wav", 1024 - 5 * 201)
+LONGEST_NAME = filled("/%\u202e🎧.wav", 1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 import uuid
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from speechpipe.errors import ErrorCode, NotFound, Rejected
 from speechpipe.ports import Backend
 from tests.contract.examples import ODD_NAME
+from tests.names import ODD_NAMES, PARTED_NAME
 
 NAMES = [
     "plain.wav",
@@ -20,6 +22,8 @@ NAMES = [
     "trailing newline\n.ogg",
     "émoji 🎧 東京.m4a",
     ODD_NAME,
+    PARTED_NAME,
+    *(name for name in ODD_NAMES if name == posixpath.normpath(name)),  # a folder has one name for a//./b
 ]
 METADATA = {"language": "de", "ref": "Fall 7 – Ä"}
 
