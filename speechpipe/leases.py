@@ -11,9 +11,10 @@ from speechpipe.errors import Busy
 def claimed(lease: Lease, *, holder: str, now: datetime, until: datetime) -> Lease:
     """The lease with its next attempt begun. Raises Busy while it runs.
 
-    An attempt that nobody ended, because its worker died, ends as `expired`.
+    An attempt that nobody ended, because its worker died, ends as `expired`. So does one whose lease has more left
+    than two whole ones: a clock was wrong there, and nobody shall wait until it is right.
     """
-    if lease.holder and lease.until and lease.until > now:
+    if lease.holder and lease.until and now < lease.until <= until + (until - now):
         raise Busy(f"{lease.stage.value} of {lease.recording_id} is being worked on")
     attempts = lease.attempts
     if attempts and attempts[-1].ended_at is None:
