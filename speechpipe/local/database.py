@@ -77,9 +77,14 @@ class Database:
         try:
             yield connection
         except BaseException:
-            connection.execute("ROLLBACK")
+            connection.execute("COMMIT")
+            if connection.in_transaction:  # SQLite has ended it where the disk is full, and not where it is busy
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
+
+    def shrink_log(self) -> None:
+        """Have the write-ahead log keep no page of before, unless a reader still needs it."""
+        self.read().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close every thread's connection; the threads must have ended."""
