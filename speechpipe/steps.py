@@ -162,10 +162,12 @@ def perform(
     longest_seconds: float | None = None,
     max_bytes: int,
     prices: PriceTable | None = None,
+    scratch: Path | None = None,
 ) -> bool:
     """Run one stage and create its partial; False if it was there already.
 
-    The lease is `lease_seconds` long and extended while the attempt runs, up to `longest_seconds` in all.
+    The lease is `lease_seconds` long and extended while the attempt runs, up to `longest_seconds` in all. The file is
+    downloaded into the folder `scratch`, or the machine's own for such.
 
     Raises Busy while another attempt holds the lease, Unreadable for a task without a recording. A Rejected from the
     engine becomes a Failure partial; anything else goes up as it is, with the lease free for the next delivery.
@@ -190,7 +192,7 @@ def perform(
         with heartbeat:
             progress = _shown(store, lease, clock, heartbeat)
             partial, analysis = _attempt(
-                task, attempt, now, uploads, results, analyse, clock, progress, max_bytes, prices
+                task, attempt, now, uploads, results, analyse, clock, progress, max_bytes, prices, scratch
             )
         created = _create(store, partial)
         outcome = "done" if created else "superseded"
@@ -243,12 +245,13 @@ def _attempt(
     progress: Progress,
     max_bytes: int,
     prices: PriceTable | None,
+    scratch: Path | None,
 ) -> tuple[Partial, Analysis | None]:
     """Download, analyse, and put a large analysis where the partial can point to it."""
     analysis, failure = None, None
     try:
         check_size(task.source.size, max_bytes)
-        with tempfile.TemporaryDirectory(prefix="speechpipe-") as folder:
+        with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=scratch) as folder:
             path = Path(folder) / "input"  # never the uploader's name: it is not ours to trust
             uploads.download(task.source, path)
             analysis = analyse(path, task.options, progress)

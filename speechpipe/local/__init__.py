@@ -30,6 +30,6 @@ def connect(directory: Path) -> Backend:
         store=SqliteStore(database),
         bus=LocalBus(database),
         uploads=FolderUploads(directory, state / "uploading"),
-        results=FolderResults(state / "results"),
+        results=FolderResults(state / "results", state / "staging"),
         completions=LocalCompletions(LocalBus(database)),
     )

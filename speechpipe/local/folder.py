@@ -202,8 +202,9 @@ def metadata_from(text: bytes) -> dict[str, str]:
 class FolderResults:
     """The Results port on a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, staging: Path) -> None:
         self.root = root
+        self._staging = staging  # on the same file system, so that a file appears whole or not at all
 
     def uri(self, path: str) -> str:
         """See ports.Results."""
@@ -213,7 +214,8 @@ class FolderResults:
         """See ports.Results."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        self._staging.mkdir(exist_ok=True)
+        staged = self._staging / uuid.uuid4().hex
         try:
             with staged.open("wb") as file:
                 file.write(body)

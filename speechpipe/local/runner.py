@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from speechpipe import steps, telemetry, traced
 from speechpipe.contract import Source, Stage, Task
@@ -44,6 +45,7 @@ IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 60.0
 
+T = TypeVar("T")
 
 class AlreadyRunning(Exception):
     """Another process works on this folder."""
@@ -52,6 +54,7 @@ class AlreadyRunning(Exception):
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
+UNUSABLE_SECONDS = 1.0  #: after the folder's state could not be written: a full disk, say
 
 
 class Runner:
@@ -72,7 +75,8 @@ class Runner:
         self.store = SqliteStore(self._database)
         self.bus = LocalBus(self._database)
         self.uploads = FolderUploads(self.directory, state / "uploading")
-        self.results = FolderResults(state / "results")
+        self._scratch, self._staging = state / "scratch", state / "staging"
+        self.results = FolderResults(state / "results", self._staging)
         self._engines = engines
         self._limits = limits
         self._traces = traces or str(state / TRACES_FILE)
@@ -113,6 +117,9 @@ class Runner:
         return self
 
     def __exit__(
+        for begun in (self._scratch, self._staging):  # by a process that was killed; nobody else writes there
+            shutil.rmtree(begun, ignore_errors=True)
+        self._scratch.mkdir(exist_ok=True)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop soon; what is not done stays for the next start."""
@@ -176,7 +183,7 @@ class Runner:
         while not self._stopping.is_set():
             idle = True
             for topic, handle in handlers.items():
-                message = self.bus.take(topic)
+                message = self._insist(partial(self.bus.take, topic))
                 if message:
                     idle = False
                     self._deliver(message, handle)
@@ -190,13 +197,24 @@ class Runner:
         except Unreadable as error:
             log.error("dropped a message: %s", error, extra={"action": "unreadable"})
         except Busy:
-            self.bus.refuse(message, 1.0, spend=False)
+            self._insist(partial(self.bus.refuse, message, 1.0, spend=False))
             return
         except Exception:
+    def _insist(self, call: Callable[[], T]) -> T | None:
+        """Call until it works, or until there is a stop: a disk may be full for an hour, and the thread is needed."""
+        while True:
+            try:
+                return call()
+            except Exception:
+                log.exception("the folder's state could not be written", extra={"action": "state_failed"})
+                if self._stopping.wait(UNUSABLE_SECONDS):
+                    return None
+
             log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
-            self.bus.refuse(message, min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS))
+            delay = min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
+            self._insist(partial(self.bus.refuse, message, delay))
             return
-        self.bus.acknowledge(message)
+        self._insist(partial(self.bus.acknowledge, message))
 
     def _ingest(self, message: Message) -> None:
         source = Source.model_validate_json(message.body)
@@ -254,6 +272,7 @@ class Runner:
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
+                    scratch=self._scratch,
             try:
                 with self._tracing.active():
                     steps.sweep(**self._joining)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
-from speechpipe.local import connect, runner
+from speechpipe.local import STATE_FOLDER, connect, runner
 from speechpipe.local.bus import LocalBus
 from speechpipe.local.runner import AlreadyRunning, Runner
 from speechpipe.outcomes import completion_event
@@ -192,3 +193,43 @@ def test_a_recording_that_takes_the_process_down_every_time_is_given_up(
     (recording,) = by_name(connect(folder)).values()
     assert recording.status == Status.FAILED
     assert engines[Stage.STT].runs == 0
+
+
+def test_a_full_disk_stops_nobody_for_good(folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "UNUSABLE_SECONDS", 0.01)
+    full = dict.fromkeys(("take", "acknowledge", "refuse"), 5)  # calls that find no room
+
+    def failing(name: str) -> Callable[..., object]:
+        real = getattr(LocalBus, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            if full[name]:
+                full[name] -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in full:
+        monkeypatch.setattr(LocalBus, name, failing(name))
+    engines[Stage.SER].error = RuntimeError("broken")
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert full == dict.fromkeys(full, 0)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.PARTIAL
+
+
+def test_what_a_killed_process_had_begun_to_write_is_cleared_away(folder: Path, engines: Engines) -> None:
+    state = folder / STATE_FOLDER
+    for begun in (state / "scratch" / "speechpipe-x" / "input", state / "staging" / "0123"):
+        begun.parent.mkdir(parents=True)
+        begun.write_bytes(b"half of it")
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert not list((state / "scratch").iterdir())
+    assert not list((state / "staging").iterdir())
+    results = [path.name for path in (state / "results").rglob("*") if path.is_file()]
+    assert sorted(results) == ["emotion.vtt", "record.json", "report.html", "transcript.srt", "transcript.vtt"]
