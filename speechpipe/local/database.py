@@ -76,8 +76,8 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
-        except BaseException:
             connection.execute("COMMIT")
+        except BaseException:
             if connection.in_transaction:  # SQLite has ended it where the disk is full, and not where it is busy
                 connection.execute("ROLLBACK")
             raise
