@@ -36,6 +36,7 @@ from speechpipe.settings import Limits
 from speechpipe.telemetry import OFF, parsed
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 5  #: failures of a task before it is given up
 MAX_CRASHES = 20  #: ends of the process during a task before it is given up: somebody may just be impatient
@@ -44,8 +45,8 @@ SCAN_SECONDS = 0.5
 IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 60.0
+UNUSABLE_SECONDS = 1.0  #: after the folder's state could not be written: a full disk, say
 
-T = TypeVar("T")
 
 class AlreadyRunning(Exception):
     """Another process works on this folder."""
@@ -54,7 +55,6 @@ class AlreadyRunning(Exception):
 def utc_now() -> datetime:
     """The time, in UTC."""
     return datetime.now(UTC)
-UNUSABLE_SECONDS = 1.0  #: after the folder's state could not be written: a full disk, say
 
 
 class Runner:
@@ -107,6 +107,9 @@ class Runner:
 
             self._tracing = exporters.tracing_to(self._traces, "run")
             self._ports = traced.over(self._ports, self._tracing, traced.EMBEDDED)
+        for begun in (self._scratch, self._staging):  # by a process that was killed; nobody else writes there
+            shutil.rmtree(begun, ignore_errors=True)
+        self._scratch.mkdir(exist_ok=True)
         self.store.free_leases()
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
@@ -117,9 +120,6 @@ class Runner:
         return self
 
     def __exit__(
-        for begun in (self._scratch, self._staging):  # by a process that was killed; nobody else writes there
-            shutil.rmtree(begun, ignore_errors=True)
-        self._scratch.mkdir(exist_ok=True)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop soon; what is not done stays for the next start."""
@@ -190,16 +190,6 @@ class Runner:
             if idle:
                 self._stopping.wait(IDLE_SECONDS)
 
-    def _deliver(self, message: Message, handle: Callable[[Message], None]) -> None:
-        """Run a handler; its exception's type decides what becomes of the message (see errors.py)."""
-        try:
-            handle(message)
-        except Unreadable as error:
-            log.error("dropped a message: %s", error, extra={"action": "unreadable"})
-        except Busy:
-            self._insist(partial(self.bus.refuse, message, 1.0, spend=False))
-            return
-        except Exception:
     def _insist(self, call: Callable[[], T]) -> T | None:
         """Call until it works, or until there is a stop: a disk may be full for an hour, and the thread is needed."""
         while True:
@@ -210,6 +200,16 @@ class Runner:
                 if self._stopping.wait(UNUSABLE_SECONDS):
                     return None
 
+    def _deliver(self, message: Message, handle: Callable[[Message], None]) -> None:
+        """Run a handler; its exception's type decides what becomes of the message (see errors.py)."""
+        try:
+            handle(message)
+        except Unreadable as error:
+            log.error("dropped a message: %s", error, extra={"action": "unreadable"})
+        except Busy:
+            self._insist(partial(self.bus.refuse, message, 1.0, spend=False))
+            return
+        except Exception:
             log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
             delay = min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
             self._insist(partial(self.bus.refuse, message, delay))
@@ -261,6 +261,7 @@ class Runner:
                     lease_seconds=LEASE_SECONDS,
                     max_bytes=self._limits.max_bytes,
                     prices=self._limits.prices,
+                    scratch=self._scratch,
                 )
 
         return perform
@@ -272,7 +273,6 @@ class Runner:
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
-                    scratch=self._scratch,
             try:
                 with self._tracing.active():
                     steps.sweep(**self._joining)
