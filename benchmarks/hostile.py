@@ -60,6 +60,14 @@ def flac(path: Path, at: int, number: int, size: int) -> None:
     path.write_bytes(content)
 
 
+def unknown_length(path: Path) -> None:
+    """The FLAC bomb with no samples in all in its header, which stands for not known."""
+    silence(path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))
+    content = bytearray(path.read_bytes())
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+
 def m4a(path: Path, atom: bytes, at: int, number: int) -> None:
     """A second of silence in an m4a with four bytes of an atom written over, `at` bytes after its name."""
     silence(path, "aac", hours=1 / 3600, rate=16_000)
@@ -73,6 +81,9 @@ def m4a(path: Path, atom: bytes, at: int, number: int) -> None:
 FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "bomb.flac": ("reject", f"{HOURS} hours of silence", lambda path: silence(
         path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))),
+    "bomb_of_unknown_length.flac": ("reject", "the same, its header does not say how long", unknown_length),
+    "bomb.mp3": ("reject", "12 hours of silence", lambda path: silence(
+        path, "libmp3lame", hours=12, b="8000")),
     "bomb.opus": ("reject", "12 hours of silence", lambda path: silence(
         path, "libopus", hours=12, vbr="on", frame_duration="60", b="500")),
     "wav_rate_1.wav": ("reject", "1 Hz", lambda path: wav(path, rate=1)),

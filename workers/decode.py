@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ RAW_RATE = 192_000
 
 _BLOCK = 1 << 16  #: samples given to the resampler at a time; one call a frame is slow
 _MAX_STALLS = 100  #: demuxer errors in a row after which the file is taken to have ended
+_AFTER_SEEKING = 2000  #: packets between an index entry and what was sought, at most
 _SOME_AUDIO = 0.02  #: seconds; less is no recording
 _IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 #: First bytes of containers on the list, with their place: a file that has them and does not open is damaged.
@@ -92,15 +94,40 @@ def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[
     Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts.
 
     Raises Rejected: empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a picture, a
-    silent video), decode_failed (no samples in it), too_long (more than `max_seconds`, counted while decoding; with
-    `split` the channels together may hold twice that).
+    silent video), decode_failed (no samples in it), too_long (more than `max_seconds`: at once where a packet far
+    into the file says so, else counted while decoding; with `split` the channels together may hold twice that).
     """
     # Open all the time: with FFmpeg's own there is then no file left that a limited process may open (`decoding`).
     with path.open("rb") as file:
         if _size(file) == 0:
             raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
         with _open(path, file) as container:
+            if _claims_at_most(max_seconds, container):
+                yield from _decoded(container, file, split=split, max_seconds=max_seconds)
+                return
+            if _reaches(max_seconds, container):
+                raise _too_long(max_seconds)
+        with _open(path, file) as container:  # afresh, as if nobody had sought in it
             yield from _decoded(container, file, split=split, max_seconds=max_seconds)
+
+
+def _claims_at_most(seconds: float, container: InputContainer) -> bool:
+    return container.duration is not None and container.duration / 1e6 <= 1.01 * seconds + 1
+
+
+def _reaches(seconds: float, container: InputContainer) -> bool:
+    """Whether a file goes on after so many seconds, as its header says or does not say: a packet that belongs there.
+
+    Saves decoding and analysing all before it, hours of silence in a small file for one.
+    """
+    stream = _audio_stream(container)
+    try:
+        container.seek(round(seconds * 1e6))
+        base, first = stream.time_base or 0, stream.start_time or 0
+        places = (packet.pts for packet in itertools.islice(container.demux(stream), _AFTER_SEEKING))
+        return any(place is not None and (place - first) * base > seconds for place in places)
+    except av.error.FFmpegError:  # not every format can be sought in
+        return False
 
 
 def _decoded(
@@ -228,7 +255,7 @@ class _Reader:
                 block = made.to_ndarray().astype(np.int16, copy=False).reshape(-1, made.layout.nb_channels).T
                 self.made += block.shape[1]
                 if self.made > self._cap(SAMPLE_RATE):
-                    raise self._too_long()
+                    raise _too_long(self.max_seconds, self.channels if self.split else 1)
                 yield block
 
     def _frames(self) -> Iterator[AudioFrame]:
@@ -247,7 +274,7 @@ class _Reader:
                 bad_before = 0
                 self.raw += frame.samples
                 if self.raw > self._cap(RAW_RATE):
-                    raise self._too_long()
+                    raise _too_long(self.max_seconds, self.channels if self.split else 1)
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet[AudioStream]]:
@@ -269,12 +296,11 @@ class _Reader:
             seconds *= 2 / self.channels  # all channels together are held in memory
         return seconds * rate
 
-    def _too_long(self) -> Rejected:
-        allowed = f"{self.max_seconds:.4g} seconds"
-        if self.max_seconds >= 3600:
-            allowed = f"{self.max_seconds / 3600:.4g} hours"
-        more = f" and {self.channels} separate channels" if self.split and self.channels > 2 else ""
-        return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
+
+def _too_long(seconds: float, channels: int = 1) -> Rejected:
+    allowed = f"{seconds / 3600:.4g} hours" if seconds >= 3600 else f"{seconds:.4g} seconds"
+    more = f" and {channels} separate channels" if channels > 2 else ""
+    return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
 
 
 def _declared_seconds(reader: _Reader, seconds: float, file: BufferedReader) -> float | None:

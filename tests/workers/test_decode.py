@@ -291,6 +291,33 @@ def test_a_high_forged_rate_does_not_make_hours_minutes(tmp_path: Path) -> None:
     assert rejection(path, max_seconds=20).code is ErrorCode.TOO_LONG
 
 
+@pytest.mark.parametrize("extension", ["wav", "flac", "opus", "m4a", "aac", "webm", "mka", "aiff", "wma", "au", "ts"])
+def test_a_recording_that_is_far_too_long_is_refused_before_it_is_decoded(tmp_path: Path, extension: str) -> None:
+    options = {"b": "32000"} if extension == "wma" else {}
+    path = write_audio(tmp_path / f"a.{extension}", [tone(30)], codec=CODECS[extension], options=options)
+    with pytest.raises(Rejected) as caught:
+        next(stream(path, max_seconds=5))
+    assert caught.value.code is ErrorCode.TOO_LONG
+    assert decode(path, max_seconds=40).audio.duration == pytest.approx(30, abs=0.3)
+
+
+def test_a_header_that_claims_hours_is_not_believed(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.flac", [tone(2)], codec="flac")
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\xff" * 4  # samples in all
+    path.write_bytes(content)
+    assert decode(path, max_seconds=10).audio.duration == 2
+
+
+def test_an_mp3_whose_length_is_guessed_far_too_long_is_decoded(tmp_path: Path) -> None:
+    """FFmpeg guesses by the first frame, here of 8 kbit/s, in a file that has sixteen times as many."""
+    slow = write_audio(tmp_path / "slow.mp3", [tone(1)], codec="libmp3lame", options={"b": "8000", "write_xing": "0"})
+    fast = write_audio(tmp_path / "fast.mp3", [tone(20)], codec="libmp3lame", options={"b": "128000"})
+    path = tmp_path / "a.mp3"
+    path.write_bytes(slow.read_bytes() + fast.read_bytes())
+    assert decode(path, max_seconds=40).audio.duration == pytest.approx(21, abs=0.5)
+
+
 def test_many_channels_count_together_when_split(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.flac", [tone(2)] * 6, codec="flac")
     assert decode(path, max_seconds=2).audio.duration == 2

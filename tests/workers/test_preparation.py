@@ -63,10 +63,20 @@ def test_a_file_that_is_not_there_is_no_fault_of_the_recording(tmp_path: Path) -
         prepare(tmp_path / "gone.wav", max_seconds=600)
 
 
-def test_too_long_shows_while_it_is_read(file: Path) -> None:
-    with prepare(file, max_seconds=200) as recording, pytest.raises(Rejected, match="at most 200 seconds"):
+def test_a_little_too_long_shows_while_it_is_read(file: Path) -> None:
+    with prepare(file, max_seconds=299) as recording, pytest.raises(Rejected, match="at most 299 seconds"):
         for _ in recording:
             pass
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_too_long_shows_at_once_where_it_can_be_sought(file: Path, known: bool) -> None:
+    if not known:
+        content = bytearray(file.read_bytes())
+        content[22:26] = bytes(4)  # samples in all
+        file.write_bytes(content)
+    with pytest.raises(Rejected, match="at most 200 seconds"):
+        prepare(file, max_seconds=200)
 
 
 def test_closing_ends_the_child(recording: Recording) -> None:
