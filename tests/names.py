@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 
 def filled(name: str, size: int) -> str:
     """A name of exactly so many bytes that ends so."""
@@ -19,10 +21,12 @@ ODD_NAMES = [
     "<img src=x onerror=alert(1)>\"'&amp;.wav",
     "a\x1b]0;pwned\x07[red]\x9b2J.wav",
     "-rf $(id) `id` |x.wav",
-    "a\\b\\..\\c.wav",
+    "a\\b\\c.wav",
     "deep/er//./call.wav",
     "{}%s%(a)s{0}.wav",
 ]
+#: The same without what a folder has another name for: so has the Cloud Storage emulator, which keeps a folder.
+FILE_NAMES = [name for name in ODD_NAMES if name == posixpath.normpath(name)]
 #: As many bytes as an object's name may have; the first in parts that can be names of files.
 PARTED_NAME = "/".join(["ü" * 100] * 5) + "/" + filled("#1?.wav", 1024 - 5 * 201)
 LONGEST_NAME = filled("/%\u202e🎧.wav", 1024)
