@@ -182,7 +182,7 @@ def perform(
     lease = store.claim(task.recording_id, task.stage, task.revision, holder=holder, now=now, until=until)
     last = now + timedelta(seconds=longest_seconds) if longest_seconds else None
     heartbeat = Heartbeat(store, lease, clock, seconds=lease_seconds, until=last)
-    outcome, error = "failed", None
+    outcome, error, wrote = "failed", None, None
     try:
         if len(lease.attempts) > 1 and _partial(store, task):  # finished between the look and the claim
             outcome = "superseded"
@@ -194,6 +194,7 @@ def perform(
             partial, analysis = _attempt(
                 task, attempt, now, uploads, results, analyse, clock, progress, max_bytes, prices, scratch
             )
+        wrote = partial.analysis_uri
         created = _create(store, partial)
         outcome = "done" if created else "superseded"
         log.info("%s done", task.stage.value, extra=figures.performed(task, partial, analysis))
@@ -203,6 +204,18 @@ def perform(
         raise
     finally:
         store.release(heartbeat.lease, now=clock(), outcome=outcome, error=error)
+        if outcome != "done":
+            _leave_nothing(task, wrote, store, results)
+
+
+def _leave_nothing(task: Task, wrote: str | None, store: Store, results: Results) -> None:
+    """Of a recording that was erased meanwhile: this attempt's lease goes, and what it wrote to the bucket."""
+    known = store.recording(task.recording_id)
+    if known is None or known.status is not Status.ERASED:
+        return
+    store.erase(known)
+    if wrote:
+        results.delete(task.recording_id)
 
 
 def _shown(store: Store, lease: Lease, clock: Clock, heartbeat: Heartbeat) -> Progress:

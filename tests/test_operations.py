@@ -186,6 +186,40 @@ def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
     assert world.results.objects == {}
 
 
+def test_a_worker_with_a_large_analysis_brings_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in the results bucket before its partial, which there will not be, would say so."""
+    monkeypatch.setattr(steps, "PARTIAL_INLINE_BYTES", 10)
+    world = World()
+    world.arrive(source())
+    world.deliver(world.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
+
+    class Erased(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            erase(world)
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = Erased(Stage.STT)
+    assert world.perform(task) is False
+    assert world.results.objects == {}
+
+
+def test_a_lease_that_is_claimed_after_the_erasure_goes_again() -> None:
+    world = World()
+    world.arrive(source())
+    world.deliver(world.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
+    claim = world.store.claim
+
+    def late(*args, **kwargs):  # type: ignore[no-untyped-def]
+        erase(world)
+        return claim(*args, **kwargs)
+
+    world.store.claim = late  # type: ignore[method-assign]
+    assert world.perform(task) is False
+    assert world.store.lease(task.recording_id, Stage.STT, 1) is None
+
+
 def test_a_join_that_is_at_it_brings_nothing_back() -> None:
     world = World()
     world.arrive(source())
