@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -85,13 +86,15 @@ class Snapshot:
 class LocalCloud:
     """Everything on this machine, from `start` to `stop`; a context manager.
 
-    `workers` gives the command of a stage's worker and `copies` how often each event is delivered: both for tests.
+    For tests: `workers` gives the command of a stage's worker, `functions` the folder of the functions' files, and
+    `copies` how often each event is delivered.
     """
 
     ids: Ids = field(default_factory=Ids)
     state: Path | None = None  #: where logs go; a temporary folder by default
     max_attempts: int = MAX_DELIVERY_ATTEMPTS  #: deliveries of a task before its stage is given up
     workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
+    functions: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)  #: further environment of functions and workers
     sweep_seconds: float = resources.SCHEDULE.seconds
     copies: int = 1
@@ -174,9 +177,9 @@ class LocalCloud:
             self._relay.stop()
             self._relay = None
 
-    def kill_worker(self, stage: Stage) -> None:
-        """Kill a stage's worker, as too little memory would; it is started again. For tests."""
-        self._processes.kill(resources.WORKERS[stage].value)
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a service or an emulator; a service that it ends is started again. For tests."""
+        self._processes.send(name, number)
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
         ports, plain = self.ports, inherited()
@@ -191,7 +194,7 @@ class LocalCloud:
         self._processes.start("storage", command, plain, answering(ports.storage, "/"))
 
     def _start_services(self) -> None:
-        folder = _functions_folder()
+        folder = self.functions or _functions_folder()
         for service in resources.FUNCTIONS:
             port, name = self.ports.services[service], service.value
             command = [sys.executable, "-m", "functions_framework", f"--source={folder / name}.py", f"--target={name}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,13 +59,18 @@ class Processes:
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], ready: Probe) -> None:
-        """Start one; `wait` sees to its readiness. Raises StartFailed if there is no such program."""
-        path = self._logs / f"{name}.log"
+        """Start one; `wait` sees to its readiness. Raises StartFailed if there is no such program.
+
+        Its folder for temporary files is its own and empty, as in Cloud Run: one that was killed cleared nothing away.
+        """
+        path, scratch = self._logs / f"{name}.log", self._logs / f"{name}.tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
         with path.open("ab") as log:
             try:
                 popen = subprocess.Popen(
                     command,
-                    env=dict(environment),
+                    env={**environment, "TMPDIR": str(scratch)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -99,9 +105,10 @@ class Processes:
         """Which run."""
         return {name: child.up for name, child in self._children.items()}
 
-    def kill(self, name: str) -> None:
-        """Kill one, at once."""
-        os.killpg(self._children[name].popen.pid, signal.SIGKILL)
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send one and what it started a signal, if it runs."""
+        if (child := self._children.get(name)) and child.up:
+            os.killpg(child.popen.pid, number)
 
     def revive(self, *names: str) -> list[str]:
         """Start again those of these that ended, as Cloud Run would; which."""
@@ -119,6 +126,7 @@ class Processes:
         for child in ending:
             child.popen.wait()
             self._tell(f"-{child.popen.pid}")
+            shutil.rmtree(self._logs / f"{child.name}.tmp", ignore_errors=True)
         if not names and self._watchdog:
             assert self._watchdog.stdin
             self._watchdog.stdin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from google.cloud import firestore, storage
 from google.cloud.pubsub_v1 import SubscriberClient
 
+from speechpipe import resources
 from speechpipe.client import Client
 from speechpipe.contract import HalfStatus, Stage, Status
 from speechpipe.doctor import diagnose
@@ -113,7 +115,7 @@ def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) 
 def test_a_worker_that_is_killed_at_work_is_started_again_and_gets_the_task_again(user: User) -> None:
     recording = user.drop(b"slow", PREFIX + "killed.wav")
     wait_for(lambda: user.backend.store.lease(recording, Stage.STT, 1))
-    user.cloud.kill_worker(Stage.STT)
+    user.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
     final = user.final(recording)
     assert final.status is Status.COMPLETED
     lease = user.backend.store.lease(recording, Stage.STT, 1)

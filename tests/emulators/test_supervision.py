@@ -80,6 +80,19 @@ time.sleep(60)
     wait_for(lambda: not runs(child) and not runs(grandchild), timeout=10)
 
 
+def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Processes, tmp_path: Path) -> None:
+    script = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(60)"
+    processes.start("worker", (sys.executable, "-c", script), os.environ, ready=lambda: True)
+    log = tmp_path / "worker.log"
+    left = Path(wait_for(log.read_text).strip())
+    assert left.is_dir()
+    processes.send("worker", signal.SIGKILL)
+    assert wait_for(lambda: processes.revive("worker")) == ["worker"]
+    assert not left.exists()
+    processes.stop()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
 def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes) -> None:
     processes.start("broken", (sys.executable, "-c", "raise SystemExit('no model')"), os.environ, ready=lambda: False)
     with pytest.raises(StartFailed, match=r"broken ended with status 1(.|\n)*no model"):

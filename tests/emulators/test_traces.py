@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from speechpipe import telemetry
+from speechpipe import resources, telemetry
 from speechpipe.contract import Stage, Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.tracing.waterfall import Span, read
@@ -86,7 +87,7 @@ def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:
 def test_a_killed_worker_leaves_one_connected_trace_in_which_it_is_seen(tracer: User) -> None:
     recording = tracer.drop(b"slow", "slow.wav")
     wait_for(lambda: any(s.name == "uploads.download" and "stt" in s.service for s in trace_of(tracer, recording)))
-    tracer.cloud.kill_worker(Stage.STT)
+    tracer.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
     final = tracer.final(recording, timeout=90)
     assert final.status is Status.COMPLETED
     spans = wait_for(lambda: [] if lost(found := trace_of(tracer, recording)) else found)
