@@ -117,7 +117,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         max_attempts=30,
         settings={
             "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
-            "SPEECHPIPE_REQUEST_SECONDS": "6",
+            "SPEECHPIPE_LEASE_SECONDS": "6",
             "SPEECHPIPE_PRICES": "l4",
             "SPEECHPIPE_MAX_DURATION": "36000",
             "SPEECHPIPE_MAX_COST_PER_DAY": "1000",
