@@ -126,7 +126,7 @@ def _reaches(seconds: float, container: InputContainer) -> bool:
         base, first = stream.time_base or 0, stream.start_time or 0
         places = (packet.pts for packet in itertools.islice(container.demux(stream), _AFTER_SEEKING))
         return any(place is not None and (place - first) * base > seconds for place in places)
-    except av.error.FFmpegError:  # not every format can be sought in
+    except (av.error.FFmpegError, IndexError):  # not every format can be sought in; see also `_Reader._packets`
         return False
 
 
@@ -289,6 +289,8 @@ class _Reader:
             except av.error.FFmpegError:
                 self.invalid += 1
                 stalls += 1
+            except IndexError:  # PyAV's, for a packet of a stream that began after the header: it is read, and not ours
+                continue
 
     def _cap(self, rate: int) -> float:
         seconds = self.max_seconds

@@ -111,6 +111,19 @@ def test_no_decoder_of_pictures_is_opened(tmp_path: Path) -> None:
     assert any("(mpeg4) not on whitelist" in message for _, _, message in said)
 
 
+def test_a_stream_that_begins_after_the_header_is_no_end_and_no_error(tmp_path: Path) -> None:
+    """PyAV raises IndexError for its packets. Found by fuzzing: a broken programme table, a number that changed."""
+    path = write_audio(tmp_path / "a.ts", [tone(0.25, rate=44100)] * 2, codec="aac", rate=44100)
+    content = bytearray(path.read_bytes())
+    content[188:190] = b"\x7f\xff"
+    starts = [at for at in range(0, len(content), 188) if content[at + 1 : at + 3] == b"\x41\x00"]
+    content[starts[-2] + 2] = 0x10
+    path.write_bytes(content)
+    with av.open(str(path)) as container, pytest.raises(IndexError):
+        list(container.demux(container.streams.best("audio")))
+    assert decode(path, max_seconds=10).audio.duration == pytest.approx(0.25, abs=0.1)
+
+
 def test_what_the_source_was_is_told(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.flac", [tone(1, rate=44100)] * 2, codec="flac", rate=44100)
     audio = decode(path, max_seconds=10).audio
