@@ -173,3 +173,12 @@ resource "google_storage_bucket_iam_member" "operator_uploads" {
   role   = "roles/storage.objectViewer"
   member = each.key
 }
+
+# why: an operator erases a recording's files, and on demand its upload
+resource "google_storage_bucket_iam_member" "operator_erases" {
+  for_each = { for pair in setproduct(["uploads", "results"], var.operators) : join(" ", pair) => pair }
+
+  bucket = { uploads = google_storage_bucket.uploads.name, results = google_storage_bucket.results.name }[each.value[0]]
+  role   = "roles/storage.objectUser"
+  member = each.value[1]
+}

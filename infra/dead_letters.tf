@@ -1,8 +1,8 @@
 # Where tasks go that were delivered as often as allowed. give_up makes a Failure of each, with its attempts and errors
-# from the database: no second subscription keeps them for people. The topic does, for a week: a subscription made in
-# that time and set back (`gcloud pubsub subscriptions seek`) shows them all.
+# from the database; a second subscription keeps them for people (`speechpipe dead-letters`).
 locals {
   dead_letters = local.system.subscriptions[local.system.dead_letter_topic]
+  kept_letters = local.system.subscriptions["dead-letters"]
 }
 
 resource "google_pubsub_topic" "dead_letters" {
@@ -40,6 +40,27 @@ resource "google_pubsub_subscription" "dead_letters" {
   expiration_policy {
     ttl = ""
   }
+}
+
+# No retry policy: whoever looks at the letters puts them back, and the next one sees them at once.
+resource "google_pubsub_subscription" "kept_letters" {
+  name                       = local.kept_letters.name
+  topic                      = google_pubsub_topic.dead_letters.id
+  ack_deadline_seconds       = local.kept_letters.ack_deadline_seconds
+  message_retention_duration = "2678400s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# why: an operator looks at dead letters, and takes away what is settled
+resource "google_pubsub_subscription_iam_member" "operator_letters" {
+  for_each = toset(var.operators)
+
+  subscription = google_pubsub_subscription.kept_letters.name
+  role         = "roles/pubsub.subscriber"
+  member       = each.key
 }
 
 # why: Pub/Sub itself forwards a task there; without it, it is tried for ever

@@ -137,7 +137,7 @@ resource "google_project_iam_member" "reader_documents" {
   }
 }
 
-# why: a release writes into the document of what was held
+# why: what an operator decides is written into documents: releases, runs again, erasures, recordings of old files
 resource "google_project_iam_member" "operator_documents" {
   for_each = toset(var.operators)
 

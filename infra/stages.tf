@@ -59,7 +59,7 @@ resource "google_pubsub_topic_iam_member" "sweep_tasks" {
   member = module.function["sweep"].member
 }
 
-# why: a release publishes the tasks of what was held
+# why: a release, a run again and a backfill publish tasks
 resource "google_pubsub_topic_iam_member" "operator_tasks" {
   for_each = { for pair in setproduct(keys(local.system.workers), var.operators) : join(" ", pair) => pair }
 

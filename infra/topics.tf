@@ -38,6 +38,15 @@ resource "google_pubsub_topic_iam_member" "joiner_completions" {
   member = module.function[each.key].member
 }
 
+# why: an operator announces outcomes again, and erasures
+resource "google_pubsub_topic_iam_member" "operator_completions" {
+  for_each = toset(var.operators)
+
+  topic  = google_pubsub_topic.completions.name
+  role   = "roles/pubsub.publisher"
+  member = each.key
+}
+
 # why: clients wait for completion events
 resource "google_pubsub_subscription_iam_member" "reader_completions" {
   for_each = toset(concat(var.readers, var.operators))

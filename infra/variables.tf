@@ -285,7 +285,7 @@ variable "readers" {
 }
 
 variable "operators" {
-  description = "Who may release what is held, and look at everything."
+  description = "Who may release, run again, announce again and erase recordings, and look at everything."
   type        = list(string)
   default     = []
 

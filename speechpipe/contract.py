@@ -170,6 +170,15 @@ class Task(Frozen):
     traceparent: str | None = None  #: W3C trace context of what published it (https://www.w3.org/TR/trace-context/)
 
 
+class Letter(Frozen):
+    """A dead letter: a task that was delivered, or failed, as often as is allowed."""
+
+    id: str  #: of the message; the same whenever somebody looks
+    task: Task
+    deliveries: int = 0  #: 0 where the platform does not say
+    at: Time  #: when it was given up
+
+
 # ------------------------------------------------------------------------------------------- what comes out
 
 

@@ -6,7 +6,7 @@ their emulators). One suite, `tests/contract/`, runs against all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from speechpipe.contract import (
     Analysis,
     Completion,
     Lease,
+    Letter,
     Options,
     Partial,
     Recording,
@@ -53,8 +54,18 @@ class Store(Protocol):
         """Read one; None if there is none."""
         ...
 
-    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
-        """Read many, newest `queued_at` first, without their `result`."""
+    def recordings(
+        self,
+        *,
+        status: Status | None = None,
+        uri: str | None = None,
+        after: Recording | None = None,
+        limit: int = 100,
+    ) -> list[Recording]:
+        """Read many, newest `queued_at` first, without their `result`.
+
+        `after` goes on behind a recording of an earlier answer, whatever has become of that one since.
+        """
         ...
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
@@ -246,6 +257,18 @@ class Completions(Protocol):
         ...
 
 
+class DeadLetters(Protocol):
+    """The dead letters as people see them. Recordings do not wait for that: `give_up` ends their stages."""
+
+    def peek(self) -> list[Letter]:
+        """Look at all, oldest first, without taking any away. One may be missing while somebody else looks."""
+        ...
+
+    def acknowledge(self, ids: Collection[str]) -> None:
+        """Take letters away for good. Does nothing about one that is not there."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """Everything of one backend, as `local.connect` and `gcp.connect` give it."""
@@ -255,3 +278,4 @@ class Backend:
     uploads: Uploads
     results: Results
     completions: Completions
+    dead_letters: DeadLetters

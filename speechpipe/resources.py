@@ -34,7 +34,7 @@ class Subscription:
     topic: str
     push_to: Service | None = None
     ack_deadline_seconds: int = 60  #: for a push also the longest request
-    minimum_backoff_seconds: int = 10
+    minimum_backoff_seconds: int = 10  #: both 0: what is not acknowledged comes back at once
     maximum_backoff_seconds: int = 600
     dead_letter_topic: str | None = None
     max_delivery_attempts: int | None = None  #: 5 to 100; a 429 counts too
@@ -70,6 +70,8 @@ class Schedule:
 TASK_TOPICS = {Stage.STT: "stt-tasks", Stage.SER: "ser-tasks"}
 DEAD_LETTER_TOPIC = "dead-tasks"
 COMPLETIONS_TOPIC = "completions"
+#: Keeps what `give_up` is pushed for people to look at.
+DEAD_LETTERS = "dead-letters"
 TOPICS = (*TASK_TOPICS.values(), DEAD_LETTER_TOPIC, COMPLETIONS_TOPIC)
 
 #: A busy GPU worker answers 429, and each of those counts as an attempt: with backoff doubling from 10 s to 600 s, 20
@@ -96,6 +98,8 @@ SUBSCRIPTIONS = (
         for stage, topic in TASK_TOPICS.items()
     ),
     Subscription(name=DEAD_LETTER_TOPIC, topic=DEAD_LETTER_TOPIC, push_to=Service.GIVE_UP),
+    # Without backoff: whoever looks puts all of them back, and the next one wants to see them.
+    Subscription(name=DEAD_LETTERS, topic=DEAD_LETTER_TOPIC, minimum_backoff_seconds=0, maximum_backoff_seconds=0),
     Subscription(name=COMPLETIONS_TOPIC, topic=COMPLETIONS_TOPIC),
 )
 STORAGE_TRIGGER = StorageTrigger()

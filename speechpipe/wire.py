@@ -10,11 +10,12 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from speechpipe.contract import Completion, CompletionData, Source, Stage, Task
+from speechpipe.contract import Completion, CompletionData, Letter, Source, Stage, Task
 from speechpipe.errors import Unreadable
 
 Message = tuple[bytes, dict[str, str]]  #: data and attributes of a Pub/Sub message
@@ -129,6 +130,17 @@ def dead_letter_from_push(body: bytes) -> DeadLetter:
         task=task_from_message(_decode(message.get("data")), attributes),
         deliveries=int(count) if re.fullmatch("[0-9]{1,9}", count) else 0,
         subscription=attributes.get(DEAD_LETTER_SUBSCRIPTION),
+    )
+
+
+def letter_from_message(message_id: str, data: bytes, attributes: Mapping[str, str], at: datetime) -> Letter:
+    """Read a dead letter from a pull subscription of the dead-letter topic."""
+    count = attributes.get(DEAD_LETTER_COUNT, "")
+    return Letter(
+        id=message_id,
+        task=task_from_message(data, attributes),
+        deliveries=int(count) if re.fullmatch("[0-9]{1,9}", count) else 0,
+        at=at,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from speechpipe.errors import SettingsMissing
 from speechpipe.ports import Backend
+from speechpipe.resources import DEAD_LETTERS
 from speechpipe.settings import ClientSettings, Project, Topics
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def connect(settings: Project) -> Backend:
     from google.cloud import firestore, storage
 
     from speechpipe.gcp.firestore import FirestoreStore
-    from speechpipe.gcp.pubsub import PubSubBus, PubSubCompletions
+    from speechpipe.gcp.pubsub import PubSubBus, PubSubCompletions, PubSubDeadLetters
     from speechpipe.gcp.storage import GcsResults
 
     # The library looks buckets up in a thread to label its own traces: a permission we do not ask for, and CPU that a
@@ -44,6 +45,7 @@ def connect(settings: Project) -> Backend:
         uploads=_uploads(gcs, settings),
         results=GcsResults(gcs.bucket(settings.results_bucket)),
         completions=PubSubCompletions(settings.project, client.completions_subscription),
+        dead_letters=PubSubDeadLetters(settings.project, DEAD_LETTERS),
     )
 
 

@@ -98,15 +98,25 @@ class FirestoreStore:
         fields = self._recording(recording_id).get().to_dict()
         return from_document(Recording, fields) if fields else None
 
-    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
+    def recordings(
+        self,
+        *,
+        status: Status | None = None,
+        uri: str | None = None,
+        after: Recording | None = None,
+        limit: int = 100,
+    ) -> list[Recording]:
         """Read many; `result` is not transferred."""
         query: Any = self._recordings
         if uri is not None:
             query = query.where(filter=FieldFilter("source.uri", "==", uri))
         if status is not None:
             query = query.where(filter=FieldFilter("status", "==", status.value))
-        query = query.order_by("queued_at", direction=Query.DESCENDING).limit(limit).select(_WITHOUT_RESULT)
-        return _read(query)
+        query = query.order_by("queued_at", direction=Query.DESCENDING)
+        query = query.order_by("__name__", direction=Query.DESCENDING)  # as the indexes end by themselves
+        if after:
+            query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
+        return _read(query.limit(limit).select(_WITHOUT_RESULT))
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
         """What was not announced: a recording that is not final never was, `revise` sees to that."""

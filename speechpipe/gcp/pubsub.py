@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
+from typing import Any
 
 from google.api_core.exceptions import Cancelled, DeadlineExceeded, ServiceUnavailable
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.cloud.pubsub_v1.types import BatchSettings
 
 from speechpipe import wire
-from speechpipe.contract import Completion, Stage, Task
+from speechpipe.contract import Completion, Letter, Stage, Task
 from speechpipe.errors import Unreadable
 from speechpipe.settings import Topics
 
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 PUBLISH_SECONDS = 60.0
 #: One request of a pull; an empty topic answers at its end.
 PULL_SECONDS = 10.0
+#: The same where people look at what is there: nothing for so long, and that was all.
+LOOK_SECONDS = 3.0
+#: Messages of one request at most.
+_PULLED = 1000
 
 
 class PubSubBus:
@@ -91,3 +96,63 @@ class PubSubCompletions:
             except Unreadable as error:
                 log.error("%s", error, extra={"action": "unreadable"})
         return None
+
+
+class PubSubDeadLetters:
+    """`ports.DeadLetters` on a pull subscription. Whoever looks has them hidden from others for that moment."""
+
+    def __init__(self, project: str, subscription: str) -> None:
+        self._path = f"projects/{project}/subscriptions/{subscription}"
+
+    @cached_property
+    def _subscriber(self) -> SubscriberClient:
+        """Made on first use: only people look."""
+        return SubscriberClient()
+
+    def peek(self) -> list[Letter]:
+        """Pull all and put them back. What is no task of ours is left there, and said."""
+        letters = {}
+        for received in self._all().values():
+            message = received.message
+            try:
+                letter = wire.letter_from_message(
+                    message.message_id, message.data, dict(message.attributes), message.publish_time
+                )
+            except Unreadable as error:
+                log.error("%s", error, extra={"action": "unreadable"})
+                continue
+            letters[letter.id] = letter
+        return sorted(letters.values(), key=lambda letter: (letter.at, letter.id))
+
+    def acknowledge(self, ids: Collection[str]) -> None:
+        """Pull all, acknowledge those and put the others back: a message is acknowledged by a delivery of it."""
+        self._all(take=frozenset(ids))
+
+    def _all(self, take: Collection[str] = ()) -> dict[str, Any]:
+        """All messages by id, each received once; those of `take` are acknowledged and the others put back."""
+        found: dict[str, Any] = {}
+        try:
+            while received := self._pulled():
+                taken = [each.ack_id for each in received if each.message.message_id in take]
+                if taken:
+                    self._subscriber.acknowledge(request={"subscription": self._path, "ack_ids": taken})
+                found |= {each.message.message_id: each for each in received}
+                if take and found.keys() >= set(take):
+                    break
+        finally:
+            back = [each.ack_id for name, each in found.items() if name not in take]
+            for start in range(0, len(back), _PULLED):
+                request = {
+                    "subscription": self._path,
+                    "ack_ids": back[start : start + _PULLED],
+                    "ack_deadline_seconds": 0,
+                }
+                self._subscriber.modify_ack_deadline(request=request)
+        return found
+
+    def _pulled(self) -> list[Any]:
+        request = {"subscription": self._path, "max_messages": _PULLED}
+        try:
+            return list(self._subscriber.pull(request=request, timeout=LOOK_SECONDS, retry=None).received_messages)
+        except (DeadlineExceeded, Cancelled):  # as in `PubSubCompletions`
+            return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speechpipe.local.bus import LocalBus, LocalCompletions
+from speechpipe.local.bus import LocalBus, LocalCompletions, LocalDeadLetters
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
@@ -32,4 +32,5 @@ def connect(directory: Path) -> Backend:
         uploads=FolderUploads(directory, state / "uploading"),
         results=FolderResults(state / "results", state / "staging"),
         completions=LocalCompletions(LocalBus(database)),
+        dead_letters=LocalDeadLetters(database),
     )

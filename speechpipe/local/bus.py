@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from speechpipe import wire
-from speechpipe.contract import Completion, Stage, Task
+from speechpipe.contract import Completion, CompletionData, Letter, Recording, Stage, Summary, Task
 from speechpipe.local.database import Database
 
 FINALIZED = "finalized"  #: an object arrived
 PARTIAL_CREATED = "partial-created"  #: what Eventarc's Firestore trigger is in the cloud
 COMPLETIONS = "completions"
+DEAD_TASKS = "dead-tasks"  #: for people to look at; nothing waits for them
+
+#: Topics that nobody of ours works on.
+_OUTGOING = (COMPLETIONS, DEAD_TASKS)
 
 #: A message that was taken and neither acknowledged nor refused comes back after this time.
 VISIBILITY_SECONDS = 600.0
@@ -51,6 +56,11 @@ class LocalBus:
         """See ports.Bus."""
         data, attributes = wire.completion_to_message(completion)
         self._publish(COMPLETIONS, json.dumps({"data": data.decode(), "attributes": attributes}))
+
+    def bury(self, task: Task, deliveries: int) -> None:
+        """Publish a task that is given up as a dead letter."""
+        letter = {"task": task.model_dump(mode="json"), "deliveries": deliveries, "at": datetime.now(UTC).isoformat()}
+        self._publish(DEAD_TASKS, json.dumps(letter))
 
     def _publish(self, topic: str, body: str) -> None:
         with self.database.write() as connection:
@@ -91,14 +101,14 @@ class LocalBus:
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE messages SET attempts = attempts - taken, crashes = crashes + taken, taken = 0, visible_at = 0"
-                " WHERE topic != ?",
-                (COMPLETIONS,),
+                " WHERE topic NOT IN (?, ?)",
+                _OUTGOING,
             )
 
     def backlog(self) -> dict[str, int]:
-        """Messages a topic, in work or waiting; completions left out."""
-        query = "SELECT topic, count(*) AS n FROM messages WHERE topic != ? GROUP BY topic"
-        return {row["topic"]: row["n"] for row in self.database.read().execute(query, (COMPLETIONS,))}
+        """Messages a topic, in work or waiting; what is for others left out."""
+        query = "SELECT topic, count(*) AS n FROM messages WHERE topic NOT IN (?, ?) GROUP BY topic"
+        return {row["topic"]: row["n"] for row in self.database.read().execute(query, _OUTGOING)}
 
 
 class LocalCompletions:
@@ -121,6 +131,54 @@ class LocalCompletions:
             patience = time.monotonic() + timeout
 
 
+class LocalDeadLetters:
+    """The dead letters of the table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def peek(self) -> list[Letter]:
+        """See ports.DeadLetters."""
+        rows = self._database.read().execute("SELECT id, body FROM messages WHERE topic = ? ORDER BY id", (DEAD_TASKS,))
+        return [Letter.model_validate({"id": str(row["id"]), **json.loads(row["body"])}) for row in rows]
+
+    def acknowledge(self, ids: Collection[str]) -> None:
+        """See ports.DeadLetters."""
+        with self._database.write() as connection:
+            for letter in ids:
+                connection.execute("DELETE FROM messages WHERE topic = ? AND id = ?", (DEAD_TASKS, letter))
+
+
 def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:
     """Add a message within the caller's transaction."""
     connection.execute("INSERT INTO messages (topic, body) VALUES (?, ?)", (topic, body))
+
+
+def forget(connection: sqlite3.Connection, recording: Recording, tombstone: Recording) -> None:
+    """Leave nothing in any message that somebody uploaded as this recording, within the caller's transaction.
+
+    An announcement that nobody has received yet stays, with its id, and says no more than the tombstone.
+    """
+    connection.execute(
+        "DELETE FROM messages WHERE topic != :completions AND :id IN"
+        " (json_extract(body, '$.recording_id'), json_extract(body, '$.task.recording_id'))"
+        " OR topic = :finalized AND json_extract(body, '$.name') = :name"
+        " AND json_extract(body, '$.generation') = :generation",
+        {
+            "completions": COMPLETIONS,
+            "finalized": FINALIZED,
+            "id": recording.id,
+            "name": recording.source.name,
+            "generation": recording.source.generation,
+        },
+    )
+    announced = connection.execute("SELECT id, body FROM messages WHERE topic = ?", (COMPLETIONS,)).fetchall()
+    for row in announced:
+        body = json.loads(row["body"])
+        data = CompletionData.model_validate_json(body["data"])
+        if data.recording_id != recording.id:
+            continue
+        bare = {"uri": tombstone.source.uri, "ref": None, "summary": Summary(), "artifacts": None, "error": None}
+        body["data"] = data.model_copy(update=bare).model_dump_json()
+        body["attributes"].pop("ref", None)
+        connection.execute("UPDATE messages SET body = ? WHERE id = ?", (json.dumps(body), row["id"]))

@@ -59,6 +59,7 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, too
             self._local.connection = connection
             self._opened[threading.current_thread()] = connection
         return connection

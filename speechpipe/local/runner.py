@@ -27,7 +27,16 @@ from speechpipe.contract import Source, Stage, Task
 from speechpipe.errors import Busy, ErrorCode, Unreadable
 from speechpipe.interruptible import Interruptible
 from speechpipe.local import STATE_FOLDER, TRACES_FILE
-from speechpipe.local.bus import FINALIZED, PARTIAL_CREATED, LocalBus, LocalCompletions, Message, enqueue, task_topic
+from speechpipe.local.bus import (
+    FINALIZED,
+    PARTIAL_CREATED,
+    LocalBus,
+    LocalCompletions,
+    LocalDeadLetters,
+    Message,
+    enqueue,
+    task_topic,
+)
 from speechpipe.local.database import Database
 from speechpipe.local.folder import FolderResults, FolderUploads
 from speechpipe.local.store import SqliteStore
@@ -81,7 +90,8 @@ class Runner:
         self._limits = limits
         self._traces = traces or str(state / TRACES_FILE)
         self._tracing = OFF
-        self._ports = Backend(self.store, self.bus, self.uploads, self.results, LocalCompletions(self.bus))
+        completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self._database)
+        self._ports = Backend(self.store, self.bus, self.uploads, self.results, completions, letters)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
@@ -246,6 +256,7 @@ class Runner:
         def perform(message: Message) -> None:
             task = Task.model_validate_json(message.body)
             if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
+                self.bus.bury(task, message.attempts + message.crashes - 1)  # first: a letter twice does no harm
                 self._give_up(task)
                 return
             holder = f"{self._holder}-{secrets.token_hex(4)}"  # each delivery is another

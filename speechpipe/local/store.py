@@ -11,7 +11,7 @@ from typing import Any
 from speechpipe import leases
 from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals
 from speechpipe.errors import Busy
-from speechpipe.local.bus import PARTIAL_CREATED, enqueue
+from speechpipe.local.bus import PARTIAL_CREATED, enqueue, forget
 from speechpipe.local.database import Database
 from speechpipe.ports import Changes
 
@@ -32,12 +32,21 @@ class SqliteStore:
         row = _select(self._database.read(), recording_id)
         return _recording(row) if row else None
 
-    def recordings(self, *, status: Status | None = None, uri: str | None = None, limit: int = 100) -> list[Recording]:
+    def recordings(
+        self,
+        *,
+        status: Status | None = None,
+        uri: str | None = None,
+        after: Recording | None = None,
+        limit: int = 100,
+    ) -> list[Recording]:
         """See ports.Store."""
+        at, last = (after.queued_at.isoformat(), after.id) if after else (None, None)
         rows = self._database.read().execute(
             "SELECT body, NULL AS result FROM recordings WHERE (:status IS NULL OR status = :status)"
-            " AND (:uri IS NULL OR uri = :uri) ORDER BY queued_at DESC, id LIMIT :limit",
-            {"status": status.value if status else None, "uri": uri, "limit": limit},
+            " AND (:uri IS NULL OR uri = :uri) AND (:at IS NULL OR queued_at <= :at)"
+            " AND (:at IS NULL OR queued_at < :at OR id < :last) ORDER BY queued_at DESC, id DESC LIMIT :limit",
+            {"status": status.value if status else None, "uri": uri, "at": at, "last": last, "limit": limit},
         )
         return [_recording(row) for row in rows]
 
@@ -102,9 +111,14 @@ class SqliteStore:
         with self._database.write() as connection:
             row = _select(connection, tombstone.id)
             if row is not None and Status(row["status"]) is not Status.ERASED:
+                erased = _recording(row)
+                forget(connection, erased, tombstone)
+                name, generation = erased.source.name, erased.source.generation
+                connection.execute("DELETE FROM objects WHERE name = ? AND generation = ?", (name, generation))
                 _update_recording(connection, tombstone)
             for table in ("partials", "leases"):
                 connection.execute(f"DELETE FROM {table} WHERE recording_id = ?", (tombstone.id,))
+        self._database.shrink_log()
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
         """See ports.Store."""

@@ -16,14 +16,16 @@ from speechpipe.contract import Stage, Task
 from speechpipe.ports import Backend
 
 Taken = Callable[[Stage], list[Task]]
+Bury = Callable[[Task], None]
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A backend, and what its topics hold: the port has no subscriber's side."""
+    """A backend, and the sides of its topics that no port has: what they hold, and a task given up after 5 tries."""
 
     backend: Backend
     taken: Taken
+    bury: Bury
 
 
 @pytest.fixture(scope="session")
@@ -62,12 +64,16 @@ def local_ready(folder: Path) -> Ready:
         message = bus.take(f"{stage.value}-tasks")
         return [Task.model_validate_json(message.body)] if message else []
 
-    return Ready(backend, taken)
+    def bury(task: Task) -> None:
+        bus: Any = backend.bus
+        bus.bury(task, 5)
+
+    return Ready(backend, taken, bury)
 
 
 def gcp_ready(environment: dict[str, str]) -> Iterator[Ready]:
     from google.cloud import firestore
-    from google.cloud.pubsub_v1 import SubscriberClient
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
     from speechpipe import gcp
     from speechpipe.gcp.firestore import FirestoreStore
@@ -84,8 +90,15 @@ def gcp_ready(environment: dict[str, str]) -> Iterator[Ready]:
         subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in received])
         return [wire.task_from_message(one.message.data, dict(one.message.attributes)) for one in received]
 
+    def bury(task: Task) -> None:
+        data, attributes = wire.task_to_message(task)
+        with PublisherClient() as publisher:
+            path = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/topics/dead-tasks"
+            publisher.publish(path, data, **attributes, **{wire.DEAD_LETTER_COUNT: "5"}).result()
+
+    backend.dead_letters.acknowledge([letter.id for letter in backend.dead_letters.peek()])
     try:
-        yield Ready(replace(backend, store=FirestoreStore(client)), taken)
+        yield Ready(replace(backend, store=FirestoreStore(client)), taken, bury)
     finally:
         subscriber.close()
         client.close()  # type: ignore[no-untyped-call]

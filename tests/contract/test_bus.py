@@ -1,8 +1,9 @@
-"""What every bus promises (`ports.Bus`, `ports.Completions`)."""
+"""What every bus promises (`ports.Bus`, `ports.Completions`, `ports.DeadLetters`)."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from speechpipe.contract import Stage
 from speechpipe.ports import Backend
@@ -37,3 +38,26 @@ def test_receiving_ends_when_nothing_comes(backend: Backend) -> None:
     began = time.monotonic()
     assert list(backend.completions.receive(timeout=0.5)) == []
     assert 0.4 < time.monotonic() - began < 5
+
+
+def test_a_dead_letter_is_the_task_and_stays_however_often_it_is_looked_at(ready: Ready) -> None:
+    ready.bury(task(recording()))
+    (letter,) = ready.backend.dead_letters.peek()
+    assert letter.task == task(recording())
+    assert letter.deliveries == 5
+    assert abs((datetime.now(UTC) - letter.at).total_seconds()) < 60
+    assert ready.backend.dead_letters.peek() == [letter]
+
+
+def test_dead_letters_come_oldest_first_and_those_that_are_acknowledged_go(ready: Ready) -> None:
+    made = [task(recording(number)) for number in range(3)]
+    for one in made:
+        ready.bury(one)
+    letters = ready.backend.dead_letters
+    first, second, third = letters.peek()
+    assert [letter.task for letter in (first, second, third)] == made
+    letters.acknowledge([first.id, third.id, "0"])
+    assert letters.peek() == [second]
+    letters.acknowledge([second.id])
+    assert letters.peek() == []
+    letters.acknowledge([second.id])

@@ -111,6 +111,21 @@ def test_lists_can_be_of_one_status_or_one_address(store: Store) -> None:
     assert store.recordings(uri="gs://uploads/c") == []
 
 
+def test_a_list_goes_on_behind_a_recording_even_of_the_same_moment_and_of_one_that_has_changed(store: Store) -> None:
+    made = [recording(n, queued_at=NOW + timedelta(seconds=n // 3)) for n in range(7)]
+    for each in made:
+        store.create_recording(each)
+        store.finish(finished(each, Status.FAILED))
+        store.mark_announced(each.id, 1, LATER)
+    seen: list[Recording] = []
+    while page := store.recordings(status=Status.FAILED, after=seen[-1] if seen else None, limit=2):
+        seen += page
+        assert store.revise(next_revision(page[-1]).model_copy(update={"id": page[-1].id}))  # no longer failed
+    assert {one.id for one in seen} == {one.id for one in made}
+    assert len(seen) == len(made)
+    assert [one.queued_at for one in seen] == sorted((one.queued_at for one in made), reverse=True)
+
+
 def test_unfinished_is_what_is_not_final_or_not_announced_oldest_first(store: Store) -> None:
     queued, processing, finished_only, announced = (
         recording(n, queued_at=NOW - timedelta(seconds=n)) for n in range(1, 5)

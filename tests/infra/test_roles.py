@@ -83,8 +83,9 @@ INTENDED = {
         ("project, database", "datastore.viewer"),
         ("subscription completions", "pubsub.subscriber"),
     },
-    # A release writes documents and publishes tasks. They look at services, queues, logs, figures and traces, and
-    # the roles for that exist on projects only.
+    # Releases, runs again and backfills write documents and publish tasks; a replay and an erasure announce, and an
+    # erasure deletes files. They look at services, queues, logs, figures and traces, and the roles for that exist on
+    # projects only.
     "var.operators": {
         ("project", "cloudtrace.user"),
         ("project", "logging.viewer"),
@@ -93,8 +94,12 @@ INTENDED = {
         ("project", "run.viewer"),
         (UPLOADS, "storage.objectViewer"),
         (RESULTS, "storage.objectViewer"),
+        (UPLOADS, "storage.objectUser"),
+        (RESULTS, "storage.objectUser"),
         ("project, database", "datastore.user"),
         ("subscription completions", "pubsub.subscriber"),
+        ("subscription dead-letters", "pubsub.subscriber"),
+        ("topic completions", "pubsub.publisher"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "FUNCTION_TARGET": "functions-framework",
     "FUNCTION_SOURCE": "functions-framework",
 }
+BACKOFF = ("minimum_backoff", "maximum_backoff")
 
 
 def only(blocks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def described(planned: Resource, plan: Plan) -> Subscription:
     values = planned.values
     endpoints = {f"{service.values['uri']}/": name for name, service in services(plan).items()}
     push = only(values["push_config"]) if values["push_config"] else None
-    retry = only(values["retry_policy"])
+    retry = only(values["retry_policy"]) if values["retry_policy"] else dict.fromkeys(BACKOFF, "0s")
     dead = only(values["dead_letter_policy"]) if values["dead_letter_policy"] else None
     return Subscription(
         name=values["name"],
