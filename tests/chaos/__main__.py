@@ -1,0 +1,76 @@
+"""Break the system on purpose, then check its books.
+
+    python -m tests.chaos embedded  [--recordings 5000] [--seed N ...] [--minutes M]
+    python -m tests.chaos emulators [--recordings 300]  [--seed N ...] [--minutes M]
+
+The seed is printed first; the same seed plans the same faults, as far as threads and processes allow. The status is 1
+if the books do not balance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos import books, embedded
+from tests.chaos.plan import Plan
+
+RECORDINGS = {"embedded": 5000, "emulators": 300}
+
+
+def quiet_run(folder: Path, recordings: int, seconds: float) -> books.Quiet:
+    """What the files become when nothing is in the way."""
+    with embedded.file_system(folder / "quiet", recordings):
+        run = embedded.Run(Plan(0, recordings), folder / "quiet", calm=True)
+        made = run.work(seconds)
+    print(f"quiet run: {run.seconds:.0f} s", flush=True)
+    return books.Quiet(made)
+
+
+def run_embedded(seed: int, recordings: int, quiet: books.Quiet, folder: Path, seconds: float) -> bool:
+    """A disturbed run on a folder; whether its books balance."""
+    plan = Plan(seed, recordings)
+    root = folder / f"embedded-{seed}"
+    with embedded.file_system(root, recordings):
+        run = embedded.Run(plan, root, calm=False)
+        made = run.work(seconds)
+    counts = {"seconds": round(run.seconds), **run.counts}
+    lines = books.balance(made, quiet, past_deadline=plan.past_deadline)
+    return books.show(lines, counts, f"embedded, seed {seed}, {recordings} recordings")
+
+
+def run_emulators(seed: int, recordings: int, quiet: books.Quiet, folder: Path, seconds: float) -> bool:
+    """A disturbed run on the emulators; whether its books balance."""
+    from tests.chaos import cloud
+
+    run = cloud.Run(Plan(seed, recordings), folder / f"emulators-{seed}")
+    made = run.work(seconds)
+    counts = {"seconds": round(run.seconds), **run.counts}
+    return books.show(books.balance(made, quiet), counts, f"emulators, seed {seed}, {recordings} recordings")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("where", choices=list(RECORDINGS))
+    parser.add_argument("--recordings", type=int)
+    parser.add_argument("--seed", type=int, nargs="+")
+    parser.add_argument("--minutes", type=float, default=30.0, help="a run that is not at rest by then has failed")
+    given = parser.parse_args(arguments)
+    seeds = given.seed or [random.SystemRandom().randrange(1 << 30)]
+    print(f"seed {' '.join(map(str, seeds))}", flush=True)
+    recordings = given.recordings or RECORDINGS[given.where]
+    disturbed = run_embedded if given.where == "embedded" else run_emulators
+    with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
+        folder, seconds = Path(temporary), given.minutes * 60
+        quiet = quiet_run(folder, recordings, seconds)
+        balanced = [disturbed(seed, recordings, quiet, folder, seconds) for seed in seeds]
+    return 0 if all(balanced) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

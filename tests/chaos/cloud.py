@@ -1,0 +1,312 @@
+"""The chaos on the emulators: real processes and HTTP, each of them killed or stopped now and then.
+
+Functions and workers are killed with -9 and started again by the local cloud. Of the emulators, Firestore and Cloud
+Storage keep what they have in memory, and a new process of them would be another cloud: they are stopped (SIGSTOP) for
+seconds, which is how an outage of theirs looks from here. Pub/Sub is really killed and started again, once, with all
+messages lost: sweep brings the tasks back, and `replay` the events that nobody had received yet.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+
+from speechpipe import gcp, leases, operations
+from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording
+from speechpipe.emulators import LocalCloud
+from speechpipe.emulators.setup import exported, make_topics
+from speechpipe.errors import Busy, NotFound
+from speechpipe.gcp.documents import from_document
+from speechpipe.ports import Backend
+from speechpipe.resources import Service
+from speechpipe.settings import ClientSettings, read
+from tests.chaos import left
+from tests.chaos.books import Key, Made, digest
+from tests.chaos.counters import Counters
+from tests.chaos.disturbed import COUNTERS, SEED
+from tests.chaos.embedded import NeverEnded
+from tests.chaos.people import requests as requests_of_people
+from tests.chaos.plan import Plan
+
+ERRORS = (GoogleAPICallError, RetryError, requests.RequestException, ConnectionError)
+FUNCTIONS = Path(__file__).parent / "functions"
+EMULATORS = ("pubsub", "firestore", "storage")
+LEASE_SECONDS = 5
+BACKLOG = 60
+KILL_EVERY, STOP_EVERY, STOP_SECONDS = (5.0, 10.0), (12.0, 25.0), (1.0, 4.0)
+WITNESS_SECONDS = 3.0
+QUIET_SECONDS = 5.0  #: without an event, at the end
+SETTINGS = {
+    "SPEECHPIPE_TRACES": "off",
+    "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS),
+}
+
+
+@dataclass
+class Cloud:
+    """The local cloud with what looks on: its events, and every partial when it is first seen."""
+
+    local: LocalCloud
+    backend: Backend
+    firestore: Any
+    bucket: Any
+    results: Any
+    events: list[Completion] = field(default_factory=list)
+    first: dict[Key, str] = field(default_factory=dict)
+    last_event: float = 0.0
+
+    def upload(self, name: str, body: bytes, metadata: dict[str, str]) -> str:
+        """Upload a file; the recording's id."""
+        blob = self.bucket.blob(name)
+        blob.metadata = metadata
+        blob.upload_from_string(body, content_type="audio/x-wav")
+        from speechpipe.contract import recording_id
+
+        return recording_id(self.bucket.name, name, str(blob.generation))
+
+    def collect(self, stopping: threading.Event) -> None:
+        """Take events as a subscriber."""
+        while not stopping.is_set():
+            with suppress(*ERRORS):
+                for event in self.backend.completions.receive(0.5):
+                    self.events.append(event)
+                    self.last_event = time.monotonic()
+
+    def witness(self, stopping: threading.Event) -> None:
+        """Look at every partial, again and again."""
+        while not stopping.wait(WITNESS_SECONDS):
+            with suppress(*ERRORS):
+                for partial in self.partials():
+                    self.first.setdefault((partial.recording_id, partial.stage, partial.revision), digest(partial))
+
+    def partials(self) -> Iterator[Partial]:
+        """All partials."""
+        for found in self.firestore.collection_group("partials").stream():
+            yield from_document(Partial, found.to_dict())
+
+    def leases(self) -> Iterator[Lease]:
+        """All leases."""
+        for found in self.firestore.collection_group("leases").stream():
+            yield from_document(Lease, found.to_dict())
+
+
+@contextmanager
+def running(root: Path, *, seed: int | None = None, copies: int = 1, **more: Any) -> Iterator[Cloud]:
+    """A local cloud with the engine of the chaos; disturbed with a seed."""
+    from google.cloud import firestore, storage
+
+    settings = SETTINGS | {COUNTERS: str(root / "counters"), SEED: "" if seed is None else str(seed)}
+    local = LocalCloud(
+        state=root,
+        workers=lambda stage: (sys.executable, "-m", "tests.chaos.cloud_worker"),
+        functions=None if seed is None else FUNCTIONS,
+        settings=settings,
+        sweep_seconds=5,
+        copies=copies,
+        **more,
+    )
+    stopping = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        local.start()
+        with exported(**local.environment()):
+            client = storage.Client()
+            documents = firestore.Client()
+            backend = gcp.connect(read(ClientSettings))
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
+            _ = backend.bus._publisher  # type: ignore[attr-defined]
+            uploads, results = client.bucket(local.ids.uploads), client.bucket(local.ids.results)
+            cloud = Cloud(local, backend, documents, uploads, results)
+        for target in (cloud.collect, cloud.witness):
+            threads.append(threading.Thread(target=target, args=[stopping], daemon=True))
+            threads[-1].start()
+        yield cloud
+    finally:
+        stopping.set()
+        for name in EMULATORS:
+            local.send(name, signal.SIGCONT)
+        for thread in threads:
+            thread.join(30)
+        local.stop()
+
+
+@dataclass
+class Run:
+    """One disturbed run of a plan."""
+
+    plan: Plan
+    root: Path
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    ids: dict[int, str] = field(default_factory=dict)
+
+    def work(self, limit_seconds: float) -> Made:
+        """Work until all is at rest; what is there then."""
+        scratch = self.root / "tmp"
+        with left.marked(scratch) as mark:
+            with running(self.root / "cloud", seed=self.plan.seed, copies=2, max_attempts=60) as cloud:
+                began = time.monotonic()
+                self._disturb(cloud, began + limit_seconds)
+                self.seconds = time.monotonic() - began
+                made = self._made(cloud)
+            made.processes = left.processes(mark)
+            made.litter = left.litter(scratch) + [f"{path} was left" for path in (self.root / "cloud").rglob("*.tmp")]
+        self.counts |= Counters(self.root / "cloud" / "counters" / "faults").all()
+        return made
+
+    def _disturb(self, cloud: Cloud, deadline: float) -> None:
+        stopping = threading.Event()
+        breaker = threading.Thread(target=self._break, args=[cloud, stopping])
+        breaker.start()
+        asked = requests_of_people(self.plan, cloud.backend, self.ids.get, ERRORS)
+        feeding = self.plan.files[::-1]
+        try:
+            while feeding or asked or self._unfinished(cloud):
+                if time.monotonic() > deadline:
+                    raise NeverEnded(f"seed {self.plan.seed}: not at rest in time")
+                ended = len({event.data.recording_id for event in cloud.events})
+                while feeding and len(self.ids) - ended < BACKLOG:
+                    file = feeding[-1]
+                    try:
+                        self.ids[file.number] = cloud.upload(file.name, file.body, file.metadata)
+                    except ERRORS:
+                        break
+                    feeding.pop()
+                    time.sleep(0.1)
+                asked = [request for request in asked if not request()]
+                time.sleep(0.5)
+        finally:
+            stopping.set()
+            breaker.join()
+        self._settle(cloud, deadline)
+
+    def _unfinished(self, cloud: Cloud) -> bool:
+        with suppress(*ERRORS):
+            known = sum(1 for _ in cloud.firestore.collection("recordings").select([]).stream())
+            return known < self.plan.count or bool(cloud.backend.store.unfinished(limit=1))
+        return True
+
+    def _settle(self, cloud: Cloud, deadline: float) -> None:
+        """Wait until nothing moves any more; announce again what Pub/Sub lost."""
+
+        def at_rest() -> bool:
+            with suppress(*ERRORS):
+                still = self._unfinished(cloud) or cloud.local.status().events_pending
+                recently = time.monotonic() - cloud.last_event < QUIET_SECONDS
+                return not (still or recently or any(map(_held, cloud.leases())))
+            return False
+
+        while not at_rest():
+            if time.monotonic() > deadline:
+                raise NeverEnded(f"seed {self.plan.seed}: does not come to rest")
+            time.sleep(1)
+        backend = cloud.backend
+        told = {(event.data.recording_id, event.data.revision) for event in cloud.events}
+        for recording in backend.store.recordings(limit=10_000):
+            if (recording.id, recording.revision) not in told:
+                operations.replay(recording.id, store=backend.store, bus=backend.bus, results=backend.results)
+                self._count("events lost with Pub/Sub, announced again by replay")
+        cloud.last_event = time.monotonic()
+        while time.monotonic() - cloud.last_event < QUIET_SECONDS:
+            time.sleep(0.5)
+        time.sleep(2 * WITNESS_SECONDS)
+
+    def _break(self, cloud: Cloud, stopping: threading.Event) -> None:
+        """Kill services, stop emulators, and once lose everything that Pub/Sub has."""
+        chance, now = self.plan.chance("breaker"), time.monotonic()
+        kill_at, stop_at = now + chance.uniform(*KILL_EVERY), now + chance.uniform(*STOP_EVERY)
+        lose_after = self.plan.count // 2
+        while not stopping.wait(0.25):
+            now = time.monotonic()
+            if now >= kill_at:
+                service = chance.choice(list(Service)).value
+                cloud.local.send(service, signal.SIGKILL)
+                self._count(f"{service} killed")
+                kill_at = now + chance.uniform(*KILL_EVERY)
+            if now >= stop_at:
+                name = chance.choice(EMULATORS)
+                cloud.local.send(name, signal.SIGSTOP)
+                stopping.wait(chance.uniform(*STOP_SECONDS))
+                cloud.local.send(name, signal.SIGCONT)
+                self._count(f"{name} emulator stopped for seconds")
+                stop_at = time.monotonic() + chance.uniform(*STOP_EVERY)
+            if lose_after and len(self.ids) >= lose_after:
+                _lose_messages(cloud.local)
+                self._count("Pub/Sub emulator started again, empty")
+                lose_after = 0
+
+    def _count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def _made(self, cloud: Cloud) -> Made:
+        names = {self.ids[file.number]: file.name for file in self.plan.files}
+        return made_on(cloud, names)
+
+
+def made_on(cloud: Cloud, names: dict[str, str]) -> Made:
+    """What there is on a cloud, which has to be at rest."""
+    read_again = {found.id: from_document(Recording, found.to_dict()) for found in _all(cloud, "recordings")}
+    partials = {(each.recording_id, each.stage, each.revision): each for each in cloud.partials()}
+    files: dict[str, list[str]] = {}
+    for blob in cloud.results.list_blobs():
+        folder, _, path = blob.name.partition("/")
+        files.setdefault(folder, []).append(path)
+    analyses: dict[Key, Analysis] = {}
+    for key, partial in partials.items():
+        if partial.analysis_uri:
+            analyses[key] = Analysis.model_validate_json(cloud.backend.results.read(partial.analysis_uri))
+        elif partial.analysis:
+            analyses[key] = partial.analysis
+    records = {}
+    for key, recording in read_again.items():
+        for revision in range(1, recording.revision + 1):
+            with suppress(NotFound):
+                uri = cloud.backend.results.uri(f"{key}/r{revision}/record.json")
+                records[key, revision] = Record.model_validate_json(cloud.backend.results.read(uri))
+    return Made(
+        uploads=names,
+        recordings=read_again,
+        partials=partials,
+        first=dict(cloud.first),
+        leases=list(cloud.leases()),
+        records=records,
+        files=files,
+        analyses=analyses,
+        events=list(cloud.events),
+        unfinished=len(cloud.backend.store.unfinished(limit=10)),
+    )
+
+
+def _all(cloud: Cloud, collection: str) -> Iterator[Any]:
+    yield from cloud.firestore.collection(collection).stream()
+
+
+def _held(lease: Lease) -> bool:
+    """Whether somebody who wants it is refused."""
+    now = datetime.now(UTC)
+    try:
+        leases.claimed(lease, holder="books", now=now, until=now + timedelta(seconds=LEASE_SECONDS))
+    except Busy:
+        return True
+    return False
+
+
+def _lose_messages(local: LocalCloud) -> None:
+    """Kill the Pub/Sub emulator and start it again: an empty one, with its topics made anew."""
+    processes: Any = local._processes
+    local.send("pubsub", signal.SIGKILL)
+    while not processes.revive("pubsub"):
+        time.sleep(0.1)
+    processes.wait(60, "pubsub")
+    make_topics(local.ids.project, local.ports.pubsub, local.ports.services, local.max_attempts)

@@ -1,0 +1,56 @@
+"""Faults in a function's or a worker's process on the emulators: what the entry points of the chaos have in common."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import requests
+from google.api_core.exceptions import DeadlineExceeded, InternalServerError, ServiceUnavailable
+
+from speechpipe import gcp
+from speechpipe.ports import Backend
+from speechpipe.settings import Project
+from tests.chaos import faults
+from tests.chaos.counters import Counters
+from tests.chaos.faults import Faults, JumpingClock, Raise
+
+SEED, COUNTERS = "CHAOS_SEED", "CHAOS_COUNTERS"  #: variables; without a seed nothing is disturbed
+GOOGLE_ERRORS: Sequence[Raise] = (
+    lambda: ServiceUnavailable("the connection was closed"),  # type: ignore[no-untyped-call]
+    lambda: DeadlineExceeded("no answer"),  # type: ignore[no-untyped-call]
+    lambda: InternalServerError("something went wrong"),  # type: ignore[no-untyped-call]
+    lambda: requests.ConnectionError("the connection was reset"),
+)
+
+
+def counters(name: str) -> Counters:
+    """A folder of counts of this run."""
+    return Counters(Path(os.environ[COUNTERS]) / name)
+
+
+def install(service: str) -> JumpingClock | None:
+    """Have every backend that this process connects to fail, and a clock that jumps; None where all is calm."""
+    if not os.environ.get(SEED):
+        return None
+    start = counters("starts").add(service)  # each of its processes has faults of its own
+    seed = f"{os.environ[SEED]} {service} {start}"
+    chaos = Faults(seed, counters("faults"), GOOGLE_ERRORS)
+    connect = gcp.connect
+
+    def disturbed(settings: Project) -> Backend:
+        return faults.over(connect(settings), chaos, repeat=True)
+
+    gcp.connect = disturbed
+    return JumpingClock(random.Random(f"{seed} clock"), counters("faults"))
+
+
+def install_in_function(service: str) -> None:
+    """The same in a function's process, its clock included."""
+    clock = install(service)
+    if clock:
+        from functions.services import Services
+
+        Services.clock = lambda self: clock()  # type: ignore[method-assign]

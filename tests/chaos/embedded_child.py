@@ -1,0 +1,97 @@
+"""A real Runner on a folder, disturbed: what the embedded chaos kills and starts again.
+
+    python -m tests.chaos.embedded_child FOLDER COUNTERS --seed S --incarnation N [--calm] [--past-deadline]
+
+Ends with 0 once the folder is at rest and the file `FOLDER/.speechpipe/enough` is there, and with 3 when one of the
+Runner's threads dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from speechpipe.contract import Stage
+from speechpipe.local import STATE_FOLDER, bus, runner, store
+from speechpipe.local.bus import LocalBus
+from speechpipe.settings import Limits
+from tests.chaos import faults
+from tests.chaos.counters import Counters
+from tests.chaos.engine import Hashed
+from tests.chaos.faults import Faults, Faulty, JumpingClock
+
+ENOUGH = "enough"
+THREAD_DIED = 3
+LATEST_SECONDS = 2.0  #: of a repeated message
+#: The same as in production, faster. More attempts: faults alone must not use them up.
+HURRY = {
+    "SCAN_SECONDS": 2.0,
+    "SWEEP_SECONDS": 5.0,
+    "MAX_BACKOFF_SECONDS": 0.5,
+    "LEASE_SECONDS": 5.0,
+    "UNUSABLE_SECONDS": 0.05,
+}
+MAX_ATTEMPTS = 15
+
+
+def main() -> None:
+    """Read the command line and work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("counters", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--incarnation", type=int, default=0)
+    parser.add_argument("--calm", action="store_true")
+    parser.add_argument("--past-deadline", action="store_true")
+    given = parser.parse_args()
+    logging.disable(logging.ERROR)  # thousands of tracebacks that were asked for
+    threading.excepthook = _die
+    for name, value in HURRY.items():
+        setattr(runner, name, value)
+    runner.MAX_ATTEMPTS = MAX_ATTEMPTS
+    engines = {stage: Hashed(stage, Counters(given.counters / "runs")) for stage in Stage}
+    work = runner.Runner(given.folder, lambda: engines, Limits(), traces="off")
+    if not given.calm:
+        _disturb(work, f"{given.seed} {given.incarnation}", Counters(given.counters / "faults"), given.past_deadline)
+    with work:
+        while not (work.idle() and (given.folder / STATE_FOLDER / ENOUGH).exists()):
+            time.sleep(0.2)
+
+
+def _die(problem: threading.ExceptHookArgs) -> None:
+    """A dead thread would be mended by the next kill: nobody must overlook it."""
+    traceback.print_exception(problem.exc_type, problem.exc_value, problem.exc_traceback)
+    os._exit(THREAD_DIED)
+
+
+def _disturb(work: runner.Runner, seed: str, counters: Counters, past_deadline: bool) -> None:
+    chaos = Faults(seed, counters)
+    deadline = timedelta(seconds=Limits().deadline_seconds) if past_deadline else None
+    clock = JumpingClock(random.Random(f"{seed} clock"), counters, deadline)
+    cast(Any, runner).utc_now = clock
+    work._ports = faults.over(work._ports, chaos)
+    work.bus = cast(LocalBus, Faulty(work.bus, "bus", chaos))
+
+    def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:
+        """Every event one to three times, each some time from now: in any order."""
+        for _ in range(chaos.copies()):
+            late = chaos.chance.choice((0.0, chaos.chance.uniform(0, LATEST_SECONDS)))
+            connection.execute(
+                "INSERT INTO messages (topic, body, visible_at) VALUES (?, ?, ?)", (topic, body, time.time() + late)
+            )
+
+    for module in (runner, bus, store):
+        cast(Any, module).enqueue = enqueue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""An engine whose results follow from the file's bytes alone, within a millisecond."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from pathlib import Path
+
+from speechpipe.contract import (
+    Analysis,
+    Audio,
+    Emotions,
+    EmotionWindow,
+    LabelScore,
+    Language,
+    Model,
+    Options,
+    Quality,
+    Segment,
+    Stage,
+    Transcript,
+    Vocabulary,
+    Word,
+)
+from speechpipe.errors import ErrorCode, Rejected
+from speechpipe.ports import Progress
+from tests.chaos.counters import Counters
+from tests.chaos.plan import Kind
+
+MODEL = Model(name="hash", revision="1", engine="hash 1")
+LABELS = ("anger", "happiness", "neutral")
+VOCABULARY = Vocabulary(id="hash", labels=LABELS, primary=LABELS, activation="softmax")
+WORDS = ("where", "is", "my", "order", "late", "three", "weeks", "nobody", "answers", "telephone")
+SEGMENTS, LARGE_SEGMENTS = 3, 900
+SECONDS = 2.0  #: of audio a segment
+SLOW_SECONDS = 0.5
+FLAKY_FAILURES = 2
+
+
+class Hashed:
+    """Behaves as the file says (`plan.Kind`). `runs` counts the runs of each file."""
+
+    def __init__(self, stage: Stage, runs: Counters) -> None:
+        self.stage = stage
+        self._runs = runs
+
+    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+        body = path.read_bytes()
+        kind, number = Kind(body.split()[0].decode()), int(body.split()[1])
+        run = self._runs.add(f"{self.stage.value}.{number}")
+        progress(0.1)
+        if kind is Kind.REJECTED or (kind is Kind.MUTE and self.stage is Stage.STT):
+            raise Rejected(ErrorCode.DECODE_FAILED, "damaged beyond use")
+        if kind is Kind.FAILING and self.stage is Stage.STT:
+            raise RuntimeError("it never works")
+        if kind is Kind.FLAKY and run <= FLAKY_FAILURES:
+            raise RuntimeError("not yet")
+        if kind is Kind.SLOW:
+            for step in range(10):
+                time.sleep(SLOW_SECONDS / 10)
+                progress(step / 10)
+        segments = LARGE_SEGMENTS if kind is Kind.LARGE else SEGMENTS
+        chance = random.Random(body + self.stage.value.encode())
+        value = _transcript(chance, segments) if self.stage is Stage.STT else _emotions(chance, segments)
+        digest = hashlib.sha256(body).hexdigest()
+        audio = Audio(duration=segments * SECONDS, channels=1, sample_rate=16000, sha256=digest, format="hash")
+        progress(1.0)
+        return Analysis(value=value, audio=audio, model=MODEL, compute_seconds=0.125)
+
+
+def _transcript(chance: random.Random, count: int) -> Transcript:
+    quality = Quality(avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1)
+    segments = []
+    for number in range(count):
+        start, texts = number * SECONDS, chance.choices(WORDS, k=4)
+        times = [start + 0.4 * place for place in range(len(texts) + 1)]
+        words = tuple(
+            Word(word=text, start=at, end=until, confidence=0.9)
+            for text, at, until in zip(texts, times[:-1], times[1:], strict=True)
+        )
+        segments.append(
+            Segment(
+                id=number,
+                start=start,
+                end=times[-1],
+                text=" ".join(texts),
+                confidence=0.9,
+                quality=quality,
+                words=words,
+                language="en",
+            )
+        )
+    return Transcript(
+        language=Language(code="en", confidence=0.9), segments=tuple(segments), speech_seconds=count * SECONDS
+    )
+
+
+def _emotions(chance: random.Random, count: int) -> Emotions:
+    windows = []
+    for number in range(count):
+        weights = [chance.random() + 0.01 for _ in LABELS]
+        scores = [
+            LabelScore(name=name, score=weight / sum(weights)) for name, weight in zip(LABELS, weights, strict=True)
+        ]
+        scores.sort(key=lambda score: -score.score)
+        windows.append(EmotionWindow(start=number * SECONDS, end=(number + 1) * SECONDS, scores=tuple(scores)))
+    return Emotions(vocabulary=VOCABULARY, windows=tuple(windows))

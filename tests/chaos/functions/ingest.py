@@ -1,0 +1,9 @@
+"""`ingest`, disturbed."""
+
+from tests.chaos import disturbed
+
+disturbed.install_in_function("ingest")
+
+from functions.ingest import ingest  # noqa: E402
+
+__all__ = ["ingest"]
