@@ -82,8 +82,6 @@ FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "bomb.flac": ("reject", f"{HOURS} hours of silence", lambda path: silence(
         path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))),
     "bomb_of_unknown_length.flac": ("reject", "the same, its header does not say how long", unknown_length),
-    "bomb.mp3": ("reject", "12 hours of silence", lambda path: silence(
-        path, "libmp3lame", hours=12, b="8000")),
     "bomb.opus": ("reject", "12 hours of silence", lambda path: silence(
         path, "libopus", hours=12, vbr="on", frame_duration="60", b="500")),
     "wav_rate_1.wav": ("reject", "1 Hz", lambda path: wav(path, rate=1)),
