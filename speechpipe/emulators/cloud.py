@@ -36,9 +36,8 @@ log = logging.getLogger(__name__)
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
 REVIVE_SECONDS = 2.0  #: how often to look for services that ended
-#: A lease's length here. The time of a request, as in the cloud, would keep a killed worker's task away from its
-#: successor for ten minutes; a running attempt holds on to its lease as it makes progress.
-LEASE_SECONDS = 60
+#: A lease's length here: deliveries come a second apart, and each that finds a killed worker's lease held is one fewer.
+LEASE_SECONDS = 10
 #: Both workers have as many threads as there are cores. One that waits for the other threads of its model has to leave
 #: its core to them; by default it spins there, and an analysis may take twice as long (docs/surprises.md).
 CPU = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -208,7 +207,7 @@ class LocalCloud:
         port = self.ports.services[service]
         # The emulator pushes two messages at a time, whatever it is answered. A 429 for the second would spend its
         # attempts within seconds, so two are taken.
-        own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_REQUEST_SECONDS": str(LEASE_SECONDS), **CPU, **self.settings}
+        own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS), **CPU, **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
         environment = self._environment() | own
         self._processes.start(service.value, self.workers(stage), environment, answering(port, resources.READY_PATH))

@@ -41,7 +41,7 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
         state=tmp_path_factory.mktemp("traced"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
         max_attempts=30,
-        settings={"SPEECHPIPE_REQUEST_SECONDS": "6"},
+        settings={"SPEECHPIPE_LEASE_SECONDS": "6"},
         copies=2,
     )
     yield from using(started(cloud))
