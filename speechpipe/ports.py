@@ -196,6 +196,11 @@ class Uploads(Protocol):
         """Put a file there, as any user may, and say which generation it became."""
         ...
 
+    @property
+    def sessions_at(self) -> str | None:
+        """The origin of all addresses that `session` gives, such as https://storage.googleapis.com."""
+        ...
+
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
         """An address that takes one PUT of the whole file, from pages of that origin alone, without any credentials.
 

@@ -48,6 +48,10 @@ class MemoryUploads:
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         raise NotImplementedError
 
+    @property
+    def sessions_at(self) -> str | None:
+        raise NotImplementedError
+
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
         raise NotImplementedError
 

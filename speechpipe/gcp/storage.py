@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from google.api_core.exceptions import Forbidden, PreconditionFailed
 from google.api_core.exceptions import NotFound as ObjectNotFound
@@ -71,6 +72,12 @@ class GcsUploads:
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         blob.upload_from_filename(str(path), content_type=content_type)
         return _source(blob)
+
+    @property
+    def sessions_at(self) -> str | None:
+        """Cloud Storage, or its emulator."""
+        parts = urlsplit(self._client.api_endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
 
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
         """A resumable upload's session. Its address is the right to make this one object, for a week, and nothing else.

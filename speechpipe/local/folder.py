@@ -76,6 +76,10 @@ class FolderUploads:
         os.replace(staged, target)
         return self._source(target)
 
+    @property
+    def sessions_at(self) -> None:
+        """See ports.Uploads."""
+
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> None:
         """See ports.Uploads. A folder has none."""
 
