@@ -1,0 +1,52 @@
+"""What the page is told of a recording. Pure. Plain values only: the page puts them in as text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from speechpipe import progress
+from speechpipe.contract import Half, Recording, Stage
+
+
+def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
+    """A line of the list."""
+    whole = progress.of_recording(recording, now)
+    return {
+        "id": recording.id,
+        "revision": recording.revision,
+        "name": recording.source.name,
+        "status": recording.status.value,
+        "queued_at": recording.queued_at.isoformat(),
+        "finished_at": recording.finished_at.isoformat() if recording.finished_at else None,
+        "announced": recording.announced_at is not None,
+        "seconds": length(recording),
+        "language": recording.language.code if recording.language else None,
+        "emotion": recording.summary.dominant_emotion if recording.summary else None,
+        "preview": recording.preview or "",
+        "ref": recording.options.ref or "",
+        "problem": recording.error.message if recording.error else recording.hold.message if recording.hold else "",
+        "share": whole.share,
+        "halves": {
+            stage.value: _half(recording.halves[stage], now)
+            for stage in Stage
+            if stage in recording.options.stages and stage in recording.halves
+        },
+    }
+
+
+def length(recording: Recording) -> float | None:
+    """Seconds of audio, as far as is known."""
+    heard = [half.audio_seconds for half in recording.halves.values() if half.audio_seconds]
+    return max(heard) if heard else recording.quote.audio_seconds if recording.quote else None
+
+
+def _half(half: Half, now: datetime) -> dict[str, Any]:
+    """`expected_at` rather than the seconds left: the page counts down by itself."""
+    return {
+        "status": half.status.value,
+        "share": progress.of_half(half, now).share,
+        "expected_at": half.expected_at.isoformat() if half.expected_at else None,
+        "attempts": half.attempts,
+        "problem": half.error.message if half.error else "",
+    }
