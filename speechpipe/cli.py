@@ -20,6 +20,7 @@ from rich.table import Table
 
 from speechpipe import __version__, display
 from speechpipe.cli_export import export
+from speechpipe.cli_operate import commands as operators_commands
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Drop a recording into a bucket, get one record of what was said and how it was said.",
 )
+app.add_typer(operators_commands)
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -111,7 +113,7 @@ def run(
     settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
     client = Client(directory)
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
-    shown = {recording.id for recording in client.recordings(limit=1_000_000) if recording.announced_at}
+    shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
     with Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces) as runner:
         if watch:
             err.print(f"watching {directory}; put recordings in, Ctrl-C stops")

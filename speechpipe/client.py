@@ -10,23 +10,27 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
-from speechpipe import local, operations
-from speechpipe.contract import Completion, Record, Recording, Source, Stage, Status
+from speechpipe import local, operations, steps
+from speechpipe.contract import Completion, Letter, Record, Recording, Source, Stage, Status
 from speechpipe.engines import load_engines
 from speechpipe.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.explain import Moment, life_story
+from speechpipe.operations import LetterState
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Backend
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
 
 POLL_SECONDS = 0.5
+#: Recordings read at a time.
+PAGE = 500
 
 
 def _now() -> datetime:
@@ -76,7 +80,8 @@ class Client:
         directory = directory or environ.get("SPEECHPIPE_DIR") or None
         self.directory = Path(directory) if directory else None
         self._engines = engines or (lambda: load_engines(read(EngineSettings, environ)))
-        self._limits = read(Limits, environ)
+        self.limits = read(Limits, environ)
+        self.project = environ.get("GOOGLE_CLOUD_PROJECT") or None
         self._traces = environ.get("SPEECHPIPE_TRACES", "")
         self._stack = ExitStack()
         self._working = False
@@ -133,7 +138,35 @@ class Client:
             newest = self.backend.store.recordings(uri=uri, limit=1)
             if newest:
                 return self.backend.store.recording(newest[0].id)
-        return None
+        return next(filter(None, map(self._by_object, uris)), None)
+
+    def _by_object(self, uri: str) -> Recording | None:
+        """The recording of the live object at an address: one that was erased no longer knows where it was."""
+        if self.directory:
+            path = Path(unquote(urlsplit(uri).path))
+            root = self.directory.resolve()
+            name = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+        else:
+            name = uri.removeprefix("gs://").partition("/")[2]
+        source = self.backend.uploads.find(name) if name not in ("", ".") else None
+        return self.backend.store.recording(source.recording_id) if source and source.uri == uri else None
+
+    def uploads_of(self, recording: str) -> list[Recording]:
+        """By id one recording; by URI or name all uploads under it, newest first. Raises NotFound."""
+        found = self.get(recording)
+        if found.id == recording or found.status is Status.ERASED:
+            return [found]
+        return list(self.every(uri=found.source.uri))
+
+    def every(self, *statuses: Status, since: datetime | None = None, uri: str | None = None) -> Iterator[Recording]:
+        """Recordings in these states, or in any, first seen since a time, newest first; a page at a time."""
+        for status in statuses or (None,):
+            last: Recording | None = None
+            while page := self.backend.store.recordings(status=status, uri=uri, after=last, limit=PAGE):
+                yield from (each for each in page if since is None or each.queued_at >= since)
+                last = page[-1]
+                if len(page) < PAGE or (since and last.queued_at < since):
+                    break
 
     def _uris(self, name: str) -> list[str]:
         """What a bare name may stand for: a file of the folder, an object of the bucket."""
@@ -155,6 +188,8 @@ class Client:
         found = self.get(recording)
         if found.result:
             return found.result
+        if found.status is Status.ERASED:
+            raise NotFound(f"{recording} was erased")
         if found.artifacts is None:
             raise NotFound(f"{recording} is not finished: it is {found.status.value}")
         return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
@@ -209,6 +244,58 @@ class Client:
             clock=_now,
         )
 
+    def ingest(self, source: Source) -> Recording | None:
+        """Make a recording of an object, as its event would have; None for one that is none of ours."""
+        backend = self.backend
+        return steps.ingest(
+            source,
+            store=backend.store,
+            bus=backend.bus,
+            uploads=backend.uploads,
+            results=backend.results,
+            limits=self.limits,
+            clock=_now,
+        )
+
+    def objects(self, target: str) -> Iterator[Source]:
+        """What lies in the folder under a prefix, or at `gs://bucket/prefix`, in any bucket. Raises NotFound."""
+        if self.directory:
+            return self.backend.uploads.objects(target)
+        if not target.startswith("gs://"):
+            raise NotFound(f"{target!r} is not gs://BUCKET/PREFIX; with --dir it is the beginning of names in a folder")
+        return self._objects_of_bucket(target)
+
+    def _objects_of_bucket(self, target: str) -> Iterator[Source]:
+        from google.api_core.exceptions import GoogleAPICallError
+
+        from speechpipe import gcp
+
+        name, _, prefix = target.removeprefix("gs://").partition("/")
+        try:
+            yield from gcp.bucket(name, self.project).objects(prefix)
+        except GoogleAPICallError as error:
+            raise NotFound(f"{target}: {error.code} {error.reason or error.message}") from None
+
+    def dead_letters(self) -> list[tuple[Letter, LetterState]]:
+        """Tasks that were delivered as often as allowed, oldest first, and what has become of them."""
+        letters = self.backend.dead_letters.peek()
+        return [(letter, operations.state_of(letter, self.backend.store)) for letter in letters]
+
+    def settle(self, letters: Collection[Letter]) -> LetterState:
+        """Run again what one recording's dead letters tell of, unless it is done, and take them away.
+
+        Raises NotFinal.
+        """
+        backend = self.backend
+        return operations.settle(
+            letters,
+            store=backend.store,
+            bus=backend.bus,
+            results=backend.results,
+            dead_letters=backend.dead_letters,
+            clock=_now,
+        )
+
     def recordings(self, *, status: Status | None = None, limit: int = 100) -> list[Recording]:
         """Recordings, newest first, without their `result`."""
         return self.backend.store.recordings(status=status, limit=limit)
@@ -217,7 +304,8 @@ class Client:
         """The life-story of one recording. Raises NotFound."""
         found = self.get(recording)
         partials = self.backend.store.partials(found.id)
-        leases = [self.backend.store.lease(found.id, stage, found.revision) for stage in Stage]
+        revisions = range(1, found.revision + 1)
+        leases = [self.backend.store.lease(found.id, stage, number) for number in revisions for stage in Stage]
         return life_story(found, partials, [lease for lease in leases if lease], datetime.now(UTC))
 
     def completions(self, timeout: float) -> Iterator[Completion]:
@@ -231,7 +319,7 @@ class Client:
         from speechpipe.local.runner import AlreadyRunning, Runner
 
         try:
-            runner = Runner(self.directory, self._engines, self._limits, traces=self._traces)
+            runner = Runner(self.directory, self._engines, self.limits, traces=self._traces)
             self._stack.enter_context(runner)
         except AlreadyRunning:
             return False

@@ -30,6 +30,7 @@ _COLOURS = {
     Status.PARTIAL: "yellow",
     Status.FAILED: "red",
     Status.REJECTED: "red",
+    Status.ERASED: "dim",
 }
 
 
@@ -106,7 +107,7 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
             text = recording.hold.message
         cells = (
             recording.id,
-            coloured(recording.status),
+            coloured(recording.status) + (f" r{recording.revision}" if recording.revision > 1 else ""),
             f"{recording.queued_at:%m-%d %H:%M:%S}",
             escape(emotion or ""),
             escape(printable(recording.source.name)),
@@ -116,7 +117,7 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
     return grid
 
 
-def follow(client: Client, out: Console, *, shown: set[str], ended: Callable[[], bool]) -> None:
+def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: Callable[[], bool]) -> None:
     """Print each record as it is announced and each hold, with the progress of the others below, until `ended`."""
     held: set[str] = set()
     with Live(console=out, refresh_per_second=4, transient=True) as live:
@@ -129,8 +130,9 @@ def follow(client: Client, out: Console, *, shown: set[str], ended: Callable[[],
                 if recording.status is Status.HELD and recording.id not in held:
                     held.add(recording.id)
                     show_held([recording], live.console)
-                if recording.announced_at and recording.id not in shown:
-                    shown.add(recording.id)
+                this = (recording.id, recording.revision)
+                if recording.announced_at and recording.status is not Status.ERASED and this not in shown:
+                    shown.add(this)
                     finished.append(recording.id)
             for recording_id in finished:
                 show_record(client.record(recording_id), live.console)

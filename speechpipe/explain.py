@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from speechpipe.contract import Frozen, HalfStatus, Lease, Partial, Quote, Recording, Stage, Status, Time
@@ -13,12 +13,14 @@ _ORDER = (
     "seen",
     "held",
     "released",
+    "revised",
     "queued",
     "attempt",
     "attempt ended",
     "leased",
     "partial",
     "joined",
+    "erased",
     "announced",
 )
 
@@ -36,15 +38,25 @@ def life_story(
     recording: Recording, partials: Iterable[Partial], leases: Iterable[Lease], now: datetime
 ) -> list[Moment]:
     """Everything that the store knows of a recording, by time; at one time, causes before effects."""
+    partials, leases = list(partials), list(leases)
+    performed = {(lease.stage, lease.revision) for lease in leases}
+    late = {(p.stage, p.revision) for p in partials if p.analysis or p.analysis_uri} - performed
     moments = [
         Moment(at=recording.source.created_at, what="uploaded", detail=_upload(recording)),
         Moment(at=recording.queued_at, what="seen", detail=_seen(recording)),
         *_hold(recording),
+        *_revision(recording, late),
         *(m for stage in Stage for m in _queued(recording, stage)),
         *(m for lease in leases for m in _attempts(lease, now)),
-        *(_partial(partial) for partial in partials),
+        *(
+            _partial(partial, late=partial.revision > 1 and (partial.stage, partial.revision) in late)
+            for partial in partials
+        ),
     ]
-    if recording.finished_at:
+    if recording.finished_at and recording.status is Status.ERASED:
+        detail = "all but this id was erased"
+        moments.append(Moment(at=recording.finished_at, what="erased", detail=detail))
+    elif recording.finished_at:
         detail = f"the record is there: {recording.status.value}"
         moments.append(Moment(at=recording.finished_at, what="joined", detail=detail))
     if recording.announced_at:
@@ -55,6 +67,8 @@ def life_story(
 
 def _upload(recording: Recording) -> str:
     source = recording.source
+    if recording.status is Status.ERASED:
+        return f"an object of {source.uri}, generation {source.generation}"
     return f"{source.uri}, {source.size} bytes, generation {source.generation}"
 
 
@@ -84,20 +98,42 @@ def _hold(recording: Recording) -> Iterable[Moment]:
             yield Moment(at=recording.accepted_at, what="released", detail="somebody let it run")
 
 
+def _revision(recording: Recording, late: Collection[tuple[Stage, int]]) -> Iterable[Moment]:
+    """The beginning of the revision that is there now, if it is not the first: earlier ones' is not kept."""
+    if recording.revised_at is None:
+        return
+    came = [stage for stage in recording.rerun if (stage, recording.revision) in late]
+    again = [stage for stage in recording.rerun if stage not in came]
+    kept = [stage for stage in recording.options.stages if stage not in recording.rerun]
+    parts = [
+        f"{' and '.join(stages)} {what}"
+        for stages, what in ((again, "again"), (came, "came late"), (kept, "as before"))
+        if stages
+    ]
+    detail = f"revision {recording.revision}: {', '.join(parts)}; due by {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
+    yield Moment(at=recording.revised_at, what="revised", detail=detail)
+
+
+def _of(revision: int) -> str:
+    """What tells a later revision's moments from the first one's."""
+    return f"r{revision}: " if revision > 1 else ""
+
+
 def _queued(recording: Recording, stage: Stage) -> list[Moment]:
     half = recording.halves[stage]
     if half.status == HalfStatus.SKIPPED or half.queued_at is None or recording.status is Status.HELD:
         return []
-    return [Moment(at=half.queued_at, what="queued", stage=stage, detail="task published")]
+    detail = f"{_of(recording.revision) if stage in recording.rerun else ''}task published"
+    return [Moment(at=half.queued_at, what="queued", stage=stage, detail=detail)]
 
 
 def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
     for attempt in lease.attempts:
-        detail = f"attempt {attempt.number} by {attempt.holder}"
+        detail = f"{_of(lease.revision)}attempt {attempt.number} by {attempt.holder}"
         yield Moment(at=attempt.started_at, what="attempt", stage=lease.stage, detail=detail)
         if attempt.ended_at:
             reason = f" ({attempt.error})" if attempt.error else ""
-            detail = f"attempt {attempt.number} {attempt.outcome}{reason}"
+            detail = f"{_of(lease.revision)}attempt {attempt.number} {attempt.outcome}{reason}"
             yield Moment(at=attempt.ended_at, what="attempt ended", stage=lease.stage, detail=detail)
     if lease.holder and lease.until:
         state = "holds the lease until" if lease.until > now else "let its lease run out at"
@@ -105,11 +141,11 @@ def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
             at=lease.attempts[-1].started_at,
             what="leased",
             stage=lease.stage,
-            detail=f"{lease.holder} {state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
+            detail=f"{_of(lease.revision)}{lease.holder} {state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
         )
 
 
-def _partial(partial: Partial) -> Moment:
+def _partial(partial: Partial, *, late: bool) -> Moment:
     if partial.failure:
         detail = f"{partial.failure.code.value}: {partial.failure.message}"
     elif partial.analysis:
@@ -119,4 +155,7 @@ def _partial(partial: Partial) -> Moment:
             detail += f", {about(analysis.cost)}"
     else:
         detail = f"value in {partial.analysis_uri}"
+    if late:
+        detail += "; it came after the stage had been given up"
+    detail = _of(partial.revision) + detail
     return Moment(at=partial.finished_at, what="partial", stage=partial.stage, detail=detail)

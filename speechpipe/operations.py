@@ -1,9 +1,10 @@
-"""What people decide about recordings: four verbs over the ports.
+"""What people decide about recordings: five verbs over the ports.
 
     release  let one run that was held over a cap
     redrive  run stages again, as a new revision
     replay   announce an outcome again
     erase    leave nothing of it but a tombstone
+    settle   answer its dead letters: what they tell of runs again, unless that is done
 
 Each may be run any number of times, by any number of processes at once, and stopped anywhere.
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from datetime import datetime
+from enum import StrEnum
 
 from speechpipe import outcomes
 from speechpipe.combine import newest
-from speechpipe.contract import Record, Recording, Stage, Status
+from speechpipe.contract import HalfStatus, Letter, Record, Recording, Stage, Status
 from speechpipe.errors import NotFinal, NotFound
 from speechpipe.outcomes import task_of
-from speechpipe.ports import Bus, Clock, Results, Store, Uploads
+from speechpipe.ports import Bus, Clock, DeadLetters, Results, Store, Uploads
 from speechpipe.steps import announce_erased
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,14 @@ def redrive(
     return recording
 
 
+def to_run_again(recording: Recording) -> tuple[Stage, ...]:
+    """What a redrive runs when nobody says: the stages that failed, or all. What runs again already, that."""
+    asked = recording.options.stages
+    if not recording.status.is_final:
+        return recording.rerun or asked
+    return tuple(stage for stage in asked if recording.halves[stage].status is HalfStatus.FAILED) or asked
+
+
 def replay(recording_id: str, *, store: Store, bus: Bus, results: Results) -> Recording:
     """Announce an outcome again, with its event's one id. Raises NotFound, NotFinal."""
     recording = store.recording(recording_id)
@@ -122,6 +132,43 @@ def erase(
         recording = store.recording(recording_id) or recording
     announce_erased(recording, store=store, bus=bus, results=results, clock=clock)
     return recording
+
+
+class LetterState(StrEnum):
+    """What has become of a dead letter's task."""
+
+    OPEN = "open"  #: its stage has failed: it can be run again
+    RUNNING = "running"  #: its recording is not at its end, or runs again
+    RESOLVED = "resolved"  #: its stage has a value by now
+    GONE = "gone"  #: its recording was erased, or is not there
+
+
+def state_of(letter: Letter, store: Store) -> LetterState:
+    """What has become of a dead letter's task."""
+    recording = store.recording(letter.task.recording_id)
+    if recording is None or recording.status is Status.ERASED:
+        return LetterState.GONE
+    if recording.halves[letter.task.stage].status is HalfStatus.COMPLETED:
+        return LetterState.RESOLVED
+    return LetterState.OPEN if recording.status.is_final else LetterState.RUNNING
+
+
+def settle(
+    letters: Collection[Letter], *, store: Store, bus: Bus, results: Results, dead_letters: DeadLetters, clock: Clock
+) -> LetterState:
+    """Run the stages of one recording's dead letters again, and take the letters away; in which state they were.
+
+    Those whose task is done, or whose recording is gone, are only taken away. Raises NotFinal while the recording is
+    not at its end: `give_up` has not come to it yet, or other stages run again.
+    """
+    states = {letter.id: state_of(letter, store) for letter in letters}
+    again = [letter.task for letter in letters if states[letter.id] in (LetterState.OPEN, LetterState.RUNNING)]
+    if again:
+        stages = {task.stage for task in again}
+        redrive(again[0].recording_id, stages, store=store, bus=bus, results=results, clock=clock)
+    dead_letters.acknowledge(states)
+    order = list(LetterState)
+    return min(states.values(), key=order.index)
 
 
 def _living(recording_id: str, store: Store) -> Recording:

@@ -69,6 +69,11 @@ class SweepReport(Frozen):
 # --------------------------------------------------------------------------------------------------- hop 1
 
 
+def is_ours(source: Source, limits: Limits) -> bool:
+    """Whether an object is a recording at all: no folder placeholder, and under the prefix."""
+    return not source.name.endswith("/") and source.name.startswith(limits.prefix)
+
+
 def ingest(
     source: Source, *, store: Store, bus: Bus, uploads: Uploads, results: Results, limits: Limits, clock: Clock
 ) -> Recording | None:
@@ -77,7 +82,7 @@ def ingest(
     Rejects are recordings too: their partials are created as Failures and the join announces them. One over a cap is
     held: that is decided here, once, and stored with it.
     """
-    if source.name.endswith("/") or not source.name.startswith(limits.prefix):
+    if not is_ours(source, limits):
         log.info("not a recording", extra={"action": "ignored"})
         return None
     recording, rejection = _recording(source, store, results, limits, clock())

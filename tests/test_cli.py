@@ -129,7 +129,21 @@ def test_hostile_text_cannot_steer_the_terminal(
 
 
 def test_every_command_and_the_program_itself_explain_themselves(run: Run) -> None:
-    for command in ("run", "up", "submit", "wait", "watch", "get", "list", "explain", "doctor"):
+    for command in (
+        "run",
+        "up",
+        "submit",
+        "wait",
+        "watch",
+        "get",
+        "list",
+        "explain",
+        "doctor",
+        "redrive",
+        "replay",
+        "backfill",
+        "erase",
+    ):
         status, out, _ = run(command, "--help")
         assert status == 0
         assert command in out

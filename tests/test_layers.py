@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "exports": {"contract"},
     "tables": {"contract"},
     "heartbeat": {"contract", "errors", "ports"},
+    "backfill": {"admission", "contract", "errors", "options", "ports", "settings", "steps"},
     "operations": {"combine", "contract", "errors", "outcomes", "ports", "steps"},
     "steps": {
         "contract",
