@@ -1,4 +1,4 @@
-"""`speechpipe`: run, up, quote, submit, wait, watch, release, get, list, explain, doctor: parse, call, print."""
+"""`speechpipe`: run, up, console, quote, submit, wait, watch, release, get, list, explain, doctor: parse, call, print."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from speechpipe import __version__, display
+from speechpipe.cli_console import beside
+from speechpipe.cli_console import commands as console_commands
 from speechpipe.cli_export import export
 from speechpipe.cli_operate import commands as operators_commands
 from speechpipe.client import Client, Submission
@@ -39,6 +42,7 @@ app = typer.Typer(
     help="Drop a recording into a bucket, get one record of what was said and how it was said.",
 )
 app.add_typer(operators_commands)
+app.add_typer(console_commands)
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -66,6 +70,7 @@ Models = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(envvar="SPEECHPIPE_DEVICE", help="auto, cpu or cuda.")]
+WithConsole = Annotated[bool, typer.Option("--console/--no-console", help="Serve the console on this machine too.")]
 OptionList = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the recording, e.g. language=en."),
@@ -102,6 +107,7 @@ def _client(context: typer.Context) -> Client:
 def run(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of recordings.")],
     watch: Annotated[bool, typer.Option("--watch", help="Go on and take new files until Ctrl-C.")] = False,
+    console: WithConsole = True,
     models: Models = "auto",
     device: Device = "auto",
 ) -> None:
@@ -114,9 +120,14 @@ def run(
     client = Client(directory)
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
-    with Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces) as runner:
+    with ExitStack() as stack:
+        runner = stack.enter_context(
+            Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces)
+        )
         if watch:
             err.print(f"watching {directory}; put recordings in, Ctrl-C stops")
+            if console:
+                stack.enter_context(beside(client, err, runner.running))
         display.follow(client, out, shown=shown, ended=lambda: not watch and runner.idle())
     held = client.recordings(status=Status.HELD, limit=1_000_000)
     if held:
@@ -137,6 +148,7 @@ def up(
     max_attempts: Annotated[
         int, typer.Option(min=5, max=100, help="Deliveries, a second apart, before a stage is given up.")
     ] = 100,
+    console: WithConsole = True,
 ) -> None:
     """Run the whole system on Google's emulators, over real HTTP. Ctrl-C ends everything it started."""
     from speechpipe.emulators.up import serve
@@ -146,7 +158,7 @@ def up(
         notices = find_models(settings)
     for notice in notices:
         err.print(f"[yellow]warning:[/] {escape(notice)}", highlight=False)
-    serve(models=models, device=device, max_attempts=max_attempts, out=out, err=err)
+    serve(models=models, device=device, max_attempts=max_attempts, console=console, out=out, err=err)
 
 
 @app.command()

@@ -136,6 +136,15 @@ class WorkerSettings(Project, EngineSettings, Pricing, Telemetry, CallerSettings
     host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0
 
 
+class ConsoleSettings(Settings):
+    """The console as a service of its own. On loopback it needs none of these."""
+
+    #: /projects/NUMBER/locations/REGION/services/NAME: whose assertions of Identity-Aware Proxy let somebody in.
+    audience: str = Field(alias="SPEECHPIPE_IAP_AUDIENCE", min_length=1)
+    port: int = Field(8080, alias="PORT")
+    host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the image sets 0.0.0.0
+
+
 class ClientSettings(Project, Topics):
     """The client and the command line against the cloud or the emulators."""
 

@@ -241,12 +241,16 @@ class LocalCloud:
 
     # ------------------------------------------------------------------------------------------------ status
 
+    def running(self) -> dict[str, bool]:
+        """Its processes, and whether each is up."""
+        return self._processes.up()
+
     def status(self) -> Snapshot:
         """What runs, how many recordings are in each state, and the figures."""
         for line in self._lines.new():
             self._tally.add(line)
         return Snapshot(
-            processes=self._processes.up(),
+            processes=self.running(),
             recordings=self._counts(),
             events_pending=self._deliverer.pending if self._deliverer else 0,
             queue_age=self._queue_age(),

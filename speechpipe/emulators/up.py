@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import ExitStack
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 from rich.live import Live
 
+from speechpipe.cli_console import beside
+from speechpipe.client import Client
 from speechpipe.emulators.cloud import LocalCloud
 from speechpipe.emulators.panel import line, panel
+from speechpipe.emulators.setup import exported
 
 REFRESH_SECONDS = 2.0
 #: Variables that only keep proxies away are set for our own processes; a shell that needs them has them.
@@ -26,7 +31,7 @@ _SHOWN = (
 )
 
 
-def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Console) -> None:
+def serve(*, models: str, device: str, max_attempts: int, console: bool, out: Console, err: Console) -> None:
     """Run until Ctrl-C or SIGTERM. Variables go to `out`, everything else to `err`.
 
     Raises EmulatorsMissing, with the commands that install them, and StartFailed, with the end of the log.
@@ -40,7 +45,7 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
     )
     err.print("starting Google's emulators, the functions and the workers")
     try:
-        with cloud:
+        with cloud, exported(**cloud.environment()), ExitStack() as stack:
             for name in _SHOWN:
                 out.print(f"export {name}={cloud.environment()[name]}", highlight=False)
             err.print(
@@ -48,6 +53,9 @@ def serve(*, models: str, device: str, max_attempts: int, out: Console, err: Con
                 f"\nLogs: {cloud.logs}   Traces: {cloud.traces}   Ctrl-C ends everything\n",
                 highlight=False,
             )
+            if console:
+                client = Client(environ={**os.environ, "SPEECHPIPE_DIR": ""})
+                stack.enter_context(beside(client, err, cloud.running))
             _show(cloud, err)
     except KeyboardInterrupt:
         err.print("stopped; the emulators kept nothing")

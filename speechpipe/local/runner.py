@@ -153,6 +153,10 @@ class Runner:
             and not self.store.unfinished(limit=1)
         )
 
+    def running(self) -> dict[str, bool]:
+        """Its parts, and whether each is at work."""
+        return {thread.name.removeprefix("speechpipe-"): thread.is_alive() for thread in self._threads}
+
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"speechpipe-{name}", daemon=True)
         self._threads.append(thread)

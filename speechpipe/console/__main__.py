@@ -1,0 +1,17 @@
+"""The console as a service of its own, behind Identity-Aware Proxy: `python -m speechpipe.console`, as the image runs it."""
+
+from speechpipe import log
+from speechpipe.client import Client
+from speechpipe.console.server import serve_behind_iap
+from speechpipe.settings import ConsoleSettings, read
+
+
+def main() -> None:
+    """Read the environment and serve until told to stop. Raises SettingsMissing."""
+    settings = read(ConsoleSettings)
+    log.configure()
+    serve_behind_iap(Client(), audience=settings.audience, host=settings.host, port=settings.port)
+
+
+if __name__ == "__main__":
+    main()
