@@ -158,24 +158,15 @@ resource "google_storage_bucket_iam_member" "uploader" {
 
 # why: records, subtitles and reports lie there
 resource "google_storage_bucket_iam_member" "reader_results" {
-  for_each = toset(concat(var.readers, var.operators))
+  for_each = toset(var.readers)
 
   bucket = google_storage_bucket.results.name
   role   = "roles/storage.objectViewer"
   member = each.key
 }
 
-# why: an operator looks at a file that could not be read, and quotes files
-resource "google_storage_bucket_iam_member" "operator_uploads" {
-  for_each = toset(var.operators)
-
-  bucket = google_storage_bucket.uploads.name
-  role   = "roles/storage.objectViewer"
-  member = each.key
-}
-
-# why: an operator erases a recording's files, and on demand its upload
-resource "google_storage_bucket_iam_member" "operator_erases" {
+# why: an operator looks at records and at files, quotes and backfills them, and erases them
+resource "google_storage_bucket_iam_member" "operator_files" {
   for_each = { for pair in setproduct(["uploads", "results"], var.operators) : join(" ", pair) => pair }
 
   bucket = { uploads = google_storage_bucket.uploads.name, results = google_storage_bucket.results.name }[each.value[0]]

@@ -178,7 +178,7 @@ def test_doctor_finds_the_cloud_in_order_and_a_subscription_that_is_not(user: Us
     in_project = "answers in project"
     with exported(**environment):
         found = diagnose(cloud=True, environ=environment)
-        assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 7
+        assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 8
         other = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "stt-tasks"}
         missing = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "no-such"}
         (wrong,) = (f for f in diagnose(cloud=True, environ=other) if "not False" in f.detail)

@@ -92,8 +92,6 @@ INTENDED = {
         ("project", "monitoring.viewer"),
         ("project", "pubsub.viewer"),
         ("project", "run.viewer"),
-        (UPLOADS, "storage.objectViewer"),
-        (RESULTS, "storage.objectViewer"),
         (UPLOADS, "storage.objectUser"),
         (RESULTS, "storage.objectUser"),
         ("project, database", "datastore.user"),

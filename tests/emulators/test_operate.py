@@ -1,0 +1,123 @@
+"""What operators do, by the command line on the local cloud: run again, erase, backfill, answer dead letters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import storage
+
+from speechpipe.contract import HalfStatus, Recording, Stage, Status
+from speechpipe.emulators.setup import exported
+from tests.emulators.conftest import PREFIX, User, wait_for
+
+pytestmark = pytest.mark.emulators
+
+
+def speechpipe(user: User, *arguments: str, status: int = 0, **more: str) -> str:
+    """What a command prints on stdout."""
+    command = [sys.executable, "-m", "speechpipe.cli", *arguments]
+    environment = user.cloud.environment() | {"SPEECHPIPE_UPLOADS_PREFIX": PREFIX} | more
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == status, ran.stderr
+    assert "Traceback" not in ran.stderr
+    return ran.stdout
+
+
+def at(user: User, recording: str, revision: int) -> Recording:
+    """The recording at the end of a revision."""
+
+    def look() -> Recording | None:
+        found = user.backend.store.recording(recording)
+        return found if found and found.announced_at and found.revision == revision else None
+
+    return wait_for(look)
+
+
+def test_a_half_runs_again_and_the_other_is_not_computed_again(user: User) -> None:
+    recording = user.drop(b"RIFF0", PREFIX + "half.wav")
+    user.final(recording)
+    assert speechpipe(user, "redrive", recording, "--stage", "ser").split()[:2] == [recording, "ser"]
+    again = at(user, recording, 2)
+    assert again.status is Status.COMPLETED
+    assert user.backend.store.lease(recording, Stage.SER, 2) is not None
+    assert user.backend.store.lease(recording, Stage.STT, 2) is None
+    wait_for(lambda: {event.id for event in user.events[recording]} == {f"{recording}.r{n}.completed" for n in (1, 2)})
+    assert "revision 2: ser again, stt as before" in speechpipe(user, "explain", recording, COLUMNS="200")
+
+
+def test_an_erased_recording_leaves_a_tombstone_and_an_event(user: User) -> None:
+    name = PREFIX + "Jane Doe #1.wav"
+    recording = user.drop(b"RIFF0", name)
+    user.final(recording)
+    assert "already" not in speechpipe(user, "erase", name, "--upload", "--yes")
+    stone = at(user, recording, 2)
+    assert (stone.status, stone.source.name) == (Status.ERASED, "")
+    assert user.backend.store.partials(recording) == []
+    assert user.bucket.get_blob(name) is None
+    with exported(**user.cloud.environment()):
+        results = storage.Client().bucket(user.cloud.ids.results)
+    assert list(results.list_blobs(prefix=recording)) == []
+    wait_for(lambda: f"{recording}.r2.erased" in {event.id for event in user.events[recording]})
+    assert speechpipe(user, "erase", recording) == f"{recording}  already erased\n"
+
+
+def test_objects_without_an_event_become_recordings_also_from_another_bucket(user: User, tmp_path: Path) -> None:
+    with exported(**user.cloud.environment()):
+        old = storage.Client().create_bucket("old")
+    for name in ("a.wav", "b #?.wav", "folder/"):
+        old.blob(PREFIX + name).upload_from_string(b"RIFF0" if name != "folder/" else b"")
+    arguments = ("backfill", f"gs://old/{PREFIX}", "--rate", "50")
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    assert speechpipe(user, *arguments, "--dry-run", **state).startswith(
+        "2 new, 0 known, 0 held, 0 rejected, 1 ignored"
+    )
+    assert speechpipe(user, *arguments, **state).startswith("2 new, 0 known, 0 held, 0 rejected, 1 ignored")
+    for blob in old.list_blobs():
+        if not blob.name.endswith("/"):
+            source = next(found for found in _objects(user, "gs://old/") if found.name == blob.name)
+            assert user.final(source.recording_id).status is Status.COMPLETED
+    assert speechpipe(user, *arguments, **state).startswith("0 new, 2 known")
+    assert "404" in _stderr(user, "backfill", "gs://nobody-has-this/")
+
+
+def _objects(user: User, target: str) -> list[Any]:
+    from speechpipe.client import Client
+
+    with exported(**user.cloud.environment()), Client() as client:
+        return list(client.objects(target))
+
+
+def _stderr(user: User, *arguments: str) -> str:
+    command = [sys.executable, "-m", "speechpipe.cli", *arguments]
+    ran = subprocess.run(
+        command, env=user.cloud.environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 2
+    return ran.stderr
+
+
+def test_a_dead_letter_is_kept_for_people_and_its_stage_runs_again(user: User) -> None:
+    recording = user.drop(b"fail-ser", PREFIX + "dead.wav")
+    assert user.final(recording, timeout=150).halves[Stage.SER].status is HalfStatus.FAILED
+
+    def letters() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in speechpipe(user, "dead-letters", "list", "--json").splitlines()]
+        return [letter for letter in found if letter["task"]["recording_id"] == recording]
+
+    first = wait_for(letters)  # two, perhaps: each event comes twice
+    assert {(letter["state"], letter["task"]["stage"], letter["task"]["revision"]) for letter in first} == {
+        ("open", "ser", 1)
+    }
+    assert letters() == first  # looking takes nothing away
+    assert "out_of_memory" in speechpipe(user, "explain", recording, COLUMNS="200")
+    assert "attempt 1" in speechpipe(user, "dead-letters", "show", recording)
+    assert "ser runs again" in speechpipe(user, "dead-letters", "redrive", recording)
+    assert user.backend.store.recording(recording).revision == 2  # type: ignore[union-attr]
+    assert not {letter["id"] for letter in letters()} & {letter["id"] for letter in first}
+    user.bucket.blob(PREFIX + "dead.wav").delete()
+    assert speechpipe(user, "erase", recording, "--yes").startswith(f"{recording}  erased")
