@@ -1,4 +1,4 @@
-"""`speechpipe`: run, up, console, quote, submit, wait, watch, release, get, list, explain, doctor: parse, call, print."""
+"""`speechpipe`: run, up, quote, submit, wait, watch, release, get, list, explain, doctor: parse, call, print."""
 
 from __future__ import annotations
 
@@ -121,9 +121,7 @@ def run(
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
     with ExitStack() as stack:
-        runner = stack.enter_context(
-            Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces)
-        )
+        runner = stack.enter_context(Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces))
         if watch:
             err.print(f"watching {directory}; put recordings in, Ctrl-C stops")
             if console:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console as Terminal
 
 from speechpipe.client import Client
-from speechpipe.errors import EngineUnavailable
+from speechpipe.errors import SpeechpipeError
 
 _MISSING = "the console needs `pip install 'speechpipe[console]'`"
 
@@ -24,7 +24,7 @@ err = Terminal(stderr=True, soft_wrap=True)
 def console(context: typer.Context) -> None:
     """Serve the console alone, on this machine's loopback interface, for the folder or the cloud. Ctrl-C leaves."""
     if not _installed():
-        raise EngineUnavailable(_MISSING)
+        raise SpeechpipeError(_MISSING)
     with beside(Client(context.find_object(Path)), err):
         threading.Event().wait()
 

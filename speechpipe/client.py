@@ -26,6 +26,7 @@ from speechpipe.explain import Moment, life_story
 from speechpipe.operations import LetterState
 from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Backend
+from speechpipe.progress import Progress, of_recording
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
 
 POLL_SECONDS = 0.5
@@ -52,6 +53,11 @@ class Submission:
         """Where it stands; `queued` also before anybody has seen it."""
         recording = self._client.find(self.id)
         return recording.status if recording else Status.QUEUED
+
+    def progress(self) -> Progress:
+        """How far it is, and how many seconds are left: of the whole; nothing before anybody has seen it."""
+        recording = self._client.find(self.id)
+        return of_recording(recording, _now()) if recording else Progress(share=0.0)
 
     def result(self, timeout: float | None = None) -> Record:
         """Wait for the record. Raises WaitTimeout after `timeout` seconds, and Held if it does not run.
@@ -193,6 +199,13 @@ class Client:
         if found.artifacts is None:
             raise NotFound(f"{recording} is not finished: it is {found.status.value}")
         return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
+
+    def progress(self, recording: str) -> Progress:
+        """How far a recording is: the share done, and the seconds left where that can be said. Raises NotFound.
+
+        Of a half: `speechpipe.progress.of_half`.
+        """
+        return of_recording(self.get(recording), _now())
 
     def wait(self, recording: str, *, timeout: float | None = None) -> Record:
         """Wait until a recording has reached an end. Raises WaitTimeout, and Held if it does not run."""

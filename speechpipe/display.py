@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain
 from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from speechpipe import progress
 from speechpipe.client import Client
 from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
 from speechpipe.errors import NotFound
@@ -136,7 +139,7 @@ def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: 
                     finished.append(recording.id)
             for recording_id in finished:
                 show_record(client.record(recording_id), live.console)
-            live.update(progress_table(open_))
+            live.update(progress_table(open_, datetime.now(UTC)))
             if over:
                 return
             time.sleep(REFRESH_SECONDS)
@@ -152,7 +155,7 @@ def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
     with Live(console=out, refresh_per_second=4) as live:
         while True:
             current = [client.get(recording_id) for recording_id in ids]
-            live.update(progress_table(current))
+            live.update(progress_table(current, datetime.now(UTC)))
             if all(recording.status.is_final or recording.status is Status.HELD for recording in current):
                 break
             time.sleep(REFRESH_SECONDS)
@@ -206,24 +209,23 @@ def _short(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else clock_time(seconds)
 
 
-def progress_table(recordings: Sequence[Recording]) -> Table:
-    """State and progress of both halves, a row a recording."""
+def progress_table(recordings: Sequence[Recording], now: datetime) -> Table:
+    """State and progress of the whole and of both halves, a row a recording."""
     grid = Table(box=None, pad_edge=False, show_header=False)
     for recording in recordings[:30]:
         grid.add_row(
             coloured(recording.status),
             escape(printable(recording.source.name)),
-            "stt",
-            _bar(recording.halves[Stage.STT]),
-            "ser",
-            _bar(recording.halves[Stage.SER]),
+            progress.in_words(progress.of_recording(recording, now)) if not recording.status.is_final else "",
+            *chain.from_iterable((stage.value, *_half(recording.halves[stage], now)) for stage in Stage),
         )
     if len(recordings) > 30:
-        grid.add_row("", f"and {len(recordings) - 30} more", "", "", "", "")
+        grid.add_row("", f"and {len(recordings) - 30} more")
     return grid
 
 
-def _bar(half: Half) -> ProgressBar | str:
-    if half.status in (HalfStatus.SKIPPED, HalfStatus.FAILED, HalfStatus.COMPLETED):
-        return half.status.value
-    return ProgressBar(total=1.0, completed=half.progress, width=16)
+def _half(half: Half, now: datetime) -> tuple[ProgressBar | str, str]:
+    if half.status is not HalfStatus.PROCESSING:
+        return half.status.value, ""
+    its = progress.of_half(half, now)
+    return ProgressBar(total=1.0, completed=its.share, width=16), progress.in_words(its)

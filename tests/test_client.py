@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from speechpipe import Client
 from speechpipe.contract import Stage, Status
 from speechpipe.errors import ErrorCode, NotFound, Rejected, SettingsMissing, WaitTimeout
+from speechpipe.progress import Progress
 from tests.doubles import FixedEngine
 
 
@@ -50,6 +52,26 @@ def test_waiting_has_an_end(client: Client, audio: Path) -> None:
     client.work()
     with pytest.raises(WaitTimeout, match="not seen yet"):
         client.wait("rec_unknown", timeout=0.1)
+
+
+def test_progress_is_of_the_whole_with_the_time_left(folder: Path, audio: Path) -> None:
+    gate = threading.Event()
+    engines = {
+        Stage.STT: FixedEngine(Stage.STT, gate=gate),  # shows a half, again and again
+        Stage.SER: FixedEngine(Stage.SER),
+    }
+    with Client(folder, engines=lambda: engines) as client:
+        submission = client.submit(audio)
+        assert submission.progress() == Progress(share=0)
+        client.work()
+        while submission.progress().share < 0.75:
+            assert submission.status() in (Status.QUEUED, Status.PROCESSING)
+        partway = client.progress(submission.id)
+        gate.set()
+        submission.result(timeout=30)
+        assert submission.progress() == Progress(share=1, remaining_seconds=0)
+    assert partway.share == 0.75
+    assert partway.remaining_seconds is not None
 
 
 def test_a_reject_has_a_record_too(client: Client, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
 
 def test_functions_import_neither_workers_nor_a_client() -> None:
     for path in (ROOT / "functions").glob("*.py"):
-        assert not imports(path) & {"workers", "client", "cli", "local", "emulators"}, path
+        assert not imports(path) & {"workers", "client", "cli", "local", "emulators", "console"}, path
 
 
 def test_the_package_reaches_for_workers_in_two_places_only() -> None:
@@ -105,6 +105,17 @@ def test_the_package_reaches_for_workers_in_two_places_only() -> None:
         if "workers" in imports(path)
     }
     assert users <= {"engines.py", "doctor.py"}
+
+
+def test_nothing_but_its_command_imports_the_console() -> None:
+    users = {
+        path.relative_to(ROOT / "speechpipe").as_posix()
+        for path in (ROOT / "speechpipe").rglob("*.py")
+        if "console" in imports(path) and path.parent.name != "console"
+    }
+    assert users == {"cli_console.py"}
+    console = (ROOT / "speechpipe" / "console").glob("*.py")
+    assert not any({"functions", "workers", "emulators"} & imports(path) for path in console)
 
 
 @pytest.mark.parametrize("function", ["ingest", "join", "give_up", "sweep"])

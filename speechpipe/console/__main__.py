@@ -1,4 +1,4 @@
-"""The console as a service of its own, behind Identity-Aware Proxy: `python -m speechpipe.console`, as the image runs it."""
+"""The console as a service of its own, behind Identity-Aware Proxy: what its image runs."""
 
 from speechpipe import log
 from speechpipe.client import Client
