@@ -120,30 +120,21 @@ resource "google_storage_bucket_iam_member" "worker_uploads" {
   member = each.value.member
 }
 
-# why: a worker writes a large analysis there and points to it
+# why: a worker writes a large analysis there and points to it; of a recording that was erased meanwhile it deletes it
 resource "google_storage_bucket_iam_member" "worker_results" {
   for_each = module.stage
 
   bucket = google_storage_bucket.results.name
-  role   = "roles/storage.objectCreator"
+  role   = "roles/storage.objectUser"
   member = each.value.member
 }
 
-# why: the record and its files are written; sweep makes good what join missed
-resource "google_storage_bucket_iam_member" "joiner_creates" {
+# why: large analyses are read for the record, whose files are written, and of an erased recording deleted
+resource "google_storage_bucket_iam_member" "joiner_results" {
   for_each = toset(["join", "sweep"])
 
   bucket = google_storage_bucket.results.name
-  role   = "roles/storage.objectCreator"
-  member = module.function[each.key].member
-}
-
-# why: large analyses are read for the record
-resource "google_storage_bucket_iam_member" "joiner_reads" {
-  for_each = toset(["join", "sweep"])
-
-  bucket = google_storage_bucket.results.name
-  role   = "roles/storage.objectViewer"
+  role   = "roles/storage.objectUser"
   member = module.function[each.key].member
 }
 

@@ -28,11 +28,10 @@ INTENDED = {
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
-    # Reads large analyses, writes the record's files, announces.
+    # Reads large analyses, writes the record's files, deletes those of an erased recording, announces.
     "speechpipe-join": OURS
     | {
-        (RESULTS, "storage.objectViewer"),
-        (RESULTS, "storage.objectCreator"),
+        (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
     },
     # Creates a partial; the join follows by itself.
@@ -40,15 +39,14 @@ INTENDED = {
     # Publishes tasks again, and joins what was left.
     "speechpipe-sweep": OURS
     | {
-        (RESULTS, "storage.objectViewer"),
-        (RESULTS, "storage.objectCreator"),
+        (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
-    # No role on Pub/Sub: tasks are pushed.
-    "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectCreator")},
-    "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectCreator")},
+    # No role on Pub/Sub: tasks are pushed. A large analysis of a recording that was erased meanwhile is deleted.
+    "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
+    "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
     # Whoever calls a service may call that one only.
     "speechpipe-stt-worker-caller": {("service speechpipe-stt-worker", "run.invoker")},
     "speechpipe-ser-worker-caller": {("service speechpipe-ser-worker", "run.invoker")},
