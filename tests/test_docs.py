@@ -23,7 +23,7 @@ def test_every_log_action_is_explained_and_every_explained_one_exists() -> None:
 
 
 def test_every_setting_is_listed() -> None:
-    kinds = (settings.FunctionSettings, settings.WorkerSettings, settings.ClientSettings)
+    kinds = (settings.FunctionSettings, settings.WorkerSettings, settings.ClientSettings, settings.ConsoleSettings)
     for kind in kinds:
         for field in kind.model_fields.values():
             assert f"`{field.alias}`" in OPERATE
