@@ -63,4 +63,7 @@ def _loudest(samples: npt.NDArray[np.int16] | npt.NDArray[np.int32], width: int)
     grouped = samples.reshape(len(samples), -1, width)
     if not grouped.size:
         return np.zeros((len(samples), 0), np.int32)
-    return np.maximum(grouped.max(axis=2).astype(np.int32), -grouped.min(axis=2).astype(np.int32))
+    loudest: npt.NDArray[np.int32] = np.maximum(
+        grouped.max(axis=2).astype(np.int32), -grouped.min(axis=2).astype(np.int32)
+    )
+    return loudest

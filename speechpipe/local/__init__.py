@@ -26,11 +26,12 @@ def connect(directory: Path) -> Backend:
     state = directory / STATE_FOLDER
     state.mkdir(exist_ok=True)
     database = Database(state / "state.sqlite3")
+    bus = LocalBus(database)
     return Backend(
         store=SqliteStore(database),
-        bus=LocalBus(database),
-        uploads=FolderUploads(directory, state / "uploading"),
+        bus=bus,
+        uploads=FolderUploads(directory, state / "uploading", bus.finalized),
         results=FolderResults(state / "results", state / "staging"),
-        completions=LocalCompletions(LocalBus(database)),
+        completions=LocalCompletions(bus),
         dead_letters=LocalDeadLetters(database),
     )

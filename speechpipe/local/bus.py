@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from speechpipe import wire
-from speechpipe.contract import Completion, CompletionData, Letter, Recording, Stage, Summary, Task
+from speechpipe.contract import Completion, CompletionData, Letter, Recording, Source, Stage, Summary, Task
 from speechpipe.local.database import Database
 
 FINALIZED = "finalized"  #: an object arrived
@@ -47,6 +47,13 @@ class LocalBus:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    def finalized(self, source: Source) -> None:
+        """Publish that an object has arrived: once for each generation, whoever says it and however often."""
+        with self.database.write() as connection:
+            row = (source.name, source.generation)
+            if connection.execute("INSERT OR IGNORE INTO objects VALUES (?, ?)", row).rowcount:
+                enqueue(connection, FINALIZED, source.model_dump_json())
 
     def publish_task(self, task: Task) -> None:
         """See ports.Bus."""

@@ -12,7 +12,7 @@ import mimetypes
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +30,14 @@ MAX_METADATA_BYTES = 64 * 1024  #: of such a file; Cloud Storage takes 8 KiB in 
 
 
 class FolderUploads:
-    """The Uploads port on a folder and everything below it, hidden files left out."""
+    """The Uploads port on a folder and everything below it, hidden files left out.
 
-    def __init__(self, root: Path, staging: Path) -> None:
+    `finalized` is told of each upload: it is whole at once, and need not be found and watched until it stops growing.
+    """
+
+    def __init__(self, root: Path, staging: Path, finalized: Callable[[Source], None] = lambda source: None) -> None:
         self.root = root
+        self._finalized = finalized
         self._told: set[Path] = set()
         self._staging = staging  # on the same file system, so that a file appears whole or not at all
 
@@ -74,7 +78,9 @@ class FolderUploads:
         elif sidecar:
             sidecar.unlink(missing_ok=True)
         os.replace(staged, target)
-        return self._source(target)
+        source = self._source(target)
+        self._finalized(source)
+        return source
 
     @property
     def sessions_at(self) -> None:

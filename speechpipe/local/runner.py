@@ -34,7 +34,6 @@ from speechpipe.local.bus import (
     LocalCompletions,
     LocalDeadLetters,
     Message,
-    enqueue,
     task_topic,
 )
 from speechpipe.local.database import Database
@@ -83,7 +82,7 @@ class Runner:
         self._database = Database(state / "state.sqlite3")
         self.store = SqliteStore(self._database)
         self.bus = LocalBus(self._database)
-        self.uploads = FolderUploads(self.directory, state / "uploading")
+        self.uploads = FolderUploads(self.directory, state / "uploading", self.bus.finalized)
         self._scratch, self._staging = state / "scratch", state / "staging"
         self.results = FolderResults(state / "results", self._staging)
         self._engines = engines
@@ -186,9 +185,7 @@ class Runner:
             if age < 2e9 * SCAN_SECONDS and before.get(source.name) != state:
                 growing += 1
                 continue
-            with self._database.write() as connection:
-                connection.execute("INSERT INTO objects VALUES (?, ?)", (source.name, source.generation))
-                enqueue(connection, FINALIZED, source.model_dump_json())
+            self.bus.finalized(source)
         self._growing = growing
 
     # --------------------------------------------------------------------------------------------- the messages

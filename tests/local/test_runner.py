@@ -102,6 +102,22 @@ def test_a_file_that_still_grows_is_not_taken(folder: Path, engines: Engines, mo
     assert recording.source.size == 80
 
 
+def test_what_is_uploaded_is_whole_and_need_not_be_watched(
+    folder: Path, engines: Engines, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder, "copied.wav")
+    connect(folder).uploads.upload(audio, "uploaded.wav", {})
+    scan = threading.Event()
+    monkeypatch.setattr(Runner, "_scan", lambda self: scan.wait(20))
+    with running(folder, engines) as work:
+        until(lambda: list(by_name(connect(folder))) == ["uploaded.wav"])
+        scan.set()
+        monkeypatch.undo()
+        until(lambda: len(by_name(connect(folder))) == 2)
+        until(work.idle)
+    assert [engine.runs for engine in engines.values()] == [2, 2]  # the look found the other only
+
+
 def test_a_second_run_repeats_nothing_and_a_changed_file_is_new(folder: Path, engines: Engines) -> None:
     drop(folder, "a.wav")
     for _ in range(2):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -20,7 +21,7 @@ def outline(samples: npt.NDArray[np.int16], cuts: list[int]) -> list[tuple[int, 
 
 
 def level(magnitude: float) -> int:
-    return round(255 * (magnitude / 32768) ** 0.5)
+    return round(255 * math.sqrt(magnitude / 32768))
 
 
 def test_loud_and_quiet_parts_stand_where_they_are() -> None:
