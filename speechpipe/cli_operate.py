@@ -291,14 +291,18 @@ def erase(
     """Erase recordings: transcript, emotions, partials, files. A tombstone with the id stays, and is announced.
 
     An id names one recording, a URI or a name every upload under it. What is erased cannot be brought back. One that
-    is erased already is none to complain of. Exit status 1 if one is not there or could not be erased.
+    is erased already is none to complain of; --upload then wants its URI or name. Exit status 1 if one is not there or
+    could not be erased.
     """
     client = _client(context)
     problems: list[str] = []
     chosen: dict[str, Recording] = {}
+    called: dict[str, str] = {}
     for name in recordings:
         try:
-            chosen |= {each.id: each for each in client.uploads_of(name)}
+            for each in client.uploads_of(name):
+                chosen[each.id] = each
+                called[each.id] = name if each.status is Status.ERASED else each.id
         except NotFound as error:
             problems.append(name)
             _complain(name, error)
@@ -310,7 +314,7 @@ def erase(
     for recording in chosen.values():
         already = recording.status is Status.ERASED
         try:
-            client.erase(recording.id, upload=upload)
+            client.erase(called[recording.id], upload=upload)
         except Exception as error:
             problems.append(recording.id)
             _complain(recording.id, error)

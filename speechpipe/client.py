@@ -139,15 +139,19 @@ class Client:
         """A recording by id, URI or name; of a name, the newest upload. None if there is none."""
         if recording.startswith("rec_") and (found := self.backend.store.recording(recording)):
             return found
-        uris = [recording] if "://" in recording else self._uris(recording)
-        for uri in uris:
+        for uri in (uris := self._addresses(recording)):
             newest = self.backend.store.recordings(uri=uri, limit=1)
             if newest:
                 return self.backend.store.recording(newest[0].id)
-        return next(filter(None, map(self._by_object, uris)), None)
+        # One that was erased no longer knows where it was; its object does, while that is there.
+        objects = filter(None, map(self._object, uris))
+        return next(filter(None, (self.backend.store.recording(each.recording_id) for each in objects)), None)
 
-    def _by_object(self, uri: str) -> Recording | None:
-        """The recording of the live object at an address: one that was erased no longer knows where it was."""
+    def _addresses(self, recording: str) -> list[str]:
+        return [recording] if "://" in recording else self._uris(recording)
+
+    def _object(self, uri: str) -> Source | None:
+        """The live object at an address."""
         if self.directory:
             path = Path(unquote(urlsplit(uri).path))
             root = self.directory.resolve()
@@ -155,7 +159,7 @@ class Client:
         else:
             name = uri.removeprefix("gs://").partition("/")[2]
         source = self.backend.uploads.find(name) if name not in ("", ".") else None
-        return self.backend.store.recording(source.recording_id) if source and source.uri == uri else None
+        return source if source and source.uri == uri else None
 
     def uploads_of(self, recording: str) -> list[Recording]:
         """By id one recording; by URI or name all uploads under it, newest first. Raises NotFound."""
@@ -245,10 +249,17 @@ class Client:
         return operations.replay(recording_id, store=backend.store, bus=backend.bus, results=backend.results)
 
     def erase(self, recording: str, *, upload: bool = False) -> Recording:
-        """Erase a recording and all that was made of it, with `upload` the uploaded object too. Raises NotFound."""
-        backend, recording_id = self.backend, self.get(recording).id
+        """Erase a recording and all that was made of it, with `upload` the uploaded object too. Raises NotFound.
+
+        The object of one that was erased before has to be named: an id no longer leads to it.
+        """
+        backend, found = self.backend, self.get(recording)
+        if upload and found.status is Status.ERASED and recording != found.id:
+            for source in filter(None, map(self._object, self._addresses(recording))):
+                if source.recording_id == found.id:
+                    backend.uploads.delete(source)
         return operations.erase(
-            recording_id,
+            found.id,
             upload=upload,
             store=backend.store,
             bus=backend.bus,

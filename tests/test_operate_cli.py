@@ -199,6 +199,8 @@ def test_one_that_was_erased_is_found_by_its_file_while_that_is_there(here: Here
         assert here.run("erase", name)[:2] == (0, f"{one}  already erased\n")
     here.work()
     assert here.recording(one).status is Status.ERASED
+    assert here.run("erase", "kept.wav", "--upload")[:2] == (0, f"{one}  already erased\n")
+    assert not (here.folder / "kept.wav").exists()
     assert here.run("erase", "other.wav", "-y")[0] == 1
 
 
