@@ -31,7 +31,7 @@ test: setup ## Run all tests; the emulator suite too wherever the emulators are
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: setup lint types ## Lint, types and the fast tests, in under a minute
-	$(BIN)/pytest -q -n 2 -m 'not emulators and not engines and not infra and not slow'
+	$(BIN)/pytest -q -n 2 -m 'not browser and not emulators and not engines and not infra and not slow'
 
 audit: setup ## Compare the pinned packages with the known vulnerabilities of infra/advisories.json; wants no network
 	$(BIN)/python -m infra.audit

@@ -211,11 +211,12 @@ def lane(timeline: Timeline, channel: int, label: str) -> str:
 def axis(timeline: Timeline) -> str:
     """Marks at round times."""
     step = next((step for step in _STEPS if timeline.seconds / step <= _MARKS), _STEPS[-1])
+    times = [step * number for number in range(int(timeline.seconds / step) + 1)]
     marks = "".join(
-        f"<text{' class=wide' if number % 2 else ''} x={timeline.at(number * step)} y=12>{clock_time(number * step)}</text>"
-        f"<rect class=tick x={timeline.at(number * step)} width=1 height=4 />"
-        for number in range(int(timeline.seconds / step) + 1)
-        if number * step < 0.97 * timeline.seconds or number == 0
+        f"<text{' class=wide' if number % 2 else ''} x={timeline.at(time)} y=12>{clock_time(time)}</text>"
+        f"<rect class=tick x={timeline.at(time)} width=1 height=4 />"
+        for number, time in enumerate(times)
+        if time < 0.97 * timeline.seconds
     )
     return f"<svg class=axis aria-hidden=true>{marks}</svg>"
 

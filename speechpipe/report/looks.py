@@ -1,4 +1,4 @@
-"""How a label looks: a colour and, since colour alone says nothing to many, a pattern and one or two letters."""
+"""How a label looks: a colour and, since colour alone says nothing to many, a pattern and two letters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Look:
 
     label: str
     slot: int
-    code: str  #: its first letters, as many as tell it from the others
+    code: str  #: two of its letters, that no other has
 
     @property
     def chip(self) -> str:
@@ -52,22 +52,20 @@ def looks_of(labels: Iterable[str]) -> dict[str, Look]:
     labels = list(dict.fromkeys(labels))
     free = [slot for slot in range(SLOTS) if slot not in {_USUAL.get(label.lower()) for label in labels}]
     looks: dict[str, Look] = {}
-    taken: set[int] = set()
+    slots: set[int] = set()
+    codes: set[str] = set()
     for number, label in enumerate(labels):
         slot = _USUAL.get(label.lower())
-        if slot is None or slot in taken:
+        if slot is None or slot in slots:
             slot = free.pop(0) if free else number % SLOTS
-        taken.add(slot)
-        looks[label] = Look(label, slot, _code(label, labels))
+        code = _code(label, codes) or str(number)
+        slots.add(slot)
+        codes.add(code)
+        looks[label] = Look(label, slot, code)
     return looks
 
 
-def _code(label: str, labels: Iterable[str]) -> str:
-    """Two letters that no other label begins with; or a third that tells it from them."""
-    others = [other.lower() for other in labels if other != label]
-    start = label[:2]
-    if any(other.startswith(start.lower()) for other in others):
-        for letter in label[2:]:
-            if not any(other.startswith(start[:1].lower()) and letter.lower() in other[1:] for other in others):
-                return (start[:1] + letter).capitalize()
-    return start.capitalize()
+def _code(label: str, taken: set[str]) -> str | None:
+    """The first letter and the next that tells it from the others: the second, if it can be."""
+    codes = ((label[0] + letter).capitalize() for letter in label[1:])
+    return next((code for code in codes if code not in taken), None)

@@ -12,7 +12,7 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from speechpipe.contract import HalfStatus, Record, Segment, Stage, Status
+from speechpipe.contract import Failure, HalfStatus, Record, Segment, Stage, Status
 from speechpipe.exports import to_csv
 from speechpipe.prices import about
 from speechpipe.report.charts import Timeline, axis, clock_time, lane, patterns, table, timeline_of, turns, waveform
@@ -55,6 +55,7 @@ def render_report(record: Record, *, audio: str | None = None) -> str:
         player=_player(record, timeline) if timeline else "",
         glance=_glance(record, timeline, looks),
         transcript=_transcript(record, looks),
+        downloads=_downloads(record),
         about=_about(record),
         footer=_footer(record),
         data=_data(record),
@@ -104,12 +105,8 @@ def _data(record: Record) -> str:
 
 
 def _facts(record: Record) -> str:
-    facts = [
-        (
-            "State",
-            f"<span class=state data-state={record.status.value}>{_STATUS.get(record.status, record.status.value)}</span>",
-        )
-    ]
+    state = _STATUS.get(record.status, record.status.value)
+    facts = [("State", f"<span class=state data-state={record.status.value}>{state}</span>")]
     if record.audio:
         channels = {1: "mono", 2: "stereo"}.get(record.audio.channels, f"{record.audio.channels} channels")
         facts.append(("Length", f"{clock_time(record.audio.duration)}, {channels}"))
@@ -129,18 +126,20 @@ def _facts(record: Record) -> str:
 
 def _notices(record: Record) -> str:
     """Why something is missing, and what wants care."""
+    errors = {stage: error for stage in Stage if (error := record.halves[stage].error)}
     notices = []
-    for stage in Stage:
-        error = record.halves[stage].error
-        if error:
-            what = _STAGES[stage].capitalize()
-            attempts = f" after {error.attempts} attempts" if error.attempts > 1 else ""
-            text = f"{escape(error.message)} <span class=dim>({error.code.value}{attempts})</span>"
-            notices.append(f"<p class='notice bad'><b>{what} is missing.</b> {text}</p>")
-    if record.error and not notices:
-        notices.append(f"<p class='notice bad'>{escape(record.error.message)} ({record.error.code.value})</p>")
+    if len(errors) > 1 and len({(error.code, error.message) for error in errors.values()}) == 1:
+        notices.append(_failure("There is nothing to show.", errors[Stage.STT]))
+    else:
+        notices += [_failure(f"{_STAGES[stage].capitalize()} is missing.", error) for stage, error in errors.items()]
     notices += [f"<p class=notice>{escape(caution.message)}</p>" for caution in record.warnings]
     return f"<section class=notices aria-label=Notices>{''.join(notices)}</section>" if notices else ""
+
+
+def _failure(what: str, error: Failure) -> str:
+    attempts = f" after {error.attempts} attempts" if error.attempts > 1 else ""
+    why = f"{escape(error.message)} <span class=dim>({error.code.value}{attempts})</span>"
+    return f"<p class='notice bad'><b>{what}</b> {why}</p>"
 
 
 # ------------------------------------------------------------------------------------- player and drawings
@@ -156,15 +155,16 @@ def _player(record: Record, timeline: Timeline) -> str:
         rows.append(_row("Turning points", turns(timeline, record), "points"))
     rows.append(_row("", axis(timeline), "times"))
     return (
-        "<section class=player aria-label='Player and timeline'>"
-        f"{_CONTROLS}<div class=timeline>{''.join(rows)}<div class=cursor hidden></div></div>"
+        f"{_CONTROLS}<section class=player aria-label='Sound and emotions over time'><div class=timeline>"
+        f"{''.join(rows)}<div class=cursor hidden></div></div>"
         f"{_lanes(record, timeline)}</section>"
     )
 
 
 #: Hidden until the script has taken them into use.
-_CONTROLS = """<div class=controls hidden>
-<button type=button id=play class=primary disabled><span aria-hidden=true>▶</span> <span>Play</span></button>
+_CONTROLS = """<section class=controls aria-label=Player hidden>
+<button type=button id=play class=primary aria-label=Play disabled>
+<span aria-hidden=true>▶</span> <span>Play</span></button>
 <button type=button id=back>−5<span class=away> seconds</span></button>
 <button type=button id=forward>+5<span class=away> seconds</span></button>
 <input type=range id=seek min=0 step=0.1 value=0 aria-label=Position>
@@ -176,7 +176,7 @@ _CONTROLS = """<div class=controls hidden>
 <span>Open the recording to listen</span></label>
 <p id=said role=status></p>
 <audio id=audio preload=none></audio>
-</div>"""
+</section>"""
 
 
 def _row(label: str, drawing: str, kind: str) -> str:
@@ -235,6 +235,11 @@ def _glance(record: Record, timeline: Timeline | None, looks: dict[str, Look]) -
                 bar += f"<rect fill='url(#p{looks[label].slot % 8})' width={part:.1%} height=100% />"
             parts.append(f"<li>{looks[label].chip} <span>{escape(label)}</span>{bar}</svg><b>{part:.0%}</b>")
         parts.append("</ul>")
+    if timeline and len({part.emotion for part in summary.trend if part.emotion}) > 1:
+        quarters = " → ".join(
+            f"{looks[part.emotion].chip} {escape(part.emotion)}" if part.emotion else "–" for part in summary.trend
+        )
+        parts.append(f"<h3>From beginning to end</h3><p class=trend>{quarters}</p>")
     if summary.turning_points and timeline:
         items = [
             f"<li><a href='#t={point.at:.6g}'>{clock_time(point.at)}</a> "
@@ -259,10 +264,8 @@ def _transcript(record: Record, looks: dict[str, Look]) -> str:
     channels = sorted({segment.channel for segment in record.segments})
     sides = {channel: f" side{place}" for place, channel in enumerate(channels)} if len(channels) == 2 else {}
     language = escape(record.language.code) if record.language and record.options.task == "transcribe" else "en"
-    chunks = "".join(
-        f"<ol class=chunk>{''.join(_segment(segment, sides, looks) for segment in record.segments[at : at + CHUNK])}</ol>"
-        for at in range(0, len(record.segments), CHUNK)
-    )
+    rows = [_segment(segment, sides, looks) for segment in record.segments]
+    chunks = "".join(f"<ol class=chunk>{''.join(rows[at : at + CHUNK])}</ol>" for at in range(0, len(rows), CHUNK))
     heads = (
         "".join(f"<span>{escape(_speaker(record.segments, channel))}</span>" for channel in channels) if sides else ""
     )
@@ -298,15 +301,18 @@ def _segment(segment: Segment, sides: dict[int, str], looks: dict[str, Look]) ->
 
 
 def _about(record: Record) -> str:
-    """Downloads, and what made this and what it cannot know."""
+    """What made this, and what it cannot know."""
+    limits = "".join(f"<p>{text}</p>" for text in _limits(record))
+    return f"<section class=about><h2>What made this</h2>{limits}</section>" if limits else ""
+
+
+def _downloads(record: Record) -> str:
+    """Files that the script makes of what is in the page."""
     kinds = [("json", "JSON"), ("txt", "TXT"), ("srt", "SRT"), ("vtt", "VTT"), ("csv", "CSV")]
     if not record.segments:
         kinds = kinds[:1]
     buttons = "".join(f"<button type=button data-file={kind}>{name}</button>" for kind, name in kinds)
-    return (
-        f"<section class=about><div class=downloads hidden><h2>Download</h2><div class=buttons>{buttons}</div></div>"
-        f"<h2>What made this</h2>{''.join(f'<p>{text}</p>' for text in _limits(record))}</section>"
-    )
+    return f"<section class=downloads hidden><h2>Download</h2><div class=buttons>{buttons}</div></section>"
 
 
 def _limits(record: Record) -> Iterable[str]:
@@ -320,15 +326,15 @@ def _limits(record: Record) -> Iterable[str]:
             yield f"{what}: was not asked for."
     if record.segments:
         yield (
-            "Speech recognition makes mistakes: with noise, accents, names and numbers more of them, and now and then it "
-            "writes what nobody said. Listen before you rely on a word."
+            "Speech recognition makes mistakes: with noise, accents, names and numbers more of them, and now and then "
+            "it writes what nobody said. Listen before you rely on a word."
         )
     if record.emotion_vocabulary:
         yield (
-            "<b>Emotion scores are not a diagnosis of feelings.</b> They say how speech sounds to a model that was trained "
-            "mostly on acted speech; they say nothing of what anybody felt, meant or is like, and they can be wrong for a "
-            "voice, an age or a language that the model knows little of. In some places the law limits what they may be "
-            "used for."
+            "<b>Emotion scores are not a diagnosis of feelings.</b> They say how speech sounds to a model that was "
+            "trained mostly on acted speech; they say nothing of what anybody felt, meant or is like, and they can be "
+            "wrong for a voice, an age or a language that the model knows little of. In some places the law limits "
+            "what they may be used for."
         )
         if record.emotion_vocabulary.activation == "sigmoid":
             yield "Each label is scored on its own, from 0 to 1: the scores of a moment do not add up to 100%."

@@ -36,6 +36,7 @@
     });
   }
   for (const part of document.querySelectorAll(".downloads")) part.hidden = false;
+  body.dataset.ready = "";
   if (!seconds) return;
 
   // ------------------------------------------------------------------------------------- where words stand
@@ -133,7 +134,10 @@
   function bringIntoView(row) {
     const box = row.getBoundingClientRect();
     if (box.top > 90 && box.bottom < innerHeight - 40) return;
-    row.scrollIntoView({ block: "center" });
+    const far = Math.abs(box.top) > 3 * innerHeight || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    row.scrollIntoView({ block: "center", behavior: far ? "instant" : "smooth" });
+    // What comes into view far away gets its true height only now, and moves the row.
+    if (far) requestAnimationFrame(() => row.scrollIntoView({ block: "center", behavior: "instant" }));
   }
 
   function seek(at, scroll = true) {
@@ -175,6 +179,7 @@
     audio.addEventListener(event, () => {
       play.firstElementChild.textContent = sign;
       play.lastElementChild.textContent = label;
+      play.setAttribute("aria-label", label);
       tick();
     });
   }
@@ -279,7 +284,7 @@
     else if (event.key === "ArrowDown" && rows[number + 1]) take(wordsOf(number + 1).find(Boolean), true);
     else if (event.key === "ArrowUp" && rows[number - 1]) take(wordsOf(number - 1).find(Boolean), true);
     else if (event.key === "Home") take(wordsOf(0).find(Boolean), true);
-    else if (event.key === "End") take(wordsOf(rows.length - 1).find(Boolean), true);
+    else if (event.key === "End") take(wordsOf(rows.length - 1).findLast(Boolean), true);
     else return;
     event.preventDefault();
   });
@@ -289,5 +294,5 @@
   document.querySelector(".controls").hidden = false;
   for (const cursor of cursors) cursor.hidden = false;
   seek(Number(fragment.get("t")) || 0, Boolean(fragment.get("t")));
-  body.dataset.ready = "";
+  body.dataset.ready = "player";
 })();
