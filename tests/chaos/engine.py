@@ -32,7 +32,7 @@ MODEL = Model(name="hash", revision="1", engine="hash 1")
 LABELS = ("anger", "happiness", "neutral")
 VOCABULARY = Vocabulary(id="hash", labels=LABELS, primary=LABELS, activation="softmax")
 WORDS = ("where", "is", "my", "order", "late", "three", "weeks", "nobody", "answers", "telephone")
-SEGMENTS, LARGE_SEGMENTS = 3, 900
+SEGMENTS, LARGE_SEGMENTS = 3, 300
 SECONDS = 2.0  #: of audio a segment
 SLOW_SECONDS = 0.5
 FLAKY_FAILURES = 2

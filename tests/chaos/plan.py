@@ -22,7 +22,7 @@ class Kind(StrEnum):
     """How a file behaves."""
 
     GOOD = "good"
-    LARGE = "large"  #: its analyses and its record lie in the results bucket
+    LARGE = "large"  #: its transcript lies in the results bucket, and so does its record
     SLOW = "slow"  #: takes a while
     FLAKY = "flaky"  #: fails in its first two attempts of either stage
     FAILING = "failing"  #: fails in every attempt of speech to text, which is given up
