@@ -58,7 +58,7 @@ class Ledger:
         if begun and not resume:
             if begun[1] is None:
                 raise NotFinal(
-                    f"a backfill of {target} was cut off; --resume goes on with it, --ledger FILE begins another"
+                    f"a backfill of {target or 'all files'} was cut off; --resume goes on, --ledger FILE begins another"
                 )
             self._database.executescript("DELETE FROM backfill; DELETE FROM objects;")
         if not (begun and resume):
