@@ -201,13 +201,11 @@ function fill(element, row, place) {
   link.textContent = printable(row.name) || "(erased)";
   name.lastChild.textContent = printable(row.problem || row.preview || row.ref);
   status.replaceChildren(state(row.status));
-  share.className = "bar";
   if (!running(row)) share.replaceChildren();
   else {
-    const text = progress(row);
-    if (!share.firstChild) share.append(make("span"), bar(0, "Progress"));
-    share.firstChild.textContent = text;
-    share.lastChild.value = row.share;
+    if (!share.firstChild) share.append(make("div", { class: "bar" }, make("span"), bar(0, "Progress")));
+    share.firstChild.firstChild.textContent = progress(row);
+    share.firstChild.lastChild.value = row.share;
   }
   emotion.textContent = printable(row.emotion ?? "");
   language.textContent = row.language ?? "";

@@ -1,0 +1,348 @@
+"""The console in a real browser: on the emulators as somebody uses it, on a folder what strangers can do to it.
+
+`SCREENSHOTS=docs/images pytest tests/browser/test_console.py` takes the pictures of the documentation.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from speechpipe import Client
+from speechpipe.console import Console
+from speechpipe.contract import Recording, Stage, Status
+from speechpipe.emulators import LocalCloud
+from speechpipe.emulators.setup import exported
+from tests.contract.examples import NOW, finished, recording
+from tests.doubles import TRANSCRIPT, FixedEngine, segment
+from tests.emulators.conftest import started
+from tests.media import SAMPLES
+
+pytestmark = pytest.mark.browser
+
+AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+#: What changes how other text reads, ends a tag or an attribute, or runs.
+HOSTILE = """<script>hacked=1</script>"'><img src=x onerror=hacked=1>\u202egpj.exe\u2066 \x1b[31m&lt; ${hacked=1}.wav"""
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def trouble() -> list[str]:
+    """What went wrong in the page."""
+    return []
+
+
+@pytest.fixture
+def visit(chromium: Browser, trouble: list[str]) -> Iterator[Open]:
+    """Open an address; at the end nothing may have gone wrong in any page."""
+    contexts: list[BrowserContext] = []
+
+    def opened(url: str, **how: Any) -> Page:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **how})
+        contexts.append(context)
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("requestfailed", lambda request: trouble.append(f"failed: {request.method} {request.url}"))
+        page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
+        page.goto(url)
+        expect(page.locator("#live")).to_have_text("live")
+        trouble.clear()  # an icon, say, that was asked for twice
+        return page
+
+    yield opened
+    for context in contexts:
+        for page in context.pages:
+            page.goto("about:blank")  # ends its stream of events before the server does
+        context.close()
+    assert [line for line in trouble if "/api/events" not in line] == []
+
+
+def shot(page: Page, name: str) -> None:
+    """A picture for the documentation, where one is wanted."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def drop(page: Page, files: dict[str, bytes]) -> None:
+    """Drop files on the page."""
+    given = [{"name": name, "body": base64.b64encode(content).decode()} for name, content in files.items()]
+    transfer = page.evaluate_handle(
+        "(files) => { const given = new DataTransfer(); for (const { name, body } of files) given.items.add(new File("
+        "[Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0))], name)); return given; }",
+        given,
+    )
+    page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
+    expect(page.locator("#veil")).to_be_visible()
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#veil")).to_be_hidden()
+
+
+def row(page: Page, name: str) -> Locator:
+    """The line of a recording."""
+    return page.locator("#rows tr").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def accessible(page: Page) -> None:
+    """axe-core finds nothing serious, nor anything moderate."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, { iframes: false })")
+    assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+# ------------------------------------------------------------------------------------------- on the emulators
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """The local cloud with real workers and the bundled models."""
+    made = LocalCloud(
+        state=tmp_path_factory.mktemp("cloud"),
+        settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
+    )
+    started(made)
+    yield made
+    made.stop()
+
+
+@pytest.mark.emulators
+@pytest.mark.engines
+@pytest.mark.slow
+def test_somebody_uploads_listens_searches_runs_again_and_erases(cloud: LocalCloud, visit: Open) -> None:
+    sent: list[tuple[str, str]] = []
+    with exported(**cloud.environment()):
+        client = Client(environ={**os.environ, **cloud.environment()})
+        with Console(client, workers=cloud.running) as console:
+            page = visit(console.url)
+            page.on("request", lambda request: sent.append((request.method, request.url)))
+            names = ["changing_mood.m4a", "order_inquiry.wav", "angry_customer.ogg"]
+            drop(page, {name: (SAMPLES / name).read_bytes() for name in names})
+            for name in names:
+                expect(row(page, name)).to_be_visible()
+            shot(page, "console-uploads")
+            for name in names:
+                expect(row(page, name).locator(".state")).to_have_text("completed", timeout=180_000)
+            storage = cloud.environment()["STORAGE_EMULATOR_HOST"]
+            put = [url for method, url in sent if method == "PUT"]
+            assert len(put) == 3
+            assert all(url.startswith(storage) for url in put), put  # to the bucket, not through the console
+            expect(page.locator("#figures")).to_contain_text("9 running")
+            shot(page, "console-list")
+            accessible(page)
+
+            page.get_by_role("link", name="changing_mood.m4a").click()
+            report = page.frame_locator("#report")
+            expect(report.locator("body[data-ready=player]")).to_be_attached()
+            expect(page.locator("#story li b").first).to_have_text("uploaded")
+            accessible(page)
+            report.get_by_role("button", name="Play").click()
+            expect(report.get_by_role("button", name="Pause")).to_be_visible()
+            playing = report.locator("audio")
+            expect(report.locator("#clock")).to_contain_text("0:01")
+            report.get_by_role("button", name="Pause").click()
+            word = report.locator(".s").nth(3).locator(".w").nth(2)
+            word.click()
+            said = client.record("changing_mood.m4a").segments[3].words[2]
+            assert playing.evaluate("(audio) => audio.currentTime") == pytest.approx(said.start, abs=0.05)
+            expect(word).to_have_class("w on")
+            shot(page, "console-recording")
+
+            page.get_by_role("button", name="Run emotions again").click()
+            expect(page.locator("#one-facts")).to_contain_text("revision 2")
+            expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=60_000)
+            assert client.get("changing_mood.m4a").rerun == (Stage.SER,)
+            expect(page.frame_locator("#report").locator("body[data-ready=player]")).to_be_attached()
+
+            page.get_by_role("link", name="All recordings").click()
+            page.get_by_label("Search").fill("kettle")
+            expect(page.locator("#count")).to_contain_text("1 recording")
+            expect(row(page, "changing_mood.m4a")).to_be_visible()
+            shot(page, "console-search")
+            page.get_by_role("button", name="Clear").click()
+            page.get_by_label("Emotion", exact=True).select_option("anger")
+            expect(row(page, "angry_customer.ogg")).to_be_visible()
+            expect(row(page, "order_inquiry.wav")).to_have_count(0)
+            page.get_by_role("button", name="Clear").click()
+
+            page.get_by_role("link", name="angry_customer.ogg").click()
+            page.get_by_role("button", name="Erase…").click()
+            page.get_by_label("Delete the uploaded file too").check()
+            shot(page, "console-erase")
+            accessible(page)
+            page.get_by_role("button", name="Erase", exact=True).click()
+            expect(page.locator("#said")).to_have_text("angry_customer.ogg: erased.")
+            expect(row(page, "angry_customer.ogg")).to_have_count(0)
+            expect(row(page, "(erased)")).to_be_visible()
+            assert client.backend.uploads.find("angry_customer.ogg") is None
+            page.goto("about:blank")
+
+
+# ----------------------------------------------------------------------------------------------- on a folder
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[Client]:
+    """A folder that is worked on, and the engine says what it is told."""
+    hostile = TRANSCRIPT.model_copy(update={"segments": (segment(0.0, 2.0, f"said {HOSTILE}"),)})
+    engines = {Stage.STT: Says(hostile), Stage.SER: FixedEngine(Stage.SER)}
+    with Client(folder, engines=lambda: engines) as made:
+        yield made
+
+
+class Says(FixedEngine):
+    """An engine that hears what it is told to hear."""
+
+    def __init__(self, transcript: Any) -> None:
+        super().__init__(Stage.STT)
+        self._transcript = transcript
+
+    def __call__(self, path: Any, options: Any, progress: Any) -> Any:
+        return super().__call__(path, options, progress).model_copy(update={"value": self._transcript})
+
+
+def test_a_hostile_name_hostile_metadata_and_hostile_words_are_text(client: Client, audio: Path, visit: Open) -> None:
+    name = HOSTILE.replace("/", "∕")  # which a file's name cannot hold
+    uploads = client.backend.uploads
+    for source in (
+        uploads.upload(audio, "rejected.wav", {"x-of-a-tool": HOSTILE}),
+        uploads.upload(audio, name, {"ref": "".join(filter(str.isprintable, HOSTILE))}),
+    ):
+        client.wait(source.recording_id, timeout=30)
+    visible = name.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd").replace("\u2066", "\ufffd")
+    with Console(client) as console:
+        page = visit(console.url)
+        link = page.locator("#rows .name a").first
+        expect(link).to_have_text(visible)
+        expect(page.locator("#rows .name span").first).to_contain_text("said <script>hacked=1</script>")
+        expect(page.locator("#rows .name span").last).to_contain_text("given '<script>hacked=1</script>")
+        shot(page, "console-hostile")
+        link.click()
+        expect(page.locator("#one-name")).to_have_text(visible)
+        expect(page.frame_locator("#report").locator("body[data-ready]")).to_be_attached()
+        page.get_by_text("Where it came from").click()
+        expect(page.locator("#one-source")).to_contain_text("<img src=x onerror=hacked=1>")
+        assert page.evaluate("window.hacked") is None
+        assert page.frames[1].evaluate("window.hacked") is None
+        markup = "script:not([src='/console.js']), img:not([src='/icon.svg'])"
+        assert page.locator(markup).count() == 0
+        page.get_by_role("button", name="Erase…").click()
+        expect(page.locator("#erase-name")).to_have_text(visible)
+        page.get_by_role("button", name="Erase", exact=True).click()
+        expect(page.locator("#said")).to_contain_text("<script>hacked=1<")
+
+
+def test_the_page_cannot_be_made_to_run_what_it_was_not_served(client: Client, visit: Open, trouble: list[str]) -> None:
+    with Console(client) as console:
+        page = visit(console.url)
+        refused = page.evaluate(
+            "() => { try { document.body.innerHTML = '<img src=x onerror=hacked=1>'; return 'taken' }"
+            " catch (error) { return error.name } }"
+        )
+        assert refused == "TypeError"
+        page.evaluate(
+            "() => new Promise((done) => { const made = document.createElement('script'); made.onerror = done;"
+            " try { made.src = 'data:text/javascript,hacked=1'; document.body.append(made) } catch { done() } })"
+        )
+        assert page.evaluate("window.hacked") is None
+        assert trouble
+        trouble.clear()
+
+
+def test_everything_can_be_done_with_the_keyboard(client: Client, audio: Path, visit: Open) -> None:
+    client.submit(audio, name="one.wav").result(timeout=30)
+    with Console(client) as console:
+        page = visit(console.url)
+        link = row(page, "one.wav").get_by_role("link")
+        expect(link).to_be_visible()
+        page.keyboard.press("Tab")
+        expect(page.locator(".skip")).to_be_focused()
+        page.keyboard.press("Enter")
+        for _ in range(30):  # a date has a stop for each of its parts
+            page.keyboard.press("Tab")
+            if link.evaluate("(link) => link === document.activeElement"):
+                break
+        page.keyboard.press("Enter")
+        expect(page.locator("#one-name")).to_be_focused()
+        page.get_by_role("button", name="Erase…").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#erase")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#erase")).to_be_hidden()
+        assert client.get("one.wav").status is Status.COMPLETED
+        page.get_by_role("link", name="All recordings").focus()
+        page.keyboard.press("Enter")
+        expect(link).to_be_focused()
+
+
+def test_it_is_readable_on_a_phone_and_in_the_dark(client: Client, audio: Path, visit: Open) -> None:
+    client.submit(audio, name="a rather long name of a call with a customer from somewhere.wav").result(timeout=30)
+    with Console(client) as console:
+        page = visit(console.url, viewport={"width": 390, "height": 800}, color_scheme="dark", device_scale_factor=2)
+        expect(page.locator("#rows tr")).to_have_count(1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        accessible(page)
+        shot(page, "console-phone")
+        page.locator("#rows a").click()
+        expect(page.frame_locator("#report").locator("body[data-ready]")).to_be_attached()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        accessible(page)
+
+
+def test_progress_runs_and_a_file_that_would_be_rejected_is_refused_at_once(
+    folder: Path, audio: Path, visit: Open, trouble: list[str]
+) -> None:
+    gate = threading.Event()
+    engines = {stage: FixedEngine(stage, gate=gate) for stage in Stage}
+    with Client(folder, engines=lambda: engines) as client, Console(client) as console:
+        client.work()
+        page = visit(console.url)
+        drop(page, {"call.wav": b"audio"})
+        expect(row(page, "call.wav").locator(".state")).to_have_text("processing")
+        expect(row(page, "call.wav").locator(".bar")).to_contain_text("50%")
+        expect(row(page, "call.wav").locator(".bar")).to_contain_text("left")
+        gate.set()
+        expect(row(page, "call.wav").locator(".state")).to_have_text("completed")
+        page.get_by_text("Options for the next uploads").click()
+        page.get_by_label("Language").first.fill("klingon")
+        drop(page, {"second.wav": b"audio"})
+        expect(page.locator("#uploads .bad")).to_contain_text("option 'language': given 'klingon'")
+        trouble.clear()  # the browser notes the 422
+
+
+def test_a_list_of_ten_thousand_is_quick(client: Client, visit: Open) -> None:
+    """Only as much is drawn as can be seen, and each question is answered within a blink. Figures: benchmarks."""
+    fill(client, 10_000)
+    with Console(client) as console:
+        page = visit(console.url)
+        expect(page.locator("#count")).to_contain_text("10,000 recordings")
+        assert page.locator("#rows tr").count() < 60
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        expect(row(page, "call 0.wav")).to_be_visible()
+        assert page.locator("#rows tr").count() < 60
+        page.evaluate("scrollTo(0, 0)")
+        page.get_by_label("Search").fill("call 99")
+        expect(page.locator("#count")).to_contain_text("111 recordings")  # 99, 99x and 99xx
+        page.get_by_label("Search").fill("")
+        page.get_by_label("State").select_option("failed")
+        expect(page.locator("#count")).to_contain_text("1,000 recordings")
+
+
+def fill(client: Client, count: int) -> list[Recording]:
+    """Put recordings that ended into a store."""
+    made = []
+    for number in range(count):
+        status = Status.FAILED if number % 10 == 0 else Status.COMPLETED
+        one = recording(number, name=f"call {number}.wav", queued_at=NOW + timedelta(seconds=number))
+        one = finished(one, status).model_copy(update={"result": None, "announced_at": NOW, "expires_at": None})
+        client.backend.store.create_recording(one)
+        made.append(one)
+    return made
