@@ -2,6 +2,8 @@
 
     python -m tests.chaos embedded  [--recordings 5000] [--seed N ...] [--minutes M]
     python -m tests.chaos emulators [--recordings 300]  [--seed N ...] [--minutes M]
+    python -m tests.chaos kinds     kill each kind of process, while 50 recordings go through the emulators
+    python -m tests.chaos run       kill `speechpipe run` ten times: [--seed N]
 
 The seed is printed first; the same seed plans the same faults, as far as threads and processes allow. The status is 1
 if the books do not balance.
@@ -56,20 +58,30 @@ def run_emulators(seed: int, recordings: int, quiet: books.Quiet, folder: Path, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("where", choices=list(RECORDINGS))
+    parser.add_argument("where", choices=[*RECORDINGS, "kinds", "run"])
     parser.add_argument("--recordings", type=int)
     parser.add_argument("--seed", type=int, nargs="+")
     parser.add_argument("--minutes", type=float, default=30.0, help="a run that is not at rest by then has failed")
     given = parser.parse_args(arguments)
     seeds = given.seed or [random.SystemRandom().randrange(1 << 30)]
     print(f"seed {' '.join(map(str, seeds))}", flush=True)
-    recordings = given.recordings or RECORDINGS[given.where]
-    disturbed = run_embedded if given.where == "embedded" else run_emulators
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
-        folder, seconds = Path(temporary), given.minutes * 60
-        quiet = quiet_run(folder, recordings, seconds)
-        balanced = [disturbed(seed, recordings, quiet, folder, seconds) for seed in seeds]
-    return 0 if all(balanced) else 1
+        return 0 if _do(given.where, seeds, given.recordings, given.minutes * 60, Path(temporary)) else 1
+
+
+def _do(where: str, seeds: Sequence[int], recordings: int | None, seconds: float, folder: Path) -> bool:
+    if where == "kinds":
+        from tests.chaos import kinds
+
+        return kinds.run(folder / "kinds")
+    if where == "run":
+        from tests.chaos import runs
+
+        return all([runs.run(folder / f"run-{seed}", seed) for seed in seeds])
+    count = recordings or RECORDINGS[where]
+    disturbed = run_embedded if where == "embedded" else run_emulators
+    quiet = quiet_run(folder, count, seconds)
+    return all([disturbed(seed, count, quiet, folder, seconds) for seed in seeds])
 
 
 if __name__ == "__main__":

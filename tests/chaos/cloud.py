@@ -23,7 +23,7 @@ import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
 from speechpipe import gcp, leases, operations
-from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording
+from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, recording_id
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported, make_topics
 from speechpipe.errors import Busy, NotFound
@@ -47,10 +47,6 @@ BACKLOG = 60
 KILL_EVERY, STOP_EVERY, STOP_SECONDS = (5.0, 10.0), (12.0, 25.0), (1.0, 4.0)
 WITNESS_SECONDS = 3.0
 QUIET_SECONDS = 5.0  #: without an event, at the end
-SETTINGS = {
-    "SPEECHPIPE_TRACES": "off",
-    "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS),
-}
 
 
 @dataclass
@@ -71,8 +67,6 @@ class Cloud:
         blob = self.bucket.blob(name)
         blob.metadata = metadata
         blob.upload_from_string(body, content_type="audio/x-wav")
-        from speechpipe.contract import recording_id
-
         return recording_id(self.bucket.name, name, str(blob.generation))
 
     def collect(self, stopping: threading.Event) -> None:
@@ -102,11 +96,18 @@ class Cloud:
 
 
 @contextmanager
-def running(root: Path, *, seed: int | None = None, copies: int = 1, **more: Any) -> Iterator[Cloud]:
+def running(
+    root: Path, *, seed: int | None = None, lease_seconds: int = LEASE_SECONDS, copies: int = 1, **more: Any
+) -> Iterator[Cloud]:
     """A local cloud with the engine of the chaos; disturbed with a seed."""
     from google.cloud import firestore, storage
 
-    settings = SETTINGS | {COUNTERS: str(root / "counters"), SEED: "" if seed is None else str(seed)}
+    settings = {
+        "SPEECHPIPE_TRACES": "off",
+        "SPEECHPIPE_LEASE_SECONDS": str(lease_seconds),
+        COUNTERS: str(root / "counters"),
+        SEED: "" if seed is None else str(seed),
+    }
     local = LocalCloud(
         state=root,
         workers=lambda stage: (sys.executable, "-m", "tests.chaos.cloud_worker"),
@@ -147,6 +148,7 @@ class Run:
 
     plan: Plan
     root: Path
+    max_attempts: int = 60  #: deliveries, a second apart, before a stage is given up
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
@@ -155,7 +157,7 @@ class Run:
         """Work until all is at rest; what is there then."""
         scratch = self.root / "tmp"
         with left.marked(scratch) as mark:
-            with running(self.root / "cloud", seed=self.plan.seed, copies=2, max_attempts=60) as cloud:
+            with running(self.root / "cloud", seed=self.plan.seed, copies=2, max_attempts=self.max_attempts) as cloud:
                 began = time.monotonic()
                 self._disturb(cloud, began + limit_seconds)
                 self.seconds = time.monotonic() - began

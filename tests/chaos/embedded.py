@@ -271,7 +271,7 @@ def _made(plan: Plan, bucket: Path, backend: Backend, database: sqlite3.Connecti
         analyses=analyses,
         events=list(_events(database)),
         unfinished=len(backend.store.unfinished(limit=10)),
-        litter=twice + _litter(bucket),
+        litter=twice + litter_in(bucket),
     )
 
 
@@ -290,7 +290,7 @@ def _events(database: sqlite3.Connection) -> Iterator[Completion]:
         yield wire.completion_from_message(message["data"].encode(), message["attributes"])
 
 
-def _litter(bucket: Path) -> list[str]:
+def litter_in(bucket: Path) -> list[str]:
     """Files that were begun and never became anything."""
     state = bucket / STATE_FOLDER
     begun = [path for path in (state / "results").rglob(".*") if path.is_file()]
