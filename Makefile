@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
 .PHONY: help setup demo test check check-infra audit advisories bench-e2e bench-gpu bench-gpu-wheels bench-memory \
-	bench-preparation bench-ser bench-stt fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
+	bench-preparation bench-ser bench-stt chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -78,6 +78,10 @@ bench-gpu: ## Measure all that only a GPU can show, within eight minutes; needs 
 
 bench-gpu-wheels: ## Fetch what bench-gpu needs besides PyTorch, where there is a network: [FOR=3.12], the GPU's Python
 	benchmarks/gpu.sh wheels $(FOR)
+
+chaos: setup ## Break the system on purpose, for a quarter of an hour, and check its books: [SEED=...] (docs/chaos.md)
+	$(BIN)/python -m tests.chaos embedded $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos emulators $(if $(SEED),--seed $(SEED))
 
 fuzz: setup ## Fuzz the decoder and every parser: [SECONDS=60] [SEED=...]; what is found lies in build/fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
