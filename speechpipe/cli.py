@@ -24,6 +24,7 @@ from speechpipe.cli_console import beside
 from speechpipe.cli_console import commands as console_commands
 from speechpipe.cli_export import export
 from speechpipe.cli_operate import commands as operators_commands
+from speechpipe.cli_report import report
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.engines import find_models, load_engines
@@ -330,6 +331,7 @@ def list_(
 
 
 app.command()(export)
+app.command()(report)
 
 
 @app.command()

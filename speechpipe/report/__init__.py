@@ -5,6 +5,6 @@ It is read without the script too; the script adds the player, words that follow
 """
 
 from speechpipe.report.charts import clock_time
-from speechpipe.report.page import content_security_policy, render_report
+from speechpipe.report.page import content_security_policy, data_url, render_report
 
-__all__ = ["clock_time", "content_security_policy", "render_report"]
+__all__ = ["clock_time", "content_security_policy", "data_url", "render_report"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from speechpipe.contract import EmotionWindow, Record, Waveform
+from speechpipe.contract import EmotionWindow, Record, TurningPoint, Waveform
 from speechpipe.report.looks import PATTERNS, Look
 
 PARTS = 400
@@ -19,8 +19,8 @@ TABLE_ROWS = 20
 #: Seconds between marks of the axis.
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 _MARKS = 8
-#: A turning point of a recording with very many is found in the list, not in the drawing.
-_TURNS = 60
+#: Turning points nearer than this share of the recording are one marker.
+_NEAR = 1 / 100
 
 
 @dataclass(frozen=True)
@@ -223,12 +223,18 @@ def axis(timeline: Timeline) -> str:
 
 def turns(timeline: Timeline, record: Record) -> str:
     """Turning points as markers; the list of them is what a screen reader reads."""
+    shown: list[list[TurningPoint]] = []
+    for point in record.summary.turning_points:
+        if shown and point.at - shown[-1][0].at < _NEAR * timeline.seconds:
+            shown[-1].append(point)
+        else:
+            shown.append([point])
     marks = "".join(
         f'<svg x={timeline.at(point.at)} overflow=visible><a href="#t={point.at:.6g}" tabindex=-1>'
         f"<title>{clock_time(point.at)} {escape(timeline.name(point.channel))}: "
-        f"from {escape(point.before)} to {escape(point.after)}</title>"
+        f"from {escape(point.before)} to {escape(point.after)}{f'; {len(near)} more nearby' if near else ''}</title>"
         f'<path class="f e{timeline.looks[point.after].slot}" d="M0 1 7 8 0 15-7 8Z"/></a></svg>'
-        for point in record.summary.turning_points[:_TURNS]
+        for point, *near in shown
     )
     return f"<svg class=turns aria-hidden=true>{marks}</svg>"
 

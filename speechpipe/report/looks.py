@@ -67,5 +67,5 @@ def looks_of(labels: Iterable[str]) -> dict[str, Look]:
 
 def _code(label: str, taken: set[str]) -> str | None:
     """The first letter and the next that tells it from the others: the second, if it can be."""
-    codes = ((label[0] + letter).capitalize() for letter in label[1:])
+    codes = ((label[:1] + letter).capitalize() for letter in label[1:])
     return next((code for code in codes if code not in taken), None)
