@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from speechpipe.contract import EmotionWindow, Record, TurningPoint, Waveform
+from speechpipe.report.escaping import escape
 from speechpipe.report.looks import PATTERNS, Look
 
 PARTS = 400

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
+
+from speechpipe.report.escaping import escape
 
 #: Colours of report.css, `.e0` and so on; a pattern each, of `PATTERNS`.
 SLOTS = 16

@@ -8,7 +8,6 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache
-from html import escape
 from importlib.resources import files
 from string import Template
 
@@ -16,6 +15,7 @@ from speechpipe.contract import Failure, HalfStatus, Record, Segment, Stage, Sta
 from speechpipe.exports import to_csv
 from speechpipe.prices import about
 from speechpipe.report.charts import Timeline, axis, clock_time, lane, patterns, table, timeline_of, turns, waveform
+from speechpipe.report.escaping import escape
 from speechpipe.report.looks import Look, looks_of
 from speechpipe.subtitles import transcript_srt, transcript_vtt
 
