@@ -6,6 +6,7 @@ weight; windows themselves stay in the record, so that anybody can do it differe
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
@@ -27,6 +28,8 @@ from speechpipe.contract import (
 TREND_SLICES = 4
 #: A change of emotion counts as a turning point when both sides last this long; shorter flickers are noise.
 TURNING_POINT_SECONDS = 2.0
+#: A word further than this (seconds) from every window has no emotion.
+NEAREST = 0.5
 
 
 def sorted_scores(scores: Mapping[str, float]) -> tuple[LabelScore, ...]:
@@ -45,17 +48,31 @@ def align_segments(transcript: Transcript, emotions: Emotions) -> tuple[Segment,
     by_channel: dict[int, list[EmotionWindow]] = defaultdict(list)
     for window in emotions.windows:
         by_channel[window.channel].append(window)
-    return tuple(
-        segment.model_copy(
-            update={
-                "emotion": _segment_emotion(segment, by_channel[segment.channel], emotions.vocabulary),
-                "words": tuple(
-                    _word_emotion(word, by_channel[segment.channel], emotions.vocabulary) for word in segment.words
-                ),
-            }
-        )
-        for segment in transcript.segments
-    )
+    near = {channel: _Near(windows) for channel, windows in by_channel.items()}
+    nowhere = _Near(())
+    aligned = []
+    for segment in transcript.segments:
+        first = min([segment.start, *(word.start for word in segment.words)])
+        last = max([segment.end, *(word.end for word in segment.words)])
+        windows = near.get(segment.channel, nowhere).to(first, last)
+        emotion = _segment_emotion(segment, windows, emotions.vocabulary)
+        words = tuple(_word_emotion(word, windows, emotions.vocabulary) for word in segment.words)
+        aligned.append(segment.model_copy(update={"emotion": emotion, "words": words}))
+    return tuple(aligned)
+
+
+class _Near:
+    """Finds a channel's windows near a stretch without looking at all: ten hours have 7,000, and 100,000 words."""
+
+    def __init__(self, windows: Sequence[EmotionWindow]) -> None:
+        self._windows = sorted(windows, key=lambda window: window.start)
+        self._starts = [window.start for window in self._windows]
+        self._longest = max((window.end - window.start for window in windows), default=0.0)
+
+    def to(self, start: float, end: float) -> list[EmotionWindow]:
+        """All windows within NEAREST seconds of the stretch, and perhaps some further off, by their start."""
+        first = bisect_left(self._starts, start - self._longest - NEAREST)
+        return self._windows[first : bisect_right(self._starts, end + NEAREST)]
 
 
 def top_label(window: EmotionWindow, vocabulary: Vocabulary) -> str:
@@ -84,11 +101,11 @@ def _segment_emotion(
 
 
 def _word_emotion(word: Word, windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> Word:
-    """The label of the window nearest to the word's middle, or none if none is within half a second."""
+    """The label of the window nearest to the word's middle, or none if none is within NEAREST seconds."""
     middle = (word.start + word.end) / 2
     distances = [(max(w.start - middle, middle - w.end, 0.0), w.start, w) for w in windows]
     distance, _, nearest = min(distances, key=lambda d: d[:2], default=(1.0, 0.0, None))
-    if nearest is None or distance > 0.5:
+    if nearest is None or distance > NEAREST:
         return word
     return word.model_copy(update={"emotion": top_label(nearest, vocabulary)})
 

@@ -92,3 +92,13 @@ def test_the_order_of_windows_makes_no_difference(windows: list[EmotionWindow], 
 
 def test_equal_scores_are_ordered_by_name() -> None:
     assert [s.name for s in sorted_scores({"b": 0.5, "a": 0.5, "c": 0.9})] == ["c", "a", "b"]
+
+
+def test_a_long_window_is_found_among_many_that_began_after_it() -> None:
+    windows = (window(0, 100, "anger"), *(window(n / 10, n / 10 + 0.05) for n in range(10, 600)))
+    (aligned,) = align_segments(
+        Transcript(segments=(segment(70, 72, "so it is"),)), Emotions(vocabulary=VOCABULARY, windows=windows)
+    )
+    assert aligned.emotion is not None
+    assert aligned.emotion.top == "anger"
+    assert [word.emotion for word in aligned.words] == ["anger"] * 3
