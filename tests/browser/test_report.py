@@ -318,9 +318,9 @@ def test_it_is_read_without_its_script(chromium: Browser, tmp_path: Path) -> Non
 
 
 def test_on_paper_there_is_the_text_and_no_button(show: Open) -> None:
-    page = show(records.long(600))
+    page = show(records.long(2000))
     page.emulate_media(media="print", color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.querySelector('.chunk')).contentVisibility") == "visible"
+    assert page.evaluate("getComputedStyle(document.querySelector('.chunk:last-child')).contentVisibility") == "visible"
     assert page.locator("button:visible, input:visible, audio:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")
