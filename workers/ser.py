@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -119,10 +120,12 @@ class EmotionAnalyser:
         waiting = _Waiting(progress)
         with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
             channels = _channels(chosen, recording.channels)
+            waiting.seconds, waiting.channels = recording.expected_seconds, len(channels)
             seconds = len(channels) * (recording.expected_seconds or _USUAL_SECONDS)
-            with self._batcher.admit(seconds, waiting.tick) as rows:
+            with self._batcher.admit(seconds, waiting.show) as rows:
                 with telemetry.span("prepare"):  # the first windows are scored while the rest is decoded
                     windows = list(self._submit(recording, channels, rows, waiting))
+                waiting.seconds = recording.audio.duration
                 windows.sort(key=lambda window: (window.span.start, window.channel))
                 with telemetry.span("engine"):
                     logits = [waiting.during(rows.result, window.logits) for window in windows]
@@ -160,9 +163,10 @@ class EmotionAnalyser:
         """Read a recording and hand in its windows as they come: the first are scored while the rest is decoded."""
         for stretch in stretches(recording, RULES, channels):
             for span, samples in windows_of(stretch):
-                yield Window(stretch.channel, span, waiting.during(rows.submit, self._row(as_float(samples))))
-            if recording.expected_seconds:
-                waiting.show(0.99 * stretch.span.end / recording.expected_seconds)
+                window = Window(stretch.channel, span, waiting.during(rows.submit, self._row(as_float(samples))))
+                waiting.open.append(window)
+                yield window
+            waiting.show()
 
     def _row(self, window: Array) -> Row:
         name = self._extractor.model_input_names[0]
@@ -212,9 +216,16 @@ class EmotionAnalyser:
 
 
 class _Waiting:
-    """Keeps a recording's own time apart from that in which it waits for the engine, and progress alive in both."""
+    """Keeps a recording's own time apart from that in which it waits for the engine, and progress alive in both.
+
+    Progress is how far each channel has been scored without a gap.
+    """
 
     def __init__(self, progress: Progress) -> None:
+        self.seconds: float | None = None  #: of the recording, once all is decoded what it really was
+        self.channels = 1
+        self.open: deque[Window] = deque()  #: handed in, in this order
+        self._scored: dict[int, float] = {}  #: channel -> seconds
         self._progress, self._share = progress, 0.0
         self._began, self._waited = time.perf_counter(), 0.0
 
@@ -225,11 +236,13 @@ class _Waiting:
         finally:
             self._waited += time.perf_counter() - began
 
-    def show(self, share: float) -> None:
-        self._share = max(self._share, min(share, 0.99))
-        self._progress(self._share)
-
-    def tick(self) -> None:
+    def show(self) -> None:
+        while self.open and self.open[0].logits.done():
+            window = self.open.popleft()
+            self._scored[window.channel] = window.span.end
+        if self.seconds:
+            share = sum(self._scored.values()) / (self.channels * self.seconds)
+            self._share = max(self._share, min(share, 0.99))  # all is only what was put together, too
         self._progress(self._share)
 
     @property

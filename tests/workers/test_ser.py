@@ -178,6 +178,43 @@ def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
             assert all(abs(scores[score.name] - score.score) < 1e-4 for score in after.scores)
 
 
+def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
+    analyser: Callable[..., EmotionAnalyser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = analyser()
+    rows = 6
+    forward, put = engine._forward, engine._batcher.put
+    queued, scored = threading.Semaphore(0), []
+
+    def run(batch: Sequence[ser.Row]) -> Sequence[np.ndarray]:
+        if not scored:  # nothing is, while the recording hands in most of its windows
+            for _ in range(rows):
+                assert queued.acquire(timeout=60)
+        made = forward(batch)
+        scored.append(len(batch))
+        return made
+
+    def submit(*args: Any) -> Any:
+        queued.release()
+        return put(*args)
+
+    monkeypatch.setattr(engine._batcher, "_run", run)
+    monkeypatch.setattr(engine._batcher, "put", submit)
+    shown: list[tuple[float, int]] = []
+    analysis = engine(
+        SAMPLES / "support_call_stereo.wav",
+        Options(channels="split"),
+        lambda share: shown.append((share, sum(scored))),
+    )
+    assert isinstance(analysis.value, Emotions)
+    assert len(analysis.value.windows) >= rows
+    assert [share for share, done in shown if done == 0] != []
+    assert {share for share, done in shown if done == 0} == {0.0}
+    assert [share for share, _ in shown] == sorted(share for share, _ in shown)
+    assert len({share for share, _ in shown}) > 2
+    assert shown[-1][0] == 1.0
+
+
 def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionAnalyser]) -> None:
     engine = analyser("layer")
     with engine._batcher.admit(1e9), pytest.raises(Busy):
