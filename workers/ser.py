@@ -127,8 +127,11 @@ class EmotionAnalyser:
                     windows = list(self._submit(recording, channels, rows, waiting))
                 waiting.seconds = recording.audio.duration
                 windows.sort(key=lambda window: (window.span.start, window.channel))
+                logits: list[Array] = []
                 with telemetry.span("engine"):
-                    logits = [waiting.during(rows.result, window.logits) for window in windows]
+                    for window in windows:
+                        logits.append(waiting.during(rows.result, window.logits))
+                        waiting.show()
         progress(1.0)
         cautions = [*self._cautions, *recording.cautions]
         if not windows:

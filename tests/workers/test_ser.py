@@ -184,7 +184,8 @@ def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
     engine = analyser()
     rows = 6
     forward, put = engine._forward, engine._batcher.put
-    queued, scored = threading.Semaphore(0), []
+    queued = threading.Semaphore(0)
+    scored: list[int] = []
 
     def run(batch: Sequence[ser.Row]) -> Sequence[np.ndarray]:
         if not scored:  # nothing is, while the recording hands in most of its windows
