@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from speechpipe.contract import Record
 from speechpipe.report import render_report
-from speechpipe.subtitles import timestamp, transcript_srt, transcript_vtt
+from speechpipe.tracks import emotion_vtt, transcript_srt, transcript_vtt
 
 __all__ = ["Artifact", "emotion_vtt", "render", "transcript_srt", "transcript_vtt"]
 
@@ -34,20 +33,3 @@ def render(record: Record) -> list[Artifact]:
         files.append(Artifact("report.html", render_report(record).encode(), "text/html; charset=utf-8"))
     files.append(Artifact("record.json", record.model_dump_json(indent=1).encode(), "application/json"))
     return files
-
-
-def emotion_vtt(record: Record) -> str:
-    """A metadata track for `<track kind=metadata>`: one line of JSON a window."""
-    blocks = ["WEBVTT\n"]
-    primary = record.emotion_vocabulary.primary if record.emotion_vocabulary else ()
-    for window in record.emotion_windows:
-        cue = {
-            "channel": window.channel,
-            "emotion": next((s.name for s in window.scores if s.name in primary), None),
-            "scores": {s.name: s.score for s in window.scores},
-        }
-        # A cue's text must not hold `-->`.
-        body = json.dumps(cue, ensure_ascii=False).replace(">", "\\u003e")
-        end = max(window.end, window.start + 0.001)  # a cue must take time
-        blocks.append(f"{timestamp(window.start)} --> {timestamp(end)}\n{body}\n")
-    return "\n".join(blocks)

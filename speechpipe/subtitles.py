@@ -86,38 +86,6 @@ def cues(record: Record) -> list[Cue]:
     return _timed(untimed)
 
 
-def transcript_vtt(record: Record) -> str:
-    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>` (w3.org/TR/webvtt1)."""
-    blocks = ["WEBVTT\n"]
-    for cue in cues(record):
-        text = _markup("\n".join(cue.lines))
-        if cue.emotion:
-            text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
-        if name := " ".join((cue.speaker or "").split()):
-            text = f"<v {_markup(name)}>{text}</v>"
-        blocks.append(f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{text}\n")
-    return "\n".join(blocks)
-
-
-def transcript_srt(record: Record) -> str:
-    """SubRip: the same cues, numbered, as plain text, with the speakers' names where there are several."""
-    blocks = []
-    for number, cue in enumerate(cues(record), start=1):
-        # No format says so, but players end the times at an arrow, and a cue at an empty line.
-        text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
-        start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")
-        blocks.append(f"{number}\n{start} --> {end}\n{text}\n")
-    return "\n".join(blocks)
-
-
-def timestamp(seconds: float, decimal: str = ".") -> str:
-    """`HH:MM:SS.mmm`."""
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{decimal}{milliseconds % 1000:03}"
-
-
 def width(text: str) -> int:
     """Columns that a text takes: two for a wide character, none for a mark that stands on another."""
     if text.isascii():
@@ -372,16 +340,3 @@ def _timed(untimed: Sequence[Cue]) -> list[Cue]:
         ended[cue.channel] = max(round(end, 3), round(start + 0.001, 3))
         made.append(replace(cue, start=start, end=ended[cue.channel]))
     return sorted(made, key=lambda cue: (cue.start, cue.channel))
-
-
-# ------------------------------------------------------------------------------------------------- as files
-
-
-def _markup(text: str) -> str:
-    """A text as WebVTT's text: `&` and `<` would begin something, and `-->` would be a cue's times."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _class_name(label: str) -> str:
-    """A label as a WebVTT class: no dots, spaces or markup."""
-    return re.sub(r"[^\w-]+", "-", label).strip("-") or "unknown"

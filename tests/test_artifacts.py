@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from speechpipe.artifacts import render, timestamp, transcript_srt, transcript_vtt
+from speechpipe.artifacts import render, transcript_srt, transcript_vtt
 from speechpipe.combine import combine
 from speechpipe.contract import Options, Record, Segment, Stage, Transcript
+from speechpipe.tracks import timestamp
 from tests.doubles import segment
 from tests.test_combine import partial, recording
 

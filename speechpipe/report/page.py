@@ -1,4 +1,4 @@
-"""The page around the drawings: facts, notices, the player, the transcript, what the models are."""
+"""The page as a whole: what it allows itself, facts, notices, downloads, what the models are and are not."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from string import Template
 
-from speechpipe.contract import Failure, HalfStatus, Record, Segment, Stage, Status
+from speechpipe.contract import Failure, HalfStatus, Record, Stage, Status
 from speechpipe.exports import to_csv
 from speechpipe.prices import about
-from speechpipe.report.charts import Timeline, axis, clock_time, lane, patterns, table, timeline_of, turns, waveform
+from speechpipe.report.charts import clock_time, patterns, timeline_of
 from speechpipe.report.escaping import escape
 from speechpipe.report.looks import Look, looks_of
-from speechpipe.subtitles import transcript_srt, transcript_vtt
+from speechpipe.report.player import player
+from speechpipe.report.words import glance, transcript
+from speechpipe.tracks import transcript_srt, transcript_vtt
 
-#: Segments laid out together: what is far from the window is not laid out at all (content-visibility).
-CHUNK = 40
-_LISTED_TURNS = 8
-
+#: What each half is, to who reads.
 _STAGES = {Stage.STT: "what was said", Stage.SER: "how it was said"}
 _STATUS = {
     Status.COMPLETED: "completed",
@@ -52,9 +51,9 @@ def render_report(record: Record, *, audio: str | None = None) -> str:
         name=escape(record.source.name),
         facts=_facts(record),
         notices=_notices(record),
-        player=_player(record, timeline) if timeline else "",
-        glance=_glance(record, timeline, looks),
-        transcript=_transcript(record, looks),
+        player=player(record, timeline) if timeline else "",
+        glance=glance(record, timeline, looks),
+        transcript=transcript(record, looks),
         downloads=_downloads(record),
         about=_about(record),
         footer=_footer(record),
@@ -148,162 +147,7 @@ def _failure(what: str, error: Failure) -> str:
     return f"<p class='notice bad'><b>{what}</b> {why}</p>"
 
 
-# ------------------------------------------------------------------------------------- player and drawings
-
-
-def _player(record: Record, timeline: Timeline) -> str:
-    assert record.audio is not None
-    rows = [
-        _row(escape(timeline.name(channel)), waveform(timeline, channel, record.audio.waveforms), "sound")
-        for channel in timeline.channels
-    ]
-    if record.summary.turning_points:
-        rows.append(_row("Turning points", turns(timeline, record), "points"))
-    rows.append(_row("", axis(timeline), "times"))
-    return (
-        f"{_CONTROLS}<section class=player aria-label='Sound and emotions over time'><div class=timeline>"
-        f"{''.join(rows)}<div class=cursor hidden></div></div>"
-        f"{_lanes(record, timeline)}</section>"
-    )
-
-
-#: Hidden until the script has taken them into use.
-_CONTROLS = """<section class=controls aria-label=Player hidden>
-<button type=button id=play class=primary aria-label=Play disabled>
-<span aria-hidden=true>▶</span> <span>Play</span></button>
-<button type=button id=back>−5<span class=away> seconds</span></button>
-<button type=button id=forward>+5<span class=away> seconds</span></button>
-<input type=range id=seek min=0 step=0.1 value=0 aria-label=Position>
-<output id=clock for=seek></output>
-<label class=speed><span class=away>Speed</span><select id=speed>
-<option>0.5<option>0.75<option value=1 selected>1×<option>1.25<option>1.5<option>2</select></label>
-<label><input type=checkbox id=follow checked> Follow</label>
-<label class=open id=open hidden><input type=file id=file accept="audio/*,video/*">
-<span>Open the recording to listen</span></label>
-<p id=said role=status></p>
-<audio id=audio preload=none></audio>
-</section>"""
-
-
-def _row(label: str, drawing: str, kind: str) -> str:
-    return f"<div class='row {kind}'><div class=label>{label}</div><div class=plot>{drawing}</div></div>"
-
-
-def _lanes(record: Record, timeline: Timeline) -> str:
-    """Every label of every channel over time, and the same as a table."""
-    vocabulary = record.emotion_vocabulary
-    if vocabulary is None or not record.emotion_windows:
-        return ""
-    heard = {label for parts in timeline.parts.values() for part in parts for label in part.scores}
-    share = record.summary.emotion_share
-    labels = sorted(
-        dict.fromkeys([*vocabulary.labels, *sorted(heard)]),
-        key=lambda label: (label not in vocabulary.primary, -share.get(label, 0.0)),
-    )
-    channels = [channel for channel in timeline.channels if timeline.parts[channel]]
-    drawn, tables = [], []
-    for channel in channels:
-        title = f"<h3>{escape(timeline.name(channel))}</h3>" if len(channels) > 1 else ""
-        rows = "".join(
-            _row(f"{timeline.looks[label].chip} {escape(label)}", lane(timeline, channel, label), "thin")
-            for label in labels
-        )
-        name = f"Emotion scores over time, {timeline.name(channel)}"
-        about = (
-            f"One lane for each of {len(labels)} labels, from 0 at its bottom to 1; the table below has the numbers."
-        )
-        drawn.append(f"{title}<div role=img aria-label='{escape(name)}. {about}'>{rows}</div>")
-        tables.append(table(timeline, channel, labels))
-    return (
-        "<h2>How it sounds, label by label</h2><div class='timeline lanes'>"
-        f"{''.join(drawn)}{_row('', axis(timeline), 'times')}<div class=cursor hidden></div></div>"
-        f"<details><summary>The same as a table</summary>{''.join(tables)}</details>"
-    )
-
-
-# ------------------------------------------------------------------------------------------------- its text
-
-
-def _glance(record: Record, timeline: Timeline | None, looks: dict[str, Look]) -> str:
-    parts = []
-    summary = record.summary
-    if summary.dominant_emotion:
-        share = summary.emotion_share.get(summary.dominant_emotion, 0.0)
-        parts.append(
-            f"<p>Mostly <b>{escape(summary.dominant_emotion)}</b>: {share:.0%} of the time that was scored.</p>"
-        )
-        parts.append("<ul class=shares>")
-        for label, part in summary.emotion_share.items():
-            bar = (
-                f"<svg class=bar aria-hidden=true><rect class='f e{looks[label].slot}' width={part:.1%} height=100% />"
-            )
-            if looks[label].slot % 8:
-                bar += f"<rect fill='url(#p{looks[label].slot % 8})' width={part:.1%} height=100% />"
-            parts.append(f"<li>{looks[label].chip} <span>{escape(label)}</span>{bar}</svg><b>{part:.0%}</b>")
-        parts.append("</ul>")
-    if timeline and len({part.emotion for part in summary.trend if part.emotion}) > 1:
-        quarters = " → ".join(
-            f"{looks[part.emotion].chip} {escape(part.emotion)}" if part.emotion else "–" for part in summary.trend
-        )
-        parts.append(f"<h3>From beginning to end</h3><p class=trend>{quarters}</p>")
-    if summary.turning_points and timeline:
-        items = [
-            f"<li><a href='#t={point.at:.6g}'>{clock_time(point.at)}</a> "
-            f"{looks[point.before].chip} {escape(point.before)} → {looks[point.after].chip} {escape(point.after)}"
-            + (f" <span class=dim>{escape(timeline.name(point.channel))}</span>" if len(timeline.channels) > 1 else "")
-            for point in summary.turning_points
-        ]
-        parts.append(f"<h3>Turning points</h3><ul class=points>{''.join(items[:_LISTED_TURNS])}</ul>")
-        if len(items) > _LISTED_TURNS:
-            more = f"<details><summary>{len(items) - _LISTED_TURNS} more</summary>"
-            parts.append(f"{more}<ul class=points>{''.join(items[_LISTED_TURNS:])}</ul></details>")
-    if not parts:
-        return ""
-    return f"<section class=glance><h2>At a glance</h2>{''.join(parts)}</section>"
-
-
-def _transcript(record: Record, looks: dict[str, Look]) -> str:
-    if not record.segments:
-        missing = record.halves[Stage.STT].status is not HalfStatus.COMPLETED
-        text = "There is no transcript." if missing else "No speech was found in this recording."
-        return f"<section id=transcript tabindex=-1><h2>Transcript</h2><p class=empty>{text}</p></section>"
-    channels = sorted({segment.channel for segment in record.segments})
-    sides = {channel: f" side{place}" for place, channel in enumerate(channels)} if len(channels) == 2 else {}
-    language = escape(record.language.code) if record.language and record.options.task == "transcribe" else "en"
-    rows = [_segment(segment, sides, looks) for segment in record.segments]
-    chunks = "".join(f"<ol class=chunk>{''.join(rows[at : at + CHUNK])}</ol>" for at in range(0, len(rows), CHUNK))
-    heads = (
-        "".join(f"<span>{escape(_speaker(record.segments, channel))}</span>" for channel in channels) if sides else ""
-    )
-    unsure = (
-        "<p class=dim>Dotted: the recogniser was unsure.</p>"
-        if any(segment.quality.suspect for segment in record.segments)
-        else ""
-    )
-    return (
-        f"<section id=transcript tabindex=-1><h2>Transcript</h2><p class=keys hidden>Click a word to go there, or move "
-        f"with the arrow keys and press Enter.</p>{unsure}"
-        + (f"<div class=heads aria-hidden=true>{heads}</div>" if heads else "")
-        + f"<div class='text{' two' if sides else ''}' lang='{language}'>{chunks}</div></section>"
-    )
-
-
-def _speaker(segments: Sequence[Segment], channel: int) -> str:
-    return next((s.speaker for s in segments if s.channel == channel and s.speaker), f"channel {channel}")
-
-
-def _segment(segment: Segment, sides: dict[int, str], looks: dict[str, Look]) -> str:
-    emotion = segment.emotion
-    classes = "s" + (f" e{looks[emotion.top].slot}" if emotion else "") + sides.get(segment.channel, "")
-    tag = ""
-    if emotion:
-        tag = f"<small>{looks[emotion.top].chip} {escape(emotion.top)} {emotion.confidence:.0%}</small>"
-    who = f"<b>{escape(segment.speaker)}</b>" if segment.speaker else ""
-    unsure = " class=unsure" if segment.quality.suspect else ""
-    return (
-        f"<li class='{classes}'><a href='#t={segment.start:.6g}' tabindex=-1>{clock_time(segment.start)}</a>{who}{tag}"
-        f"<p dir=auto{unsure}>{escape(segment.text.strip())}</p>"
-    )
+# ------------------------------------------------------------------------------------------------- its foot
 
 
 def _about(record: Record) -> str:
