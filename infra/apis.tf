@@ -18,6 +18,7 @@ resource "google_project_service" "api" {
     "storage.googleapis.com",
     "telemetry.googleapis.com",
     ],
+    var.console == null ? [] : ["iap.googleapis.com"],
     var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
     var.billing_account == null ? [] : ["billingbudgets.googleapis.com"],
   ))
@@ -31,6 +32,7 @@ resource "google_project_service_identity" "agent" {
   provider = google-beta
   for_each = toset(concat(
     ["eventarc.googleapis.com", "pubsub.googleapis.com"],
+    var.console == null ? [] : ["iap.googleapis.com"],
     var.kms_key == null ? [] : ["artifactregistry.googleapis.com", "firestore.googleapis.com", "run.googleapis.com"],
   ))
 
@@ -50,6 +52,7 @@ locals {
       artifactregistry = "gcp-sa-artifactregistry"
       eventarc         = "gcp-sa-eventarc"
       firestore        = "gcp-sa-firestore"
+      iap              = "gcp-sa-iap"
       pubsub           = "gcp-sa-pubsub"
       run              = "serverless-robot-prod"
     } : name => "serviceAccount:service-${data.google_project.this.number}@${domain}.iam.gserviceaccount.com"

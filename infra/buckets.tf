@@ -1,6 +1,8 @@
 # Two buckets: Eventarc's filter knows no prefix, so a result that lay beside the uploads would be an upload again.
 
 locals {
+  # Pages that upload: the console among them, which sends files straight to the bucket.
+  upload_origins = concat(var.web_origins, [for name in keys(local.console) : local.console_origin])
   cors_headers = ["Content-Type", "Content-Range", "Range", "x-goog-resumable", "x-goog-if-generation-match", "ETag"]
 }
 
@@ -37,7 +39,7 @@ resource "google_storage_bucket" "uploads" {
   }
 
   dynamic "cors" {
-    for_each = length(var.web_origins) > 0 ? [var.web_origins] : []
+    for_each = length(local.upload_origins) > 0 ? [local.upload_origins] : []
     content {
       origin          = cors.value
       method          = ["PUT", "POST"]

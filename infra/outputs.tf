@@ -30,6 +30,11 @@ output "services" {
   )
 }
 
+output "console" {
+  description = "Address of the console; null without one."
+  value       = one([for service in google_cloud_run_v2_service.console : service.uri])
+}
+
 output "buckets" {
   description = "Uploads, results, and the source of builds."
   value = {

@@ -34,6 +34,24 @@ variable "images" {
   }
 }
 
+variable "console" {
+  description = "The web console as a service behind Identity-Aware Proxy: its image, by digest, and who may use it (user:, group:, domain:). Whoever may uses all of it: listens, runs again, erases. null: none; `speechpipe console` serves it on a laptop."
+  type = object({
+    image = string
+    users = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.console == null || can(regex("@sha256:[0-9a-f]{64}$", var.console.image))
+    error_message = "console.image wants a digest, REGION-docker.pkg.dev/PROJECT/speechpipe/console@sha256:..."
+  }
+  validation {
+    condition     = var.console == null || !anytrue([for user in try(var.console.users, []) : startswith(user, "all")])
+    error_message = "console.users wants people of yours: everybody (allUsers, allAuthenticatedUsers) would read every recording."
+  }
+}
+
 # ----------------------------------------------------------------------------------------------------- the workers
 
 variable "accelerator" {

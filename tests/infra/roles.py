@@ -19,6 +19,7 @@ AGENTS = {
     "gcp-sa-pubsub": "Pub/Sub",
     "gcp-sa-eventarc": "Eventarc",
     "gcp-sa-firestore": "Firestore",
+    "gcp-sa-iap": "Identity-Aware Proxy",
     "gcp-sa-artifactregistry": "Artifact Registry",
     "gs-project-accounts": "Cloud Storage",
     "serverless-robot-prod": "Cloud Run",
@@ -27,6 +28,7 @@ AGENTS = {
 GUARDED = {
     "google_artifact_registry_repository_iam_member": ("repository", "repository"),
     "google_cloud_run_v2_service_iam_member": ("service", "name"),
+    "google_iap_web_cloud_run_service_iam_member": ("proxy before", "cloud_run_service_name"),
     "google_kms_crypto_key_iam_member": ("key", "crypto_key_id"),
     "google_project_iam_member": ("project", "project"),
     "google_pubsub_subscription_iam_member": ("subscription", "subscription"),
@@ -107,6 +109,8 @@ def _short(member: str) -> str:
     for variable in ("uploaders", "readers", "operators"):
         if member in EVERYTHING[variable]:
             return f"var.{variable}"
+    if member in EVERYTHING["console"]["users"]:
+        return "var.console.users"
     return member.split("@")[0] if member.endswith(f"@{PROJECT}.iam.gserviceaccount.com") else _named(member)
 
 

@@ -47,6 +47,16 @@ INTENDED = {
     # No role on Pub/Sub: tasks are pushed. A large analysis of a recording that was erased meanwhile is deleted.
     "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
     "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
+    # What an operator may with recordings, for people with a browser: no queues, logs or figures.
+    "speechpipe-console": {
+        ("project, database", "datastore.user"),
+        (UPLOADS, "storage.objectUser"),
+        (RESULTS, "storage.objectUser"),
+        ("topic completions", "pubsub.publisher"),
+        ("topic stt-tasks", "pubsub.publisher"),
+        ("topic ser-tasks", "pubsub.publisher"),
+    },
+    "service-NUMBER@gcp-sa-iap.iam.gserviceaccount.com": {("service speechpipe-console", "run.invoker")},
     # Whoever calls a service may call that one only.
     "speechpipe-stt-worker-caller": {("service speechpipe-stt-worker", "run.invoker")},
     "speechpipe-ser-worker-caller": {("service speechpipe-ser-worker", "run.invoker")},
@@ -84,6 +94,8 @@ INTENDED = {
     # Releases, runs again and backfills write documents and publish tasks; a replay and an erasure announce, and an
     # erasure deletes files. They look at services, queues, logs, figures and traces, and the roles for that exist on
     # projects only.
+    # Through the proxy, to all that the console does.
+    "var.console.users": {("proxy before speechpipe-console", "iap.httpsResourceAccessor")},
     "var.operators": {
         ("project", "cloudtrace.user"),
         ("project", "logging.viewer"),
@@ -123,7 +135,8 @@ def test_everybody_may_do_what_was_meant_and_no_more(plans: dict[str, Plan]) -> 
 
 
 def test_without_options_neither_people_nor_the_key_are_granted_anything(plans: dict[str, Plan]) -> None:
-    ours = {who: what - {KEY} for who, what in INTENDED.items() if not who.startswith("var.")}
+    optional = ("var.", "speechpipe-console", "service-NUMBER@gcp-sa-iap")
+    ours = {who: what - {KEY} for who, what in INTENDED.items() if not who.startswith(optional)}
     assert granted(plans["defaults"]) == {who: what for who, what in ours.items() if what}
 
 

@@ -48,6 +48,8 @@ def services(plan: Plan) -> dict[Service, Resource]:
     found = {}
     for resource in plan.of("google_cloud_run_v2_service"):
         variables = environment(resource)
+        if "SPEECHPIPE_IAP_AUDIENCE" in variables:  # the console: no part of the pipeline
+            continue
         stage = variables.get("SPEECHPIPE_STAGE")
         found[resources.WORKERS[Stage(stage)] if stage else Service(variables["FUNCTION_TARGET"])] = resource
     return found

@@ -35,6 +35,10 @@ EVERYTHING: dict[str, Any] = {
     "delete_data": True,
     "deletion_protection": True,
     "kms_key": f"projects/{PROJECT}/locations/europe-west4/keyRings/speechpipe/cryptoKeys/data",
+    "console": {
+        "image": f"europe-west4-docker.pkg.dev/{PROJECT}/speechpipe/console@sha256:{'4' * 64}",
+        "users": ["group:console@example.com"],
+    },
     "uploaders": ["group:uploaders@example.com"],
     "readers": ["group:readers@example.com"],
     "operators": ["group:operators@example.com"],
