@@ -3,7 +3,7 @@
 locals {
   # Pages that upload: the console among them, which sends files straight to the bucket.
   upload_origins = concat(var.web_origins, [for name in keys(local.console) : local.console_origin])
-  cors_headers = ["Content-Type", "Content-Range", "Range", "x-goog-resumable", "x-goog-if-generation-match", "ETag"]
+  cors_headers   = ["Content-Type", "Content-Range", "Range", "x-goog-resumable", "x-goog-if-generation-match", "ETag"]
 }
 
 resource "google_storage_bucket" "uploads" {
