@@ -125,7 +125,8 @@ def _facts(record: Record) -> str:
         facts.append(("Reference", escape(record.options.ref)))
     if record.cost:
         facts.append(("Compute", escape(about(record.cost))))
-    facts.append(("Uploaded", f"{record.source.created_at:%-d %b %Y, %H:%M} UTC"))
+    uploaded = record.source.created_at
+    facts.append(("Uploaded", f"{uploaded.day} {uploaded:%b %Y, %H:%M} UTC"))
     return "<dl class=facts>" + "".join(f"<div><dt>{name}<dd>{value}</div>" for name, value in facts) + "</dl>"
 
 

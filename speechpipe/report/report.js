@@ -175,6 +175,10 @@
   audio.addEventListener("error", () => {
     if (audio.src) ask("The recording could not be loaded from where it was; it may have moved, or the link has expired.");
   });
+  // Who scrolls away from what is said wants to read there.
+  for (const scrolled of ["wheel", "touchmove"]) {
+    addEventListener(scrolled, () => { if (!audio.paused) follow.checked = false; }, { passive: true });
+  }
   for (const [event, label, sign] of [["play", "Pause", "❚❚"], ["pause", "Play", "▶"]]) {
     audio.addEventListener(event, () => {
       play.firstElementChild.textContent = sign;

@@ -116,6 +116,15 @@ def test_words_follow_what_is_played(show: Open) -> None:
     assert where == pytest.approx(plot[0] + plot[1] * at(page) / 6, abs=3)
 
 
+def test_the_page_follows_what_is_played_until_its_reader_scrolls(show: Open) -> None:
+    page = playable(show, records.long(400), address="#t=60.0")
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_role("button", name="Play").click()
+    until(page, "document.querySelector('.s.now')?.getBoundingClientRect().top < innerHeight - 40")
+    page.mouse.wheel(0, -2000)
+    until(page, "!document.querySelector('#follow').checked")
+
+
 def test_the_keyboard_reaches_a_word_and_goes_there(show: Open) -> None:
     page = playable(show)
     for _ in range(30):
