@@ -63,6 +63,7 @@ LOCK := $(INFRA)/bin/uv pip compile --quiet --generate-hashes --no-header --no-a
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 pyproject.toml
 locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml and constraints.txt
 	$(LOCK) --constraint constraints.txt --extra functions --output-file docker/requirements/functions.txt
+	$(LOCK) --constraint constraints.txt --extra console --output-file docker/requirements/console.txt
 	$(LOCK) --constraint constraints.txt --extra stt docker/requirements/stt.in --output-file docker/requirements/stt.txt
 	grep -v '^torch==' constraints.txt | $(LOCK) --constraint - --extra ser docker/requirements/ser.in \
 		--output-file docker/requirements/ser.txt

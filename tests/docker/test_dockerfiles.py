@@ -15,6 +15,10 @@ from tests.docker.rehearsal import PYTHON, ROOT
 from workers.models import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
 
 IMAGES = ("functions", "stt", "ser")
+#: And the console, which whoever wants it builds by itself.
+ALL = (*IMAGES, "console")
+#: Those without weights.
+LIGHT = ("functions", "console")
 
 
 def steps(image: str) -> list[Instruction]:
@@ -28,17 +32,17 @@ def argument(image: str, name: str) -> set[str]:
 # ------------------------------------------------------------------------------------------------------ Dockerfiles
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ALL)
 def test_what_changes_often_comes_last(image: str) -> None:
     said = [f"{step.name} {step.value}" for step in steps(image)]
     order = ["pip --python /opt/venv install", "COPY /weights", "COPY speechpipe speechpipe"]
     at = [next((n for n, line in enumerate(said) if part in line), None) for part in order]
     found = [n for n in at if n is not None]
     assert found == sorted(found)
-    assert len(found) == (2 if image == "functions" else 3)
+    assert len(found) == (2 if image in LIGHT else 3)
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ALL)
 def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> None:
     last = {step.name: step for step in steps(image)}
     assert last["USER"].value == "65532:65532"
@@ -47,9 +51,9 @@ def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> No
 
 
 def test_all_images_have_one_base_which_is_pinned_and_the_python_of_the_tests() -> None:
-    bases = {base for image in IMAGES for base in argument(image, "BASE")}
+    bases = {base for image in ALL for base in argument(image, "BASE")}
     assert bases == {f"python:{PYTHON[0]}.{PYTHON[1]}.15-slim-bookworm"}
-    for image in IMAGES:
+    for image in ALL:
         stages = {step.value.partition(" AS ")[2] for step in steps(image) if step.name == "FROM"}
         bases = {step.value.partition(" AS ")[0] for step in steps(image) if step.name == "FROM"}
         assert bases - stages == {"${BASE}"}
@@ -66,13 +70,13 @@ def test_the_weights_are_the_default_models_at_their_pins(image: str, repository
     assert substitutions[f"_{image.upper()}_REVISION"] == PINS[repository]
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ALL)
 def test_nothing_is_asked_of_the_network_but_packages_and_weights(image: str) -> None:
     for step in steps(image):
         if step.name == "RUN":
             assert re.search(r"-m venv|-m pip --python|weights\.py|compileall", step.value), step.value
     environment = dict(pair for step in steps(image) if step.name == "ENV" for pair in step.pairs)
-    assert image == "functions" or environment["HF_HUB_OFFLINE"] == "1"
+    assert image in LIGHT or environment["HF_HUB_OFFLINE"] == "1"
 
 
 def test_the_build_context_holds_code_and_lock_files_only() -> None:

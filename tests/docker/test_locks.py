@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from tests.docker.rehearsal import ROOT
 
 LOCKS = ROOT / "docker/requirements"
-IMAGES = ("functions", "stt", "ser")
+IMAGES = ("functions", "stt", "ser", "console")
 #: What an image has in another version than the tests, and why, is said beside it (`ser.in`).
 OTHER_THAN_TESTED = {"torch"}
 #: Packages that would make a function's start slow, or drag in the rest.
@@ -66,8 +66,9 @@ def test_every_package_has_hashes_and_no_index_is_named(image: str) -> None:
     assert not re.search(r"://|--\w*index|--find-links", text)
 
 
-def test_functions_have_nothing_heavy() -> None:
-    locked = pins("docker/requirements/functions.txt").keys()
+@pytest.mark.parametrize("image", ["functions", "console"])
+def test_functions_and_the_console_have_nothing_heavy(image: str) -> None:
+    locked = pins(f"docker/requirements/{image}.txt").keys()
     assert not locked & NEVER_IN_FUNCTIONS
     assert not {name for name in locked if name.startswith("nvidia-")}
 

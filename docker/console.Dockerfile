@@ -1,0 +1,35 @@
+# The console as a service behind Identity-Aware Proxy (infra/console.tf); on a laptop `speechpipe console` serves it.
+#
+#     docker buildx build --file docker/console.Dockerfile --tag console .
+
+# To pin it harder: --build-arg BASE=python:3.11.15-slim-bookworm@sha256:...
+ARG BASE=python:3.11.15-slim-bookworm
+FROM ${BASE}
+
+LABEL org.opencontainers.image.title="speechpipe console" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# Dependencies: a layer that changes only with the lock file. pip compiles them, since nothing is written at run time.
+RUN python -m venv --without-pip /opt/venv
+COPY docker/requirements/console.txt /opt/requirements.txt
+RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
+        --requirement /opt/requirements.txt
+
+WORKDIR /app
+COPY speechpipe speechpipe
+RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."]
+
+# What is written goes below HOME; all else may be read-only. The user is in no passwd file, so getpass needs LOGNAME.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    LOGNAME=speechpipe \
+    SPEECHPIPE_HOST=0.0.0.0 \
+    PORT=8080
+EXPOSE 8080
+
+# No HEALTHCHECK: Cloud Run does not run it, it has the probes of infra/.
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "speechpipe.console"]
