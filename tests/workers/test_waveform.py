@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.contract import WAVEFORM_PEAKS
+from tests.workers.media import decode, tone, write_audio
 from workers.waveform import Outline
 
 
@@ -69,3 +71,11 @@ def test_memory_does_not_grow_with_the_length(blocks: int) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4_000_000
+
+
+@pytest.mark.parametrize(("split", "channels"), [(False, 1), (True, 2)])
+def test_a_decoded_recording_has_one_a_channel(tmp_path: Path, split: bool, channels: int) -> None:
+    file = write_audio(tmp_path / "a.wav", [tone(2), np.zeros_like(tone(2))], codec="pcm_s16le")
+    waveforms = decode(file, split=split, max_seconds=60).audio.waveforms
+    assert [waveform.channel for waveform in waveforms] == list(range(channels))
+    assert [max(waveform.peaks) > 0 for waveform in waveforms] == [True, False][:channels]
