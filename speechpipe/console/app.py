@@ -47,7 +47,7 @@ from speechpipe.local import STATE_FOLDER
 from speechpipe.local.folder import METADATA_SUFFIX
 from speechpipe.options import parse_options
 from speechpipe.report import content_security_policy, render_report
-from speechpipe.subtitles import transcript_srt, transcript_vtt
+from speechpipe.tracks import transcript_srt, transcript_vtt
 
 #: Lines in one answer, at most.
 MAX_PAGE = 200

@@ -14,11 +14,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from google.auth import exceptions, transport
-from google.auth.transport.requests import Request as Fetch
 from google.oauth2 import id_token
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from speechpipe.oidc import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Assertions:
     """Identity-Aware Proxy's assertions for one audience."""
 
     def __init__(self, audience: str, fetch: transport.Request | None = None) -> None:
-        self._audience, self._fetch = audience, fetch or Fetch()
+        self._audience, self._keys = audience, Certificates(fetch)
 
     def valid(self, assertion: str | None) -> bool:
         """Whether it is one of this service's, signed and in time. Blocks on the network; raises TransportError."""
@@ -52,7 +53,7 @@ class Assertions:
             return False
         try:
             claims: Mapping[str, Any] = id_token.verify_token(
-                assertion, self._fetch, audience=self._audience, certs_url=IAP_KEYS_URL
+                assertion, self._keys, audience=self._audience, certs_url=IAP_KEYS_URL
             )
         except exceptions.TransportError:
             raise

@@ -1,0 +1,95 @@
+"""The console as a service: whom Identity-Aware Proxy let through, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from google.auth import exceptions
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
+
+from speechpipe.console.guard import IAP_HEADER, IAP_KEYS_URL, Assertions, Guard
+
+AUDIENCE = "/projects/1/locations/europe-west4/services/speechpipe-console"
+KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+
+def encoded(content: bytes) -> bytes:
+    return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+
+def assertion(key: ec.EllipticCurvePrivateKey = KEY, **claims: Any) -> str:
+    """As the proxy signs one: ES256, good for ten minutes."""
+    now = int(time.time())
+    body = {"iss": "https://cloud.google.com/iap", "aud": AUDIENCE, "iat": now, "exp": now + 600, "email": "a@b.c"}
+    head = {"alg": "ES256", "typ": "JWT", "kid": "one"}
+    signed = b".".join(encoded(json.dumps(part).encode()) for part in (head, body | claims))
+    r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(hashes.SHA256())))
+    return (signed + b"." + encoded(r.to_bytes(32, "big") + s.to_bytes(32, "big"))).decode()
+
+
+def keys(url: str, **_: Any) -> Any:
+    """Google's answer."""
+    assert url == IAP_KEYS_URL
+    public = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return SimpleNamespace(status=200, data=json.dumps({"one": public.decode()}).encode(), headers={})
+
+
+def unreachable(*_: Any, **__: Any) -> Any:
+    raise exceptions.TransportError("no network")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("given", "valid"),
+    [
+        (assertion(), True),
+        (assertion(aud="/projects/1/locations/europe-west4/services/other"), False),
+        (assertion(iss="https://accounts.google.com"), False),
+        (assertion(exp=int(time.time()) - 600, iat=int(time.time()) - 1200), False),
+        (assertion(OTHER), False),
+        ("no token", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_an_assertion_is_of_the_proxy_for_this_service_and_in_time(given: str | None, valid: bool) -> None:
+    assert Assertions(AUDIENCE, cast(Any, keys)).valid(given) is valid
+
+
+def answer(app: ASGIApp, **headers: str) -> httpx.Response:
+    """To a GET, in this thread."""
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://console") as client:
+            return await client.get("/", headers=headers)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("fetch", "headers", "status"),
+    [
+        (keys, {IAP_HEADER: assertion()}, 200),
+        (keys, {IAP_HEADER: assertion(OTHER)}, 401),
+        (keys, {}, 401),
+        (keys, {"x-goog-authenticated-user-email": "accounts.google.com:a@b.c"}, 401),
+        (unreachable, {IAP_HEADER: assertion()}, 503),
+    ],
+)
+def test_whoever_comes_without_one_sees_nothing(fetch: Any, headers: dict[str, str], status: int) -> None:
+    guarded = Guard(
+        PlainTextResponse("inside"), hosts=None, assertions=Assertions(AUDIENCE, fetch), csp="default-src 'none'"
+    )
+    given = answer(guarded, **headers)
+    assert given.status_code == status
+    assert ("inside" in given.text) is (status == 200)
