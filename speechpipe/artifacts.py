@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from speechpipe.contract import Record
 from speechpipe.report import render_report
-from speechpipe.tracks import emotion_vtt, transcript_srt, transcript_vtt
+from speechpipe.subtitles import cues
+from speechpipe.tracks import emotion_vtt, subrip, transcript_srt, transcript_vtt, webvtt
 
 __all__ = ["Artifact", "emotion_vtt", "render", "transcript_srt", "transcript_vtt"]
 
@@ -23,10 +24,11 @@ class Artifact:
 def render(record: Record) -> list[Artifact]:
     """The files that `record.artifacts` promises, record.json last: whoever sees it finds the others."""
     files = []
+    shown = cues(record)
     if record.artifacts.vtt:
-        files.append(Artifact("transcript.vtt", transcript_vtt(record).encode(), "text/vtt; charset=utf-8"))
+        files.append(Artifact("transcript.vtt", webvtt(shown).encode(), "text/vtt; charset=utf-8"))
     if record.artifacts.srt:
-        files.append(Artifact("transcript.srt", transcript_srt(record).encode(), "application/x-subrip; charset=utf-8"))
+        files.append(Artifact("transcript.srt", subrip(shown).encode(), "application/x-subrip; charset=utf-8"))
     if record.artifacts.emotion_vtt:
         files.append(Artifact("emotion.vtt", emotion_vtt(record).encode(), "text/vtt; charset=utf-8"))
     if record.artifacts.report:

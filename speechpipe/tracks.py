@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from speechpipe.contract import Record
-from speechpipe.subtitles import cues
+from speechpipe.subtitles import Cue, cues
 
 
 def transcript_vtt(record: Record) -> str:
-    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>` (w3.org/TR/webvtt1)."""
+    """Its subtitles as WebVTT."""
+    return webvtt(cues(record))
+
+
+def transcript_srt(record: Record) -> str:
+    """Its subtitles as SubRip."""
+    return subrip(cues(record))
+
+
+def webvtt(shown: Iterable[Cue]) -> str:
+    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`."""
     blocks = ["WEBVTT\n"]
-    for cue in cues(record):
+    for cue in shown:
         text = _markup("\n".join(cue.lines))
         if cue.emotion:
             text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
@@ -22,10 +33,10 @@ def transcript_vtt(record: Record) -> str:
     return "\n".join(blocks)
 
 
-def transcript_srt(record: Record) -> str:
+def subrip(shown: Iterable[Cue]) -> str:
     """SubRip: the same cues, numbered, as plain text, with the speakers' names where there are several."""
     blocks = []
-    for number, cue in enumerate(cues(record), start=1):
+    for number, cue in enumerate(shown, start=1):
         # No format says so, but players end the times at an arrow, and a cue at an empty line.
         text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
         start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")

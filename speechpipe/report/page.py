@@ -19,7 +19,8 @@ from speechpipe.report.escaping import escape
 from speechpipe.report.looks import Look, looks_of
 from speechpipe.report.player import player
 from speechpipe.report.words import glance, transcript
-from speechpipe.tracks import transcript_srt, transcript_vtt
+from speechpipe.subtitles import cues
+from speechpipe.tracks import subrip, webvtt
 
 #: What each half is, to who reads.
 _STAGES = {Stage.STT: "what was said", Stage.SER: "how it was said"}
@@ -101,7 +102,8 @@ def _looks(record: Record) -> dict[str, Look]:
 
 def _data(record: Record) -> str:
     """The record and its files for the script: compressed, since ten hours are 25 MB, and so nothing to escape."""
-    texts = {"vtt": transcript_vtt(record), "srt": transcript_srt(record), "csv": to_csv(record)}
+    shown = cues(record)
+    texts = {"vtt": webvtt(shown), "srt": subrip(shown), "csv": to_csv(record)}
     text = f'{{"files":{json.dumps(texts)},"record":{record.model_dump_json()}}}'
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 
