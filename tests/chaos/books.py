@@ -20,12 +20,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from speechpipe import leases
 from speechpipe.contract import Analysis, Completion, Failure, Lease, Partial, Record, Recording, Stage, Status
-from speechpipe.errors import ErrorCode
+from speechpipe.errors import Busy, ErrorCode
 
 Key = tuple[str, Stage, int]  #: recording, stage, revision
 EXAMPLES = 5
-LONGEST_LEASE = timedelta(minutes=2)  #: one with more left is nobody's: a clock was wrong (`leases.claimed`)
+LEASE_SECONDS = 5  #: of the runs; with those of production a killed worker's work would wait for most of a run
 
 
 @dataclass
@@ -208,12 +209,20 @@ def _erased(made: Made) -> Line:
 
 
 def _left(made: Made) -> Line:
-    now = datetime.now(UTC)
-    held = [each for each in made.leases if each.holder and each.until and now < each.until < now + LONGEST_LEASE]
-    broken = [f"{each.stage} of {each.recording_id} is held until {each.until}" for each in held]
+    broken = [f"{each.stage} of {each.recording_id} is held until {each.until}" for each in made.leases if held(each)]
     broken += made.processes + made.litter
     counted = f"{len(made.leases)} leases, {len(made.files)} folders of results"
     return Line("no process, file or lease left over", counted, broken)
+
+
+def held(lease: Lease) -> bool:
+    """Whether somebody who wants it is refused."""
+    now = datetime.now(UTC)
+    try:
+        leases.claimed(lease, holder="books", now=now, until=now + timedelta(seconds=LEASE_SECONDS))
+    except Busy:
+        return True
+    return False
 
 
 def show(lines: Iterable[Line], counts: Mapping[str, int], title: str) -> bool:

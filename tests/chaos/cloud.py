@@ -15,24 +15,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
-from speechpipe import gcp, leases, operations
+from speechpipe import gcp, operations
 from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, recording_id
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported, make_topics
-from speechpipe.errors import Busy, NotFound
+from speechpipe.errors import NotFound
 from speechpipe.gcp.documents import from_document
 from speechpipe.ports import Backend
 from speechpipe.resources import Service
 from speechpipe.settings import ClientSettings, read
 from tests.chaos import left
-from tests.chaos.books import Key, Made, digest
+from tests.chaos.books import LEASE_SECONDS, Key, Made, digest, held
 from tests.chaos.counters import Counters
 from tests.chaos.disturbed import COUNTERS, SEED
 from tests.chaos.embedded import NeverEnded
@@ -42,7 +41,6 @@ from tests.chaos.plan import Plan
 ERRORS = (GoogleAPICallError, RetryError, requests.RequestException, ConnectionError)
 FUNCTIONS = Path(__file__).parent / "functions"
 EMULATORS = ("pubsub", "firestore", "storage")
-LEASE_SECONDS = 5
 BACKLOG = 60
 KILL_EVERY, STOP_EVERY, STOP_SECONDS = (5.0, 10.0), (12.0, 25.0), (1.0, 4.0)
 WITNESS_SECONDS = 3.0
@@ -206,7 +204,7 @@ class Run:
             with suppress(*ERRORS):
                 still = self._unfinished(cloud) or cloud.local.status().events_pending
                 recently = time.monotonic() - cloud.last_event < QUIET_SECONDS
-                return not (still or recently or any(map(_held, cloud.leases())))
+                return not (still or recently or any(map(held, cloud.leases())))
             return False
 
         while not at_rest():
@@ -292,16 +290,6 @@ def made_on(cloud: Cloud, names: dict[str, str]) -> Made:
 
 def _all(cloud: Cloud, collection: str) -> Iterator[Any]:
     yield from cloud.firestore.collection(collection).stream()
-
-
-def _held(lease: Lease) -> bool:
-    """Whether somebody who wants it is refused."""
-    now = datetime.now(UTC)
-    try:
-        leases.claimed(lease, holder="books", now=now, until=now + timedelta(seconds=LEASE_SECONDS))
-    except Busy:
-        return True
-    return False
 
 
 def _lose_messages(local: LocalCloud) -> None:

@@ -25,6 +25,7 @@ from speechpipe.local import STATE_FOLDER, bus, runner, store
 from speechpipe.local.bus import LocalBus
 from speechpipe.settings import Limits
 from tests.chaos import faults
+from tests.chaos.books import LEASE_SECONDS
 from tests.chaos.counters import Counters
 from tests.chaos.engine import Hashed
 from tests.chaos.faults import Faults, Faulty, JumpingClock
@@ -37,7 +38,7 @@ HURRY = {
     "SCAN_SECONDS": 2.0,
     "SWEEP_SECONDS": 5.0,
     "MAX_BACKOFF_SECONDS": 0.5,
-    "LEASE_SECONDS": 5.0,
+    "LEASE_SECONDS": LEASE_SECONDS,
     "UNUSABLE_SECONDS": 0.05,
 }
 MAX_ATTEMPTS = 15
