@@ -103,6 +103,7 @@ class FixedEngine:
             progress(0.5)
         if self.error:
             raise self.error
+        progress(1.0)
         return Analysis(
             value=TRANSCRIPT if self.stage == Stage.STT else EMOTIONS,
             audio=AUDIO,
