@@ -37,16 +37,15 @@ class Console:
         port = self._socket.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{port}/"
         hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost")]
-        app = create_app(self._client, hosts=hosts, workers=self._workers)
-        self._hub = app.state.hub
-        self._server = uvicorn.Server(_config(app))
+        self.app = create_app(self._client, hosts=hosts, workers=self._workers)
+        self._server = uvicorn.Server(_config(self.app))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="console", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop."""
-        self._hub.close()
+        self.app.state.hub.close()
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()

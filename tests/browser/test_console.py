@@ -168,7 +168,7 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(cloud: LocalClo
             expect(row(page, "changing_mood.m4a")).to_be_visible()
             shot(page, "console-search")
             page.get_by_role("button", name="Clear").click()
-            page.get_by_label("Emotion", exact=True).select_option("anger")
+            page.locator("#filters [name=emotion]").select_option("anger")
             expect(row(page, "angry_customer.ogg")).to_be_visible()
             expect(row(page, "order_inquiry.wav")).to_have_count(0)
             page.get_by_role("button", name="Clear").click()

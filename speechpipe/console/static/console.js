@@ -20,11 +20,16 @@ function printable(text) {
   return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g, "\ufffd");
 }
 
+let saying = 0;
+
 function say(text, bad = false) {
   const said = $("said");
+  clearTimeout(saying);
+  if (!bad) saying = setTimeout(() => say(""), 8000);
   said.textContent = printable(text);
   said.className = bad ? "said bad" : "said";
   said.hidden = !text;
+  if (!text) clearTimeout(saying);
 }
 
 async function ask(path, options = {}) {
@@ -271,8 +276,8 @@ function showFigures(data) {
   parts.push([`last ${minutes} min`, `${number.format(recordings)} done${speed}`]);
   if (data.workers) {
     const down = Object.entries(data.workers).filter(([, up]) => !up).map(([name]) => name);
-    parts.push(["workers", down.length ? `down: ${down.join(", ")}` : `${Object.keys(data.workers).length} running`, down.length]);
-  } else parts.push(["workers", "not known here"]);
+    parts.push(["services", down.length ? `down: ${down.join(", ")}` : `${Object.keys(data.workers).length} running`, down.length]);
+  } else parts.push(["services", "not known here"]);
   if (data.failing) parts.push(["store", "does not answer; this is what was last known", true]);
   $("figures").replaceChildren(...parts.map(([term, text, bad]) =>
     make("div", {}, make("dt", { text: term }), make("dd", { text, class: bad ? "bad" : "" }))));
@@ -366,9 +371,9 @@ function showActions(one) {
   if (one.status === "held") buttons.push(["Let it run", () => decide(one, "release", {}, "released")]);
   if (one.may_redrive) {
     for (const stage of stages) {
-      buttons.push([`Run ${STAGES[stage]} again`, () => decide(one, "redrive", { stages: [stage] }, `${STAGES[stage]} runs again`), "quiet"]);
+      buttons.push([`Run ${STAGES[stage]} again`, () => decide(one, "redrive", { stages: [stage] }, `running again: ${STAGES[stage]}`), "quiet"]);
     }
-    if (stages.length > 1) buttons.push(["Run both again", () => decide(one, "redrive", { stages }, "both halves run again"), "quiet"]);
+    if (stages.length > 1) buttons.push(["Run both again", () => decide(one, "redrive", { stages }, "running again: both halves"), "quiet"]);
   }
   if (one.status !== "erased") buttons.push(["Erase…", () => confirmErase(one), "danger"]);
   const focused = document.activeElement?.closest("#one-actions") ? document.activeElement.textContent : null;
