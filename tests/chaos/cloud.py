@@ -43,7 +43,7 @@ FUNCTIONS = Path(__file__).parent / "functions"
 EMULATORS = ("pubsub", "firestore", "storage")
 BACKLOG = 60
 KILL_EVERY, STOP_EVERY, STOP_SECONDS = (5.0, 10.0), (12.0, 25.0), (1.0, 4.0)
-WITNESS_SECONDS = 3.0
+WITNESS_SECONDS = 5.0
 QUIET_SECONDS = 5.0  #: without an event, at the end
 
 

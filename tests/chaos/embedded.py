@@ -36,6 +36,7 @@ from tests.chaos.plan import File, Plan
 BUCKET = "bucket"
 BACKLOG = 300  #: uploads under way at most: as many as come while others are worked on
 BYTES_PER_UPLOAD, SPARE_BYTES = 120_000, 200_000_000
+ASKED = 5  #: requests of people a look
 LIFE_SECONDS = (2.0, 12.0)  #: of a process, before it is killed
 FULL_SECONDS, FULL_EVERY = (0.5, 2.5), (10.0, 25.0)
 LAST_SECONDS = 120.0  #: in which a calm Runner has to be at rest
@@ -109,7 +110,8 @@ class Run:
                     incarnation += 1
                     child, kill_at = self._start(counters, incarnation), now + chance.uniform(*LIFE_SECONDS)
                 _feed(self.bucket, feeding, self.plan.count, database)
-                asked = [request for request in asked if not request()]
+                asked = [request for request in asked[:ASKED] if not request()] + asked[ASKED:]
+                chance.shuffle(asked)
                 if not feeding and not asked:
                     with suppress(OSError):
                         (self.bucket / STATE_FOLDER / ENOUGH).touch()

@@ -23,7 +23,7 @@ from tests.chaos.counters import Counters
 
 #: Of all calls: half of them raise (before their effect, or after it: a lost answer), the others take their time.
 SHARE = 0.05
-SLOW_SECONDS, VERY_SLOW_SECONDS, VERY_SLOW = 0.02, 1.0, 0.01
+SLOW_SECONDS, VERY_SLOW_SECONDS, VERY_SLOW = 0.005, 1.0, 0.002
 COPIES = (1, 1, 2, 3)  #: how often a message comes
 #: Names that no call goes out for.
 _FREE = frozenset({"uri", "backlog", "recover"})
