@@ -1,0 +1,93 @@
+"""Records `terminal.svg`: a real `speechpipe run` on the bundled samples in tmux, played by CSS.
+
+python docs/images/terminal.py docs/images/terminal.svg
+"""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).parent.parent.parent
+WIDTH, HEIGHT = 108, 30
+COMMAND = "speechpipe run recordings --models demo"
+LOADING = "loading the models"  #: shown once: its wheel turns for seconds
+#: Seconds between two looks, how long one is shown, and the last.
+LOOK, SHOWN, LAST = 0.3, 0.7, 6.0
+
+
+def main() -> None:
+    """Record, and write where the first argument says."""
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = Path(folder) / "recordings"
+        shutil.copytree(ROOT / "workers/demo/samples", recordings, ignore=shutil.ignore_patterns("samples.json"))
+        frames = record(folder)
+    Path(sys.argv[1]).write_text(animated([drawn(frame) for frame in frames]))
+
+
+def record(folder: str) -> list[str]:
+    """What the terminal showed, as ANSI text: each picture that differs from the one before."""
+    tmux = ["tmux", "-L", "speechpipe-recording"]
+    shell = f"PATH={Path(sys.executable).parent}:$PATH PS1='$ ' bash --norc"
+    size = ["-x", str(WIDTH), "-y", str(HEIGHT)]
+    subprocess.run([*tmux, "new-session", "-d", "-s", "one", *size, "-c", folder, shell], check=True)
+    subprocess.run(
+        [*tmux, "send-keys", "-t", "one", f"{COMMAND}; tmux -L speechpipe-recording wait-for -S over", "Enter"]
+    )
+    over = subprocess.Popen([*tmux, "wait-for", "over"])
+    frames: list[str] = []
+    while True:
+        ended = over.poll() is not None
+        look = subprocess.run(
+            [*tmux, "capture-pane", "-e", "-p", "-t", "one"], capture_output=True, text=True, check=True
+        )
+        frame = look.stdout.replace("; tmux -L speechpipe-recording wait-for -S over", "")
+        loading = bool(frames) and LOADING in frame and LOADING in frames[-1]
+        if not loading and (not frames or frame != frames[-1]):
+            frames.append(frame)
+        if ended:
+            subprocess.run([*tmux, "kill-server"], check=True)
+            return frames
+        time.sleep(LOOK)
+
+
+def drawn(frame: str) -> str:
+    """A picture as SVG."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+    lines = frame.split("\n")[:HEIGHT]
+    for line in [*lines, *[""] * (HEIGHT - len(lines))]:
+        console.print(Text.from_ansi(line), no_wrap=True, crop=True)
+    svg = console.export_svg(title="speechpipe")
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)  # which would be fetched from elsewhere
+
+
+def animated(pictures: list[str]) -> str:
+    """One after the other, for ever; whoever wants no motion sees the last."""
+    head = re.match(r"<svg[^>]*viewBox=\"([^\"]*)\"", pictures[0])
+    assert head
+    total = SHOWN * (len(pictures) - 1) + LAST
+    rules, parts = [".frame{visibility:hidden}"], []
+    for number, picture in enumerate(pictures):
+        picture = re.sub(r"terminal-\d+", f"t{number}", picture)
+        start, end = number * SHOWN / total * 100, (number + 1) * SHOWN / total * 100
+        last = number == len(pictures) - 1
+        stop = "" if last else f"{end:.3f}%{{visibility:hidden}}"
+        rules.append(f"@keyframes k{number}{{0%{{visibility:hidden}}{start:.3f}%{{visibility:visible}}{stop}}}")
+        rules.append(f"#f{number}{{animation:k{number} {total:.2f}s step-end infinite}}")
+        inner = picture[picture.index(">") + 1 : picture.rindex("</svg>")]
+        parts.append(f'<g id="f{number}" class="frame">{inner}</g>')
+    still = f".frame{{animation:none!important}}#f{len(pictures) - 1}{{visibility:visible}}"
+    rules.append(f"@media(prefers-reduced-motion:reduce){{{still}}}")
+    style = f"<style>{''.join(rules)}</style>"
+    return f'<svg viewBox="{head[1]}" xmlns="http://www.w3.org/2000/svg">{style}{"".join(parts)}</svg>\n'
+
+
+if __name__ == "__main__":
+    main()
