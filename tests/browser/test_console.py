@@ -158,6 +158,8 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(cloud: LocalClo
 
             page.get_by_role("button", name="Run emotions again").click()
             expect(page.locator("#one-facts")).to_contain_text("revision 2")
+            page.evaluate("scrollTo(0, 0)")
+            shot(page, "console-again")
             expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=60_000)
             assert client.get("changing_mood.m4a").rerun == (Stage.SER,)
             expect(page.frame_locator("#report").locator("body[data-ready=player]")).to_be_attached()

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
 import pytest
 
+from speechpipe import Client
+from speechpipe.console import Console
 from speechpipe.contract import Stage
 from tests.console.conftest import Visitor
+from tests.doubles import FixedEngine
+from tests.media import write_wav
 
 
 def test_the_page_and_its_parts_are_served_under_a_policy_that_lets_nothing_else_run(visitor: Visitor) -> None:
@@ -180,7 +190,38 @@ def test_a_name_that_was_bent_to_this_machine_is_refused(visitor: Visitor, host:
 
 
 def test_a_second_console_takes_the_next_port(visitor: Visitor) -> None:
-    from speechpipe.console import Console
-
     with Console(visitor.client) as second:
         assert second.url != str(visitor.http.base_url)
+
+
+def test_a_recording_that_is_held_can_be_let_run(folder: Path) -> None:
+    limits = {"SPEECHPIPE_MAX_DURATION": "1"}
+    engines = {stage: FixedEngine(stage) for stage in Stage}
+    with (
+        Client(folder, engines=lambda: engines, environ=limits) as client,
+        Console(client) as console,
+        httpx.Client(base_url=console.url, timeout=30) as http,
+    ):
+        client.work()
+        visitor = Visitor(http, client, folder)
+        write_wav(folder / "long.wav", np.zeros(32_000, np.int16))
+        visitor.until(lambda event, data: event == "figures" and data["states"]["held"] == 1)
+        (row,) = visitor.list(status="held")
+        assert "2.0" in row["problem"] or "0:02" in row["problem"]
+        assert visitor.post(f"/api/recordings/{row['id']}/release").json()["status"] == "queued"
+        visitor.until(lambda event, data: event == "figures" and data["states"]["completed"] == 1)
+
+
+def test_a_large_file_is_never_in_memory(visitor: Visitor) -> None:
+    size, chunk = 300 * 1024**2, bytes(1024**2)
+
+    def content() -> Iterator[bytes]:
+        for _ in range(size // len(chunk)):
+            yield chunk
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    headers = {"origin": visitor.origin, "sec-fetch-site": "same-origin"}
+    answer = visitor.http.put("/api/files?name=large.bin", content=content(), headers=headers, timeout=120)
+    assert answer.status_code == 200
+    assert (visitor.folder / "large.bin").stat().st_size == size
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
