@@ -268,6 +268,7 @@ def _attempt(
     """Download, analyse, and put a large analysis where the partial can point to it."""
     analysis, failure = None, None
     try:
+        parse_options(task.source.metadata)  # one that was rejected for them may be run again, and is again
         check_size(task.source.size, max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=scratch) as folder:
             path = Path(folder) / "input"  # never the uploader's name: it is not ours to trust

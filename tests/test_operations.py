@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechpipe import operations, steps
-from speechpipe.contract import HalfStatus, Recording, Stage, Status, Task
+from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status, Task
 from speechpipe.errors import ErrorCode, NotFinal, NotFound
 from tests.doubles import FixedEngine, source
 from tests.world import Crash, World
@@ -40,6 +40,20 @@ def erase(world: World, **given: Any) -> Recording:
 
 
 # ------------------------------------------------------------------------------------------------- redrive
+
+
+@pytest.mark.parametrize("rejected", [source(metadata={"language": "klingon"}), source(size=0)])
+def test_what_was_rejected_is_rejected_again_for_the_same(rejected: Source) -> None:
+    """And not run without the option that it asked for."""
+    world = World()
+    world.arrive(rejected)
+    world.settle()
+    before = world.only()
+    redrive(world, Stage.SER)
+    world.settle()
+    assert (world.only().status, world.only().revision) == (Status.REJECTED, 2)
+    assert world.only().error == before.error
+    assert [engine.runs for engine in world.engines.values()] == [0, 0]
 
 
 def test_a_half_runs_again_and_the_other_is_not_computed_again() -> None:
