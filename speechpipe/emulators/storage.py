@@ -102,7 +102,7 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
         """Tell a browser that a page may upload."""
         self.send_response(HTTPStatus.NO_CONTENT)
         self.send_header("access-control-allow-methods", "PUT")
-        self.send_header("access-control-allow-headers", "content-type")
+        self.send_header("access-control-allow-headers", "content-type, content-range")
         self.end_headers()
 
     def end_headers(self) -> None:
@@ -110,6 +110,7 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
         origin = self.headers.get("origin", "") if hasattr(self, "headers") else ""
         if urlsplit(origin).hostname in ("127.0.0.1", "localhost", "::1"):
             super().send_header("access-control-allow-origin", origin)
+            super().send_header("access-control-expose-headers", "range")
         super().end_headers()
 
     def send_header(self, keyword: str, value: str) -> None:

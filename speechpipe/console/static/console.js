@@ -464,21 +464,46 @@ function next() {
 /** The file goes where the server says, straight to the bucket wherever it can. */
 async function send({ file, options, item }) {
   const { url, type } = await post("/api/uploads", { name: file.name, size: file.size, type: file.type, options });
-  await new Promise((done, failed) => {
+  const show = (bytes) => { item.children[1].value = file.size ? bytes / file.size : 1; };
+  let there = 0;
+  for (let tries = 0; ; tries++) {
+    try {
+      await put(url, type, file, there, show);
+      break;
+    } catch (error) {
+      if (!(error instanceof Broken) || url.startsWith("/") || tries === RETRIES) throw error;
+      await new Promise((done) => setTimeout(done, 1000 * 2 ** tries));
+      there = await put(url, type, file, null, show).catch(() => there); // a session knows what has arrived
+      if (there === file.size) break;
+    }
+  }
+  show(file.size);
+}
+
+const RETRIES = 6; // a minute in all
+
+class Broken extends Error {}
+
+/** Send a file from a byte on; with `from` null ask the session how much has arrived, which is what comes back. */
+function put(url, type, file, from, show) {
+  return new Promise((done, failed) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of how far an upload is
     request.open("PUT", url);
     request.setRequestHeader("content-type", type);
-    request.upload.onprogress = (event) => { if (event.lengthComputable) item.children[1].value = event.loaded / event.total; };
+    if (from === null) request.setRequestHeader("content-range", `bytes */${file.size}`);
+    else if (from > 0) request.setRequestHeader("content-range", `bytes ${from}-${file.size - 1}/${file.size}`);
+    request.upload.onprogress = (event) => { if (from !== null) show(from + event.loaded); };
     request.onload = () => {
-      if (request.status < 300) return done();
+      if (request.status < 300) return done(file.size);
+      if (request.status === 308) return done(Number(/-(\d+)$/.exec(request.getResponseHeader("range") ?? "")?.[1] ?? -1) + 1);
+      if (request.status >= 500) return failed(new Broken(`the bucket answered ${request.status}`));
       let reason;
       try { reason = JSON.parse(request.responseText).error; } catch { /* no words of ours */ }
       failed(new Error(typeof reason === "string" ? reason : `the bucket answered ${request.status}`));
     };
-    request.onerror = () => failed(new Error("the connection broke; try again"));
-    request.send(file);
+    request.onerror = () => failed(new Broken("the connection broke; try again"));
+    request.send(from === null ? null : from ? file.slice(from) : file);
   });
-  item.children[1].value = 1;
 }
 
 // ------------------------------------------------------------------------------------------------------------- live
