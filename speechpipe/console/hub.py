@@ -89,9 +89,6 @@ class Hub:
             if not self._viewers:
                 self.wanted.clear()
 
-    def __len__(self) -> int:
-        return len(self._viewers)
-
     def publish(self, event: str, data: Any) -> None:
         """Tell everybody. Encoded once."""
         with self._lock:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 #: How often the store is asked while somebody looks.
 POLL_SECONDS = 1.0
 _PAGE = 1000
+#: Lines told one by one; of more a viewer reads what it shows.
+_TOLD = 100
 #: Texts read at a time, and between two looks at what changed.
 _READERS, _TEXTS = 8, 64
 
@@ -85,7 +87,7 @@ class Watcher:
             rows = self._index.put(changes.recordings, datetime.now(UTC))
             self._cursor = changes.cursor
             if rows and self.filled.is_set():
-                self._hub.publish("rows", rows)
+                self._hub.publish(*(("rows", rows) if len(rows) <= _TOLD else ("resync", {})))
             if len(changes.recordings) < _PAGE:
                 break
         if not self.filled.is_set():
