@@ -326,6 +326,7 @@ def test_progress_runs_and_a_file_that_would_be_rejected_is_refused_at_once(
         trouble.clear()  # the browser notes the 422
 
 
+@pytest.mark.slow
 def test_a_list_of_ten_thousand_is_quick(client: Client, visit: Open) -> None:
     """Only as much is drawn as can be seen, and each question is answered within a blink. Figures: benchmarks."""
     fill(client, 10_000)
