@@ -464,8 +464,9 @@ def _chase(
         give_up(task, store=store, clock=lambda: now, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
     lease = store.lease(recording.id, stage, recording.revision)
-    last = max(t for t in (recording.halves[stage].queued_at, lease and lease.until, recording.queued_at) if t)
-    if now - last < republish_after:  # also while an attempt holds its lease
+    times = (recording.halves[stage].queued_at, lease and lease.until, recording.queued_at)
+    # Also while an attempt holds its lease; but a time further ahead is a clock's that was wrong, and not waited for.
+    if any(time and abs(now - time) < republish_after for time in times):
         return []
     bus.publish_task(task)
     store.requeued(recording.id, stage, at=now)

@@ -426,6 +426,22 @@ def test_sweep_publishes_again_what_was_lost_and_not_more_often_than_needed() ->
     assert world.only().status == Status.COMPLETED
 
 
+def test_sweep_does_not_wait_for_a_clock_that_was_hours_ahead() -> None:
+    """A worker whose clock was wrong is killed, and its task lost: nobody comes back for the lease that it left."""
+    world = World()
+    task = first_task(world)
+    now = world.clock()
+    ahead = now + timedelta(hours=5)
+    world.store.claim(task.recording_id, task.stage, 1, holder="lost", now=ahead, until=ahead + timedelta(seconds=30))
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    world.clock.pass_time(minutes=16)
+    assert world.sweep().republished == 2
+    assert world.sweep().republished == 0
+    world.settle()
+    assert world.only().status == Status.COMPLETED
+
+
 def test_sweep_gives_up_past_the_deadline() -> None:
     world = World()
     first_task(world)
