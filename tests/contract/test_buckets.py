@@ -54,6 +54,8 @@ def test_a_session_where_there_are_any_takes_a_file_from_a_page(backend: Backend
     asked = httpx.options(address, headers={"Origin": page, "Access-Control-Request-Method": "PUT"})
     assert asked.headers["access-control-allow-origin"] == page
     assert "PUT" in asked.headers["access-control-allow-methods"]
+    how_much = httpx.put(address, headers={"Origin": page, "Content-Range": f"bytes */{len(content)}"})
+    assert (how_much.status_code, how_much.headers.get("range")) == (308, None)  # nothing yet
     answer = httpx.put(address, content=content, headers={"Origin": page, "Content-Type": "audio/flac"})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == page
