@@ -139,7 +139,7 @@ class JumpingClock:
         self._until = time.monotonic() + chance.uniform(0.5, 4.0)
         if self._deadline and chance.random() < 0.04:
             self._offset = self._deadline * 1.5
-            self._until = time.monotonic() + chance.uniform(1.0, 6.0)  # a sweep may come by
+            self._until = time.monotonic() + chance.uniform(5.0, 8.0)  # a sweep comes by
             self._counters.add("clocks past the deadline")
         if self._offset:
             self._counters.add("clocks that jumped")
