@@ -409,6 +409,17 @@ function confirmErase(one) {
   dialog.showModal();
 }
 
+/** Nothing of one recording stays to be seen, or clicked, under the next one's address. */
+function clearOne() {
+  for (const part of ["facts", "problem", "halves", "actions", "files", "source"]) $(`one-${part}`).replaceChildren();
+  $("story").replaceChildren();
+  $("one-name").textContent = "…";
+  $("one-report").hidden = true;
+  $("report").removeAttribute("src");
+  $("report").dataset.version = "";
+  if ($("erase").open) $("erase").close("");
+}
+
 function route() {
   const id = /^#\/(rec_[a-z0-9]+)$/.exec(location.hash)?.[1] ?? null;
   if (id === open && id) return;
@@ -419,8 +430,7 @@ function route() {
   $("list-view").hidden = Boolean(id);
   if (id) {
     list.at = was ? list.at : scrollY;
-    $("report").removeAttribute("src");
-    $("report").dataset.version = "";
+    clearOne();
     showOne(id);
   } else {
     document.title = "speechpipe";
