@@ -18,12 +18,12 @@ from tests.emulators.conftest import PREFIX, User, wait_for
 pytestmark = pytest.mark.emulators
 
 
-def speechpipe(user: User, *arguments: str, status: int = 0, **more: str) -> str:
+def speechpipe(user: User, *arguments: str, **more: str) -> str:
     """What a command prints on stdout."""
     command = [sys.executable, "-m", "speechpipe.cli", *arguments]
     environment = user.cloud.environment() | {"SPEECHPIPE_UPLOADS_PREFIX": PREFIX} | more
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert ran.returncode == status, ran.stderr
+    assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     return ran.stdout
 
