@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra audit advisories bench-e2e bench-gpu bench-gpu-wheels bench-memory \
+.PHONY: help setup demo test check check-infra audit advisories bench-console bench-e2e bench-gpu bench-gpu-wheels bench-memory \
 	bench-preparation bench-ser bench-stt chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
@@ -70,6 +70,9 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 
 bench-e2e: setup ## Measure what the pipeline adds to the slower stage: emulators, embedded, and the seed's shape
 	$(BIN)/python -m benchmarks.e2e
+
+bench-console: setup ## Measure the console with ten thousand recordings, in Chromium too where it is
+	$(BIN)/python -m benchmarks.console
 
 bench-preparation: setup ## Measure what decoding and voice activity cost, step by step
 	$(BIN)/python -m benchmarks.preparation
