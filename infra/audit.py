@@ -27,7 +27,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 ADVISORIES = Path(__file__).with_name("advisories.json")
 #: Everything that an image or CI installs; what goes into images has hashes.
-HASHED = tuple(f"docker/requirements/{image}.txt" for image in ("functions", "stt", "ser"))
+HASHED = tuple(f"docker/requirements/{image}.txt" for image in ("functions", "stt", "ser", "console"))
 PINNED = (*HASHED, "constraints.txt", "infra/tools.txt")
 SERVICE = "https://api.osv.dev"  # https://google.github.io/osv.dev/post-v1-query/
 TIMEOUT_SECONDS = 30
