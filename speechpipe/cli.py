@@ -349,6 +349,8 @@ def explain(
         return
     found = client.get(recording)
     grid = Table(box=None, pad_edge=False, show_header=False)
+    for overflow in ("ellipsis", "ellipsis", "ellipsis", "fold"):
+        grid.add_column(overflow=overflow)
     for moment in moments:
         stage = moment.stage.value if moment.stage else ""
         detail = escape(printable(moment.detail))

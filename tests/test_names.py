@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 
 import pytest
 
 from speechpipe import wire
 from speechpipe.contract import Status, recording_id
+from speechpipe.report.escaping import escape
 from tests.doubles import source
 from tests.names import LONGEST_NAME, ODD_NAMES, PARTED_NAME
 from tests.test_artifacts import _tags
@@ -37,7 +37,7 @@ def test_a_name_goes_through_every_verb_unharmed(name: str) -> None:
 
     files = {uri.rpartition("/")[2]: body.decode() for uri, body in world.results.objects.items()}
     assert json.loads(files["record.json"])["source"]["name"] == name
-    assert html.escape(name) in files["report.html"]
+    assert escape(name) in files["report.html"]
     world.arrive(source("plain.wav"))
     world.settle()
     plain = next(

@@ -52,7 +52,7 @@ class Here:
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
     """The command line in this process, with fixed engines that are given up after one failure."""
     monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli.out, "_width", 200)  # COLUMNS is read once, when the module is imported
     engines = {stage: FixedEngine(stage) for stage in Stage}
     monkeypatch.setattr("speechpipe.cli.load_engines", lambda settings: engines)
     monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)

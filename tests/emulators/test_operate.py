@@ -82,7 +82,7 @@ def test_objects_without_an_event_become_recordings_also_from_another_bucket(use
             source = next(found for found in _objects(user, "gs://old/") if found.name == blob.name)
             assert user.final(source.recording_id).status is Status.COMPLETED
     assert speechpipe(user, *arguments, **state).startswith("0 new, 2 known")
-    assert "404" in _stderr(user, "backfill", "gs://nobody-has-this/")
+    assert "404" in _stderr(user, "backfill", "gs://nobody-has-this/", **state)
 
 
 def _objects(user: User, target: str) -> list[Any]:
@@ -92,11 +92,10 @@ def _objects(user: User, target: str) -> list[Any]:
         return list(client.objects(target))
 
 
-def _stderr(user: User, *arguments: str) -> str:
+def _stderr(user: User, *arguments: str, **more: str) -> str:
     command = [sys.executable, "-m", "speechpipe.cli", *arguments]
-    ran = subprocess.run(
-        command, env=user.cloud.environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    environment = user.cloud.environment() | more
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 2
     return ran.stderr
 
