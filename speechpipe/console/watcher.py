@@ -12,6 +12,7 @@ from typing import Any
 from speechpipe.client import Client
 from speechpipe.console.hub import Hub
 from speechpipe.console.index import Index
+from speechpipe.contract import Status
 from speechpipe.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 #: How often the store is asked while somebody looks.
 POLL_SECONDS = 1.0
 _PAGE = 1000
-#: Lines told one by one; of more a viewer reads what it shows.
+#: Lines told one by one, of those that run the newest; of more changes a viewer reads what it shows.
 _TOLD = 100
 #: Texts read at a time, and between two looks at what changed.
 _READERS, _TEXTS = 8, 64
@@ -82,17 +83,22 @@ class Watcher:
 
     def look(self) -> None:
         """Ask what changed, and tell it."""
+        store = self._client.backend.store
         while not self._stopping.is_set():
-            changes = self._client.backend.store.changes(self._cursor, limit=_PAGE)
-            rows = self._index.put(changes.recordings, datetime.now(UTC))
+            changes = store.changes(self._cursor, limit=_PAGE)
+            self._tell(self._index.put(changes.recordings, datetime.now(UTC)))
             self._cursor = changes.cursor
-            if rows and self.filled.is_set():
-                self._hub.publish(*(("rows", rows) if len(rows) <= _TOLD else ("resync", {})))
             if len(changes.recordings) < _PAGE:
                 break
+        running = store.recordings(status=Status.PROCESSING, limit=_TOLD)  # their progress is no change
+        self._tell(self._index.put(running, datetime.now(UTC)))
         if not self.filled.is_set():
             self.filled.set()
             self._hub.publish("resync", {})
+
+    def _tell(self, rows: list[dict[str, Any]]) -> None:
+        if rows and self.filled.is_set():
+            self._hub.publish(*(("rows", rows) if len(rows) <= _TOLD else ("resync", {})))
 
     def _tell_figures(self) -> None:
         workers = dict(self._workers()) if self._workers else None

@@ -96,7 +96,6 @@ def gcp_ready(environment: dict[str, str]) -> Iterator[Ready]:
             path = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/topics/dead-tasks"
             publisher.publish(path, data, **attributes, **{wire.DEAD_LETTER_COUNT: "5"}).result()
 
-    backend.dead_letters.acknowledge([letter.id for letter in backend.dead_letters.peek()])
     try:
         yield Ready(replace(backend, store=FirestoreStore(client)), taken, bury)
     finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+import pytest
+
 from speechpipe.contract import Stage
 from speechpipe.ports import Backend
 from tests.contract.conftest import Ready
@@ -40,20 +42,28 @@ def test_receiving_ends_when_nothing_comes(backend: Backend) -> None:
     assert 0.4 < time.monotonic() - began < 5
 
 
-def test_a_dead_letter_is_the_task_and_stays_however_often_it_is_looked_at(ready: Ready) -> None:
-    ready.bury(task(recording()))
-    (letter,) = ready.backend.dead_letters.peek()
+@pytest.fixture
+def nobody_dead(ready: Ready) -> Ready:
+    """A backend without dead letters: the emulator's are of all tests, and looking for none takes seconds."""
+    letters = ready.backend.dead_letters
+    letters.acknowledge([letter.id for letter in letters.peek()])
+    return ready
+
+
+def test_a_dead_letter_is_the_task_and_stays_however_often_it_is_looked_at(nobody_dead: Ready) -> None:
+    nobody_dead.bury(task(recording()))
+    (letter,) = nobody_dead.backend.dead_letters.peek()
     assert letter.task == task(recording())
     assert letter.deliveries == 5
     assert abs((datetime.now(UTC) - letter.at).total_seconds()) < 60
-    assert ready.backend.dead_letters.peek() == [letter]
+    assert nobody_dead.backend.dead_letters.peek() == [letter]
 
 
-def test_dead_letters_come_oldest_first_and_those_that_are_acknowledged_go(ready: Ready) -> None:
+def test_dead_letters_come_oldest_first_and_those_that_are_acknowledged_go(nobody_dead: Ready) -> None:
     made = [task(recording(number)) for number in range(3)]
     for one in made:
-        ready.bury(one)
-    letters = ready.backend.dead_letters
+        nobody_dead.bury(one)
+    letters = nobody_dead.backend.dead_letters
     first, second, third = letters.peek()
     assert [letter.task for letter in (first, second, third)] == made
     letters.acknowledge([first.id, third.id, "0"])
