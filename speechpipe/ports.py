@@ -78,8 +78,8 @@ class Store(Protocol):
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """Every recording that changed since an earlier answer's cursor, or at all, by the time of its last change.
 
-        Progress alone need not count. A page shorter than `limit` is the last for now. A recording that changes while the pages are read may be in two
-        of them, and is in the later one as it is then.
+        Progress alone need not count. A page shorter than `limit` is the last for now. A recording that changes while
+        the pages are read may be in two of them, and is in the later one as it is then.
         """
         ...
 
