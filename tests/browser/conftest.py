@@ -24,9 +24,13 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each has a context of its own."""
+    """One browser for a module's tests; each has a context of its own.
+
+    Not for the session: while Playwright is there, this thread has an event loop that runs, and `asyncio.run` of other
+    modules' tests would refuse.
+    """
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:

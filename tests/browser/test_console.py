@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Route, expect
 
 from speechpipe import Client
 from speechpipe.console import Console
@@ -35,6 +35,9 @@ HOSTILE = """<script>hacked=1</script>"'><img src=x onerror=hacked=1>\u202egpj.e
 Open = Callable[..., Page]
 
 
+REFUSED = "net::ERR_CONNECTION_REFUSED"
+
+
 @pytest.fixture
 def trouble() -> list[str]:
     """What went wrong in the page."""
@@ -47,8 +50,13 @@ def visit(chromium: Browser, trouble: list[str]) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
 
     def failed(request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # of what nobody wants to see any more
+        # Of what nobody wants to see any more, and of a page that asks once more when the test's server has ended.
+        if request.failure not in ("net::ERR_ABORTED", REFUSED):
             trouble.append(f"failed: {request.method} {request.url}")
+
+    def said(message: ConsoleMessage) -> None:
+        if REFUSED not in message.text:
+            trouble.append(f"console: {message.text}")
 
     def opened(url: str, **how: Any) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **how})
@@ -56,7 +64,7 @@ def visit(chromium: Browser, trouble: list[str]) -> Iterator[Open]:
         context.set_default_timeout(30_000)
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("console", said)
         page.on("requestfailed", failed)
         page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
         page.goto(url)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -74,9 +73,7 @@ def answer(app: ASGIApp, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://console") as client:
             return await client.get("/", headers=headers)
 
-    # In a thread of its own: where a browser is driven too, this one has a loop that runs.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, ask()).result()
+    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize(
