@@ -19,6 +19,8 @@ from speechpipe.contract import HalfStatus, Recording, Stage, Status
 from speechpipe.local import runner
 from tests.doubles import FixedEngine
 
+pytestmark = pytest.mark.slow  # together over ten seconds
+
 Run = Callable[..., tuple[int, str, str]]
 
 

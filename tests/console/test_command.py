@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow  # together over ten seconds
+
 
 @contextmanager
 def speechpipe(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:

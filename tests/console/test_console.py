@@ -17,6 +17,8 @@ from tests.console.conftest import Visitor
 from tests.doubles import FixedEngine
 from tests.media import write_wav
 
+pytestmark = pytest.mark.slow  # together over ten seconds
+
 
 def test_the_page_and_its_parts_are_served_under_a_policy_that_lets_nothing_else_run(visitor: Visitor) -> None:
     for path, kind in {"/": "text/html", "/console.css": "text/css", "/console.js": "text/javascript"}.items():

@@ -18,6 +18,8 @@ from speechpipe.contract import Stage
 from speechpipe.ports import Changes
 from tests.doubles import FixedEngine
 
+pytestmark = pytest.mark.slow  # together over ten seconds
+
 
 def test_a_slow_viewer_is_told_to_read_everything_again_and_others_miss_nothing() -> None:
     async def watch() -> tuple[list[bytes], int]:

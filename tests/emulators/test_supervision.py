@@ -22,6 +22,8 @@ from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.storage import finalized_event
 from tests.emulators.conftest import wait_for
 
+pytestmark = pytest.mark.slow  # together over ten seconds
+
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
 #: A child that starts a child of its own and minds no SIGTERM, as an emulator in trouble would.
 STUBBORN = (
