@@ -56,10 +56,9 @@ class Heartbeat:
         while not self._ended.wait(self._seconds / BEATS):
             now = self._clock()
             until = now + timedelta(seconds=self._seconds)
-            if self._until and until > self._until:
-                until = self._until
-                self._ended.set()
-            if self.lease.until and until <= self.lease.until:  # a clock that was set back shortens nothing
+            if self._until:
+                until = min(until, self._until)
+            if self.lease.until and until <= self.lease.until:  # as long as it may be; or the clock was set back
                 continue
             try:
                 self.lease = self._store.extend(self.lease, until)

@@ -181,8 +181,8 @@ def test_neither_a_repeated_event_nor_a_sweep_brings_an_erased_recording_back() 
     assert [engine.runs for engine in world.engines.values()] == [1, 1]
 
 
-def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
-    world = World()
+def perform_while_it_is_erased(world: World) -> Task:
+    """A worker's attempt, during which somebody erases the recording; its task."""
     world.arrive(source())
     world.deliver(world.pending()[0])
     task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
@@ -194,6 +194,12 @@ def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
 
     world.engines[Stage.STT] = Erased(Stage.STT)
     assert world.perform(task) is False
+    return task
+
+
+def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
+    world = World()
+    task = perform_while_it_is_erased(world)
     world.settle()
     assert world.store.partials(task.recording_id) == []
     assert world.store.lease(task.recording_id, Stage.STT, 1) is None
@@ -204,17 +210,7 @@ def test_a_worker_with_a_large_analysis_brings_nothing_back(monkeypatch: pytest.
     """It lies in the results bucket before its partial, which there will not be, would say so."""
     monkeypatch.setattr(steps, "PARTIAL_INLINE_BYTES", 10)
     world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
-
-    class Erased(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            erase(world)
-            return super().__call__(path, options, progress)
-
-    world.engines[Stage.STT] = Erased(Stage.STT)
-    assert world.perform(task) is False
+    perform_while_it_is_erased(world)
     assert world.results.objects == {}
 
 
