@@ -267,7 +267,8 @@ def test_deliveries_at_the_same_time_share_the_engines_batches(
     found = [backend.store.partials(task.recording_id)[0].analysis for task in tasks]
     scores = []
     for one in found:
-        assert one and isinstance(one.value, Emotions)
+        assert one
+        assert isinstance(one.value, Emotions)
         scores.append({(w.start, s.name): s.score for w in one.value.windows for s in (*w.scores, *w.sentiment)})
     for others in scores[1:]:  # a batch of another size may be summed in another order
         assert others == pytest.approx(scores[0], abs=1e-4)
