@@ -54,7 +54,14 @@ class Services:
     def joining(self) -> dict[str, Any]:
         """What `join` and `sweep` take."""
         backend = self.backend
-        return {"store": backend.store, "bus": backend.bus, "results": backend.results, "clock": self.clock}
+        return {
+            "store": backend.store,
+            "bus": backend.bus,
+            "uploads": backend.uploads,
+            "results": backend.results,
+            "clock": self.clock,
+            "embed_bytes": self.settings.embed_bytes,
+        }
 
 
 def services() -> Services:

@@ -113,6 +113,15 @@ resource "google_storage_bucket_iam_member" "ingest_uploads" {
   member = module.function["ingest"].member
 }
 
+# why: a report holds the sound of a small recording
+resource "google_storage_bucket_iam_member" "joiner_uploads" {
+  for_each = toset(["join", "sweep"])
+
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectViewer"
+  member = module.function[each.key].member
+}
+
 # why: a worker reads the file
 resource "google_storage_bucket_iam_member" "worker_uploads" {
   for_each = module.stage

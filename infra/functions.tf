@@ -19,6 +19,7 @@ locals {
     SPEECHPIPE_UPLOADS_PREFIX       = var.uploads_prefix == "" ? null : var.uploads_prefix
     SPEECHPIPE_DEADLINE_SECONDS     = var.deadline_seconds == null ? null : tostring(var.deadline_seconds)
     SPEECHPIPE_RETENTION_DAYS       = tostring(var.retention_days)
+    SPEECHPIPE_EMBED_BYTES          = var.embed_bytes == null ? null : tostring(var.embed_bytes)
     SPEECHPIPE_MAX_COST             = var.max_cost == null ? null : tostring(var.max_cost)
     SPEECHPIPE_MAX_DURATION         = var.max_duration == null ? null : tostring(var.max_duration)
     SPEECHPIPE_MAX_COST_PER_DAY     = var.max_cost_per_day == null ? null : tostring(var.max_cost_per_day)

@@ -233,6 +233,17 @@ variable "retention_days" {
   }
 }
 
+variable "embed_bytes" {
+  description = "Recordings up to this size are in their report, to be heard there, also when the upload is gone. 0: none is. null: the code's default, 1 MB."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.embed_bytes == null || try(var.embed_bytes >= 0 && var.embed_bytes <= 33554432, false)
+    error_message = "embed_bytes wants 0 to 33554432 bytes: a page with more in it is slow to open."
+  }
+}
+
 variable "delete_uploads_after_days" {
   description = "Uploaded files go after this many days. null: they stay. More than the deadline, or work is lost."
   type        = number

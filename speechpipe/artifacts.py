@@ -21,8 +21,11 @@ class Artifact:
     content_type: str
 
 
-def render(record: Record) -> list[Artifact]:
-    """The files that `record.artifacts` promises, record.json last: whoever sees it finds the others."""
+def render(record: Record, *, audio: str | None = None) -> list[Artifact]:
+    """The files that `record.artifacts` promises, record.json last: whoever sees it finds the others.
+
+    `audio`: where the report finds the recording, as a URL (`render_report`).
+    """
     files = []
     shown = cues(record)
     if record.artifacts.vtt:
@@ -32,6 +35,6 @@ def render(record: Record) -> list[Artifact]:
     if record.artifacts.emotion_vtt:
         files.append(Artifact("emotion.vtt", emotion_vtt(record).encode(), "text/vtt; charset=utf-8"))
     if record.artifacts.report:
-        files.append(Artifact("report.html", render_report(record).encode(), "text/html; charset=utf-8"))
+        files.append(Artifact("report.html", render_report(record, audio=audio).encode(), "text/html; charset=utf-8"))
     files.append(Artifact("record.json", record.model_dump_json(indent=1).encode(), "application/json"))
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from speechpipe.client import Client
+from speechpipe.settings import MOST_EMBEDDED_BYTES
 
 err = Console(stderr=True, soft_wrap=True)
-
-#: A page with more than this in it is slow to open: such a recording stays a file beside it.
-EMBED_BYTES = 32 << 20
 
 
 def report(
@@ -41,20 +38,19 @@ def report(
     sound = None
     if audio is not None:
         _check_size(audio.stat().st_size)
-        sound = data_url(audio.read_bytes(), mimetypes.guess_type(audio.name)[0])
+        sound = data_url(audio.read_bytes(), audio.name)
     elif embed:
         _check_size(record.source.size)
         with client.backend.uploads.open(record.source) as file:
-            kind = record.source.content_type or mimetypes.guess_type(record.source.name)[0]
-            sound = data_url(file.read(), kind)
+            sound = data_url(file.read(), record.source.name, record.source.content_type)
     output.write_text(render_report(record, audio=sound), encoding="utf-8")
     err.print(escape(str(output)), highlight=False)
 
 
 def _check_size(size: int) -> None:
-    if size > EMBED_BYTES:
+    if size > MOST_EMBEDDED_BYTES:
         raise typer.BadParameter(
-            f"the sound has {size >> 20} MiB and at most {EMBED_BYTES >> 20} fit into a page: give --audio a smaller"
-            " copy, or leave it out, and the page asks for the recording",
+            f"the sound has {size >> 20} MiB and at most {MOST_EMBEDDED_BYTES >> 20} fit into a page: give --audio a"
+            " smaller copy, or leave it out, and the page asks for the recording",
             param_hint="--embed or --audio",
         )

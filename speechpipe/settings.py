@@ -23,6 +23,9 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 
+#: The most sound that a report may hold, bytes: with more, a page is slow to open.
+MOST_EMBEDDED_BYTES = 32 << 20
+
 
 class Project(Settings):
     """What every part in the cloud or on the emulators needs."""
@@ -61,6 +64,8 @@ class Limits(Pricing):
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
     deadline_seconds: int = Field(24 * 3600, alias="SPEECHPIPE_DEADLINE_SECONDS", gt=0)
     retention_days: int = Field(0, alias="SPEECHPIPE_RETENTION_DAYS", ge=0)  #: 0: kept for ever
+    #: Recordings up to this size are heard in their report, which holds a copy; 0: none is (decision 17).
+    embed_bytes: int = Field(1_000_000, alias="SPEECHPIPE_EMBED_BYTES", ge=0, le=MOST_EMBEDDED_BYTES)
     # Over one of these a recording is held. A day is one of UTC; its caps are checked before they are counted, so
     # uploads of the same moment may overshoot them.
     max_cost: float | None = Field(None, alias="SPEECHPIPE_MAX_COST", gt=0)

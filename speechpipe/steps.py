@@ -34,6 +34,7 @@ from speechpipe.contract import (
     Lease,
     Options,
     Partial,
+    Record,
     Recording,
     Source,
     Stage,
@@ -46,6 +47,7 @@ from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Bus, Clock, Progress, Results, Store, Uploads
 from speechpipe.prices import PriceTable
 from speechpipe.progress import expected_at
+from speechpipe.report import data_url
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -322,12 +324,21 @@ def _create_failure(
 
 
 def join(
-    recording_id: str, revision: int, *, store: Store, bus: Bus, results: Results, clock: Clock
+    recording_id: str,
+    revision: int,
+    *,
+    store: Store,
+    bus: Bus,
+    uploads: Uploads,
+    results: Results,
+    clock: Clock,
+    embed_bytes: int,
 ) -> Recording | None:
     """Assemble the record once every half is there: record, then announce, then mark. None while one is missing.
 
     A crash in between repeats the announcement, with the same event id, and never loses it. A value that came after
-    its stage was given up begins the next revision once this one is announced.
+    its stage was given up begins the next revision once this one is announced. A recording of at most `embed_bytes`
+    is heard in its report.
     """
     while True:
         recording = store.recording(recording_id)
@@ -338,7 +349,13 @@ def join(
             return recording
         partials = store.partials(recording_id)
         if not recording.announced_at:
-            finished = _announce(recording, partials, store, bus, results, clock)
+            record = _record(recording, partials, results)
+            if record is None:
+                return None
+            for artifact in render(record, audio=_sound(record, uploads, embed_bytes)):
+                path = f"{recording.id}/r{record.revision}/{artifact.name}"
+                results.create(path, artifact.body, artifact.content_type)
+            finished = _announce(recording, record, store, bus, results, clock)
             if finished is None:
                 return None
             recording = finished
@@ -348,17 +365,27 @@ def join(
         store.revise(outcomes.revised(recording, late, clock(), results))
 
 
-def _announce(
-    recording: Recording, partials: Iterable[Partial], store: Store, bus: Bus, results: Results, clock: Clock
-) -> Recording | None:
-    """Write the record of this revision, announce and mark it; None while a half is missing."""
+def _record(recording: Recording, partials: Iterable[Partial], results: Results) -> Record | None:
+    """The record of this revision; None while a half is missing."""
     chosen = newest(partials, recording)
-    record = combine(recording, {stage: _with_analysis(partial, results) for stage, partial in chosen.items()})
-    if record is None:
+    return combine(recording, {stage: _with_analysis(partial, results) for stage, partial in chosen.items()})
+
+
+def _sound(record: Record, uploads: Uploads, most: int) -> str | None:
+    """A small recording as a URL that holds it, for its report; None for a larger one, or one that is not there now."""
+    if not record.artifacts.report or record.audio is None or record.source.size > most:
         return None
-    for artifact in render(record):
-        path = f"{recording.id}/r{record.revision}/{artifact.name}"
-        results.create(path, artifact.body, artifact.content_type)
+    try:
+        with uploads.open(record.source) as file:
+            return data_url(file.read(), record.source.name, record.source.content_type)
+    except Rejected:
+        return None
+
+
+def _announce(
+    recording: Recording, record: Record, store: Store, bus: Bus, results: Results, clock: Clock
+) -> Recording | None:
+    """Store this revision's record, announce and mark it; None if it is not this join's any more."""
     finished = outcomes.finished(recording, record)
     if not store.finish(finished):  # erased meanwhile, or ended and revised by a join that was faster
         return _overtaken(recording, store, results)
@@ -427,9 +454,16 @@ def give_up(task: Task, *, store: Store, clock: Clock, code: ErrorCode, reason: 
 
 
 def sweep(
-    *, store: Store, bus: Bus, results: Results, clock: Clock, republish_after: timedelta = REPUBLISH_AFTER
+    *,
+    store: Store,
+    bus: Bus,
+    uploads: Uploads,
+    results: Results,
+    clock: Clock,
+    embed_bytes: int,
+    republish_after: timedelta = REPUBLISH_AFTER,
 ) -> SweepReport:
-    """Bring every recording that is not finished and announced a step nearer to it."""
+    """Bring every recording that is not finished and announced a step nearer to it. `embed_bytes`: see `join`."""
     counts = Counter[str]()
     for recording in _unfinished(store):
         counts["examined"] += 1
@@ -442,7 +476,16 @@ def sweep(
         for stage in missing:
             counts.update(_chase(recording, stage, clock(), store, bus, republish_after))
         if not missing:  # its event was lost, or a join was cut off
-            join(recording.id, recording.revision, store=store, bus=bus, results=results, clock=clock)
+            join(
+                recording.id,
+                recording.revision,
+                store=store,
+                bus=bus,
+                uploads=uploads,
+                results=results,
+                clock=clock,
+                embed_bytes=embed_bytes,
+            )
             counts["joined"] += 1
     return SweepReport(**counts)
 

@@ -305,7 +305,7 @@ def test_two_joins_that_race_write_the_same_bytes_and_announce_one_id() -> None:
     unmarked = recording.model_copy(update={"announced_at": None})
     with world.database.write() as connection:
         connection.execute("UPDATE recordings SET body = ?", (unmarked.model_dump_json(exclude={"result"}),))
-    steps.join(recording.id, 1, **world.ports("store", "bus", "results"))
+    steps.join(recording.id, 1, **world.joining)
     assert world.results.objects == before
     assert world.results.conflicts == []
     assert len(world.completions()) == 2
@@ -511,7 +511,7 @@ def test_a_value_that_comes_before_the_other_half_waits_for_it() -> None:
     assert world.perform(task) is False  # a delivery after the end of it all
     late = next(p for p in quiet().store.partials(task.recording_id) if p.stage is Stage.STT)
     assert world.store.create_partial(late.model_copy(update={"revision": 2}))
-    steps.join(task.recording_id, 2, **world.ports("store", "bus", "results"))
+    steps.join(task.recording_id, 2, **world.joining)
     assert world.only().revision == 1
     world.settle()
     recording = world.only()
@@ -527,7 +527,7 @@ def test_a_task_without_a_recording_is_unreadable() -> None:
     with pytest.raises(Unreadable):
         world.perform(task)
     with pytest.raises(Unreadable):
-        steps.join(task.recording_id, 1, **world.ports("store", "bus", "results"))
+        steps.join(task.recording_id, 1, **world.joining)
 
 
 # --------------------------------------------------------------- everything at once: orders, repeats, crashes

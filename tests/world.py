@@ -179,8 +179,13 @@ class World:
             handlers[task_topic(stage)] = lambda: self.perform(Task.model_validate_json(body))
         handlers[topic]()
 
+    @property
+    def joining(self) -> dict[str, Any]:
+        """What `join` and `sweep` take."""
+        return {**self.ports("store", "bus", "uploads", "results"), "embed_bytes": self.limits.embed_bytes}
+
     def join(self, recording_id: str, revision: int, stage: str) -> None:
-        steps.join(recording_id, revision, **self.ports("store", "bus", "results"))
+        steps.join(recording_id, revision, **self.joining)
 
     def perform(
         self, task: Task, holder: str = "worker", *, lease_seconds: float = 600, longest_seconds: float | None = None
@@ -197,7 +202,7 @@ class World:
         )
 
     def sweep(self) -> steps.SweepReport:
-        return steps.sweep(**self.ports("store", "bus", "results"))
+        return steps.sweep(**self.joining)
 
     def settle(self) -> None:
         """Deliver everything, oldest first, until nothing is left."""

@@ -251,7 +251,15 @@ class Runner:
     @property
     def _joining(self) -> dict[str, Any]:
         """What `join` and `sweep` take."""
-        return {"store": self._ports.store, "bus": self._ports.bus, "results": self._ports.results, "clock": utc_now}
+        ports = self._ports
+        return {
+            "store": ports.store,
+            "bus": ports.bus,
+            "uploads": ports.uploads,
+            "results": ports.results,
+            "clock": utc_now,
+            "embed_bytes": self._limits.embed_bytes,
+        }
 
     def _performer(self, engine: Analyse) -> Callable[[Message], None]:
         def perform(message: Message) -> None:

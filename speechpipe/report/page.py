@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import mimetypes
 import zlib
 from collections.abc import Iterable
 from functools import cache
@@ -75,9 +76,10 @@ def content_security_policy() -> str:
     )
 
 
-def data_url(content: bytes, content_type: str | None) -> str:
-    """A sound as an address that holds it. A type that is no sound's is left out: the player finds out by itself."""
-    kind = content_type if content_type and content_type.startswith(("audio/", "video/")) else "audio/mpeg"
+def data_url(content: bytes, name: str, content_type: str | None = None) -> str:
+    """A sound as an address that holds it: of the type that it came with if that is a sound's, else of its name's."""
+    types = (content_type, mimetypes.guess_type(name)[0])
+    kind = next((one for one in types if one and one.startswith(("audio/", "video/"))), "audio/mpeg")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

@@ -28,9 +28,10 @@ INTENDED = {
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
-    # Reads large analyses, writes the record's files, deletes those of an erased recording, announces.
+    # Reads large analyses and small recordings, writes the record's files, deletes those of an erased one, announces.
     "speechpipe-join": OURS
     | {
+        (UPLOADS, "storage.objectViewer"),
         (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
     },
@@ -39,6 +40,7 @@ INTENDED = {
     # Publishes tasks again, and joins what was left.
     "speechpipe-sweep": OURS
     | {
+        (UPLOADS, "storage.objectViewer"),
         (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
         ("topic stt-tasks", "pubsub.publisher"),

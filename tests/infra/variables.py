@@ -30,6 +30,7 @@ EVERYTHING: dict[str, Any] = {
     "database": "speechpipe",
     "point_in_time_recovery": True,
     "retention_days": 30,
+    "embed_bytes": 500_000,
     "delete_uploads_after_days": 30,
     "soft_delete_days": 14,
     "delete_data": True,
