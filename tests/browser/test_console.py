@@ -144,7 +144,7 @@ def go_on(route: Route) -> None:
 @pytest.mark.engines
 @pytest.mark.slow
 def test_somebody_uploads_listens_searches_runs_again_and_erases(
-    cloud: LocalCloud, visit: Open, trouble: list[str]
+    cloud: LocalCloud, visit: Open, trouble: list[str], tmp_path: Path
 ) -> None:
     sent: list[tuple[str, str]] = []
     with exported(**cloud.environment()):
@@ -197,6 +197,15 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
             expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=60_000)
             assert client.get("changing_mood.m4a").rerun == (Stage.SER,)
             expect(page.frame_locator("#report").locator("body[data-ready=player]")).to_be_attached()
+
+            stored = client.record("changing_mood.m4a").artifacts.report
+            assert stored is not None
+            (tmp_path / "report.html").write_bytes(client.backend.results.read(stored))
+            alone = page.context.new_page()  # as it would be read years later, somewhere else
+            alone.goto((tmp_path / "report.html").as_uri())
+            alone.get_by_role("button", name="Play").click()
+            expect(alone.locator("#clock")).to_contain_text("0:01")
+            alone.close()
 
             page.get_by_role("link", name="All recordings").click()
             page.get_by_label("Search").fill("kettle")
