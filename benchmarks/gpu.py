@@ -13,6 +13,7 @@ What they say is noise, what they cost is real. Whisper is made to give a fixed 
   round them, added up over the two threads that run the engine; those of preparing (in threads beside it, and processor
   seconds of the processes that decode); how long the engine waited for rows, and how long the GPU computed nothing at
   all by nvidia-smi. With CTranslate2's encoder and torch's (`benchmarks.torch_encoder`), 16, 32 and 64 rows a batch.
+- log-mel: the features of a batch by torch and by numpy, by themselves and with CTranslate2's encoder behind them.
 - encoder: the two encoders on the same rows of noise with the same weights, by themselves and with CTranslate2's
   decoder behind them; how many rows have equal tokens, and the greatest difference by the outputs' deviation.
 - inter-threads: two threads with batches of their own, on a CTranslate2 model with one worker and with two.

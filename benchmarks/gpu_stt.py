@@ -18,6 +18,7 @@ import ctranslate2  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
+from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 from tokenizers import Tokenizer
 
 from benchmarks.door import Door, worker
@@ -25,10 +26,12 @@ from benchmarks.gpu_part import Busy, Line, Part, Timed, seconds_of, synchronize
 from benchmarks.preparation import FORMATS, write
 from benchmarks.random_whisper import random_whisper
 from benchmarks.recordings import mixed
-from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder, view
+from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder
 from speechpipe.contract import Analysis, Model, Stage
 from workers import preparation
 from workers.decode import SAMPLE_RATE
+from workers.log_mel import HOP, LogMel
+from workers.log_mel_gpu import GpuLogMel, view
 from workers.models import BATCHES_AT_ONCE
 from workers.stt import ROWS_PER_BATCH, WhisperAnalyser
 
@@ -62,12 +65,15 @@ def stt(part: Part) -> None:
 
 
 def encoders(part: Part) -> None:
-    """The rows `encoder` and `inter-threads`."""
+    """The rows `log-mel`, `encoder` and `inter-threads`."""
     folder, sizes = whisper_folder(part), part.sizes
     model = _bare(part, folder, 1)
     other = TorchEncoder(folder, device=part.device, dtype=_torch_format(part))
     features = np.random.default_rng(0).normal(0, 0.5, (max(sizes.batches), model.n_mels, _FRAMES)).astype(np.float32)
     options = _forced(Tokenizer.from_file(str(folder / "tokenizer.json")), sizes.tokens)
+    for rows in sizes.batches:
+        if part.has(5, "log-mel"):
+            _compare_log_mel(part, model, rows)
     for rows in sizes.batches:
         if part.has(10, "encoder"):
             _compare(part, model, other, features[:rows], options)
@@ -211,6 +217,27 @@ def _children_seconds() -> float:
 
 
 # ----------------------------------------------------------------------------------------------- the engine alone
+
+
+def _compare_log_mel(part: Part, model: Any, count: int) -> None:
+    """Features of a batch of full rows by torch and by numpy, with the encoder behind them."""
+    filters = FeatureExtractor(feature_size=model.n_mels).mel_filters
+    noise = np.random.default_rng(0).normal(0, 3000, (count, _FRAMES * HOP)).clip(-32768, 32767).astype(np.int16)
+    ways: dict[str, Callable[..., Any]] = {"torch": GpuLogMel(filters, part.device), "numpy": LogMel(filters, "cpu")}
+    expected = np.array(ways["numpy"](noise, _FRAMES))
+
+    def line(way: Callable[[Any, int], Any]) -> Line:
+        made = np.array(way(noise, _FRAMES).to_device(ctranslate2.Device.cpu))
+        return {
+            "log_mel_ms_a_row": 1000 * seconds_of(lambda: way(noise, _FRAMES), part.sizes.repeats) / count,
+            "with_encoding_ms_a_row": 1000
+            * seconds_of(lambda: model.encode(way(noise, _FRAMES)), part.sizes.repeats)
+            / count,
+            "greatest_difference": float(np.abs(made - expected).max()),
+        }
+
+    for name, way in ways.items():
+        part.try_("log-mel", functools.partial(line, way), made_by=name, rows_per_batch=count)
 
 
 def _compare(part: Part, model: Any, other: TorchEncoder, features: Any, options: Line) -> None:

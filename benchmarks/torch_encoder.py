@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from workers.log_mel_gpu import view
+
 #: By their number in the file, as `ctranslate2.specs.model_spec` writes it.
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 _VERSION = 6  #: of the file's form
@@ -84,15 +86,6 @@ class WithTorchEncoder:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
-
-
-def view(tensor: torch.Tensor) -> ctranslate2.StorageView:
-    """A tensor for CTranslate2, where it lies; finished, since CTranslate2 works on a CUDA stream of its own."""
-    tensor = tensor.contiguous()
-    if not tensor.is_cuda:
-        return ctranslate2.StorageView.from_array(tensor.numpy())
-    torch.cuda.synchronize()
-    return ctranslate2.StorageView.from_array(tensor)
 
 
 def _variables(path: Path, prefix: str) -> dict[str, np.ndarray[Any, Any]]:

@@ -34,7 +34,7 @@ def choose_device(stage: Stage, settings: EngineSettings) -> Device:
     """Pick cuda where the stage's library can use it, else cpu. Raises NoSuchDevice if cuda was asked for in vain."""
     if settings.device == "cpu":
         return "cpu"
-    present = _ct2_sees_cuda() if stage is Stage.STT else _torch_sees_cuda()
+    present = _ct2_sees_cuda() if stage is Stage.STT else torch_sees_cuda()
     if settings.device == "cuda" and not present:
         raise NoSuchDevice(f"SPEECHPIPE_DEVICE=cuda, but {_library(stage)} finds no usable GPU on this machine")
     return "cuda" if present else "cpu"
@@ -117,7 +117,7 @@ def installed(name: str) -> str | None:
 
 def _gpu() -> dict[str, Any] | None:
     """Name and memory of the first GPU, None where there is none."""
-    if _torch_sees_cuda():
+    if torch_sees_cuda():
         import torch
 
         free, total = torch.cuda.mem_get_info(0)
@@ -127,7 +127,8 @@ def _gpu() -> dict[str, Any] | None:
     return None
 
 
-def _torch_sees_cuda() -> bool:
+def torch_sees_cuda() -> bool:
+    """Whether torch is installed and finds a usable GPU."""
     try:
         import torch
     except ImportError:

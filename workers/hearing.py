@@ -15,7 +15,7 @@ from faster_whisper.transcribe import Segment, restore_speech_timestamps  # type
 from speechpipe.contract import Language, Options
 from speechpipe.ports import Progress
 from workers.batcher import Submitter
-from workers.decode import SAMPLE_RATE, as_float
+from workers.decode import SAMPLE_RATE
 from workers.preparation import Recording
 from workers.stretches import Stretch
 from workers.whisper_rows import Heard, Row, WhisperRows
@@ -85,7 +85,7 @@ class Hearing:
         if not channel.gathered:
             return
         stretches, channel.gathered = channel.gathered, []
-        row = self._rows.row(as_float(np.concatenate([stretch.samples for stretch in stretches])[None])[0])
+        row = self._rows.row(np.concatenate([stretch.samples for stretch in stretches]))
         self.filled_seconds += row.seconds
         self.padded_seconds += row.padded_seconds
         if channel.language is None:

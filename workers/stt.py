@@ -37,7 +37,7 @@ from speechpipe.errors import ErrorCode, Rejected
 from speechpipe.ports import Progress
 from workers import speech
 from workers.batcher import Batcher
-from workers.decode import SAMPLE_RATE
+from workers.decode import SAMPLE_RATE, as_float
 from workers.hearing import Channel, Hearing, Shown
 from workers.preparation import prepare
 from workers.stretches import Rules, stretches
@@ -156,8 +156,8 @@ class WhisperAnalyser:
 
     def warm_up(self) -> None:
         """Run a second of noise through voice activity detection and every part of the model."""
-        noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
-        speech.find(noise)
+        noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE).astype(np.int16)
+        speech.find(as_float(noise))
         row = self._rows.row(noise)
         self._rows.run([row])
         self._rows.run([replace(row, language="en")])

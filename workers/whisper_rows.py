@@ -16,15 +16,14 @@ from typing import Any
 
 import ctranslate2  # type: ignore[import-untyped]
 import numpy as np
-import numpy.typing as npt
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
 from faster_whisper.transcribe import Segment, get_suppressed_tokens  # type: ignore[import-untyped]
 
 from workers import whisper_words
-from workers.decode import SAMPLE_RATE
-from workers.encoded import Array, Encoded, view
-from workers.log_mel import HOP, log_mel
+from workers.decode import SAMPLE_RATE, Block
+from workers.encoded import Array, Encoded
+from workers.log_mel import HOP, LogMel
 from workers.whisper_checks import BEST_OF, TEMPERATURES, Attempt, attempt_of, best, is_silence
 
 #: Frames of a whole window: 30 s at 100 a second.
@@ -36,13 +35,17 @@ _MAX_INITIAL_TIMESTAMP = 50  #: a row begins with speech: a first segment later 
 class Row:
     """Speech to be heard in one go, with what is known of it."""
 
-    features: Array  #: log-mel, shape (bands, frames), not padded
-    frames: int  #: of audio
+    samples: Block  #: 16 kHz, shape (n,), at most 30 s
     task: str = "transcribe"
     language: str | None = None  #: None: the row is only asked for its language
     hints: tuple[int, ...] = ()  #: tokens of hotwords and prompt
     window: int = WINDOW_FRAMES  #: frames that the encoder computes, padding included
     encoded: Array | None = None  #: encoder output, shape (frames / 2, width), where it is there already
+
+    @property
+    def frames(self) -> int:
+        """Of audio, 100 a second."""
+        return max(1, len(self.samples) // HOP)
 
     @property
     def seconds(self) -> float:
@@ -85,16 +88,14 @@ class WhisperRows:
         self._temperatures = tuple(temperatures)
         self._windows = tuple(windows)
         self._generate_arguments = generate or {}
+        self._log_mel = LogMel(model.feature_extractor.mel_filters, model.model.device)
         self._tokenizers: dict[tuple[str, str | None], Tokenizer] = {}
         self._lock = Lock()
 
-    def row(self, samples: npt.NDArray[np.float32], **known: Any) -> Row:
+    def row(self, samples: Block, **known: Any) -> Row:
         """Make a row of 16 kHz samples, shape (n,), at most 30 s; the rest is cut off."""
-        samples = samples[: WINDOW_FRAMES * HOP]
-        frames = max(1, len(samples) // HOP)
-        window = next(window for window in self._windows if window >= frames)
-        features = log_mel(samples, self._model.feature_extractor.mel_filters)[:, :window]
-        return Row(features=features, frames=frames, window=window, **known)
+        row = Row(samples[: WINDOW_FRAMES * HOP], **known)
+        return replace(row, window=next(window for window in self._windows if window >= row.frames))
 
     @staticmethod
     def key(row: Row) -> Hashable:
@@ -124,17 +125,17 @@ class WhisperRows:
         missing = [index for index, row in enumerate(rows) if row.encoded is None]
         if not missing:
             return Encoded(np.stack([row.encoded for row in rows if row.encoded is not None]))
-        made = self._encode_features(np.stack([_padded(rows[index]) for index in missing]))
+        made = self._encode_samples([rows[index].samples for index in missing], rows[0].window)
         if len(missing) == len(rows):
             return made
         there = dict(zip(missing, made.host, strict=True))
         return Encoded(np.stack([there[i] if row.encoded is None else row.encoded for i, row in enumerate(rows)]))
 
-    def _encode_features(self, features: Array) -> Encoded:
+    def _encode_samples(self, rows: Sequence[Block], window: int) -> Encoded:
         model = self._model.model
         if model.device == "cpu":  # a row fills the cores, and a batch's attention scores leave the cache
-            return Encoded(np.concatenate([np.array(model.encode(view(row[None]))) for row in features]))
-        return Encoded(model.encode(view(features)))
+            return Encoded(np.concatenate([np.array(model.encode(self._log_mel([row], window))) for row in rows]))
+        return Encoded(model.encode(self._log_mel(rows, window)))
 
     def _languages(self, encoded: Encoded) -> list[Heard]:
         found = self._model.model.detect_language(encoded.view)
@@ -201,13 +202,3 @@ class WhisperRows:
             for index, segments in zip(group, cut, strict=True):
                 heard[index] = replace(heard[index], segments=tuple(segments))
         return heard
-
-
-def _padded(row: Row) -> Array:
-    """A row's features up to its window, padded with what silence gives: as if its samples had been padded.
-
-    faster-whisper pads with 0.0, which is a loud noise. The floor of log-mel features is 2 (8 decades over 4) under a
-    row's loudest value, and -1.5 at least: see faster_whisper.feature_extractor.
-    """
-    floor = max(float(row.features.max()) - 2.0, -1.5)
-    return np.pad(row.features, ((0, 0), (0, row.window - row.features.shape[1])), constant_values=floor)

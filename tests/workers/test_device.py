@@ -17,7 +17,7 @@ def settings(**changes: object) -> EngineSettings:
 @pytest.fixture(params=[False, True], ids=["no-gpu", "gpu"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(device, "_ct2_sees_cuda", lambda: request.param)
-    monkeypatch.setattr(device, "_torch_sees_cuda", lambda: request.param)
+    monkeypatch.setattr(device, "torch_sees_cuda", lambda: request.param)
     return bool(request.param)
 
 
@@ -32,7 +32,7 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
     stage: Stage, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "_ct2_sees_cuda", lambda: False)
-    monkeypatch.setattr(device, "_torch_sees_cuda", lambda: False)
+    monkeypatch.setattr(device, "torch_sees_cuda", lambda: False)
     with pytest.raises(NoSuchDevice, match=f"{library} finds no usable GPU"):
         choose_device(stage, settings(device="cuda"))
 
