@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speechpipe.contract import Record
-from speechpipe.report import render_report
+from speechpipe.report import data_url, render_report
 from speechpipe.subtitles import cues
 from speechpipe.tracks import emotion_vtt, subrip, transcript_srt, transcript_vtt, webvtt
 
@@ -21,10 +21,10 @@ class Artifact:
     content_type: str
 
 
-def render(record: Record, *, audio: str | None = None) -> list[Artifact]:
+def render(record: Record, sound: bytes | None = None) -> list[Artifact]:
     """The files that `record.artifacts` promises, record.json last: whoever sees it finds the others.
 
-    `audio`: where the report finds the recording, as a URL (`render_report`).
+    `sound`: the recording, to be heard in its report.
     """
     files = []
     shown = cues(record)
@@ -35,6 +35,7 @@ def render(record: Record, *, audio: str | None = None) -> list[Artifact]:
     if record.artifacts.emotion_vtt:
         files.append(Artifact("emotion.vtt", emotion_vtt(record).encode(), "text/vtt; charset=utf-8"))
     if record.artifacts.report:
+        audio = None if sound is None else data_url(sound, record.source.name, record.source.content_type)
         files.append(Artifact("report.html", render_report(record, audio=audio).encode(), "text/html; charset=utf-8"))
     files.append(Artifact("record.json", record.model_dump_json(indent=1).encode(), "application/json"))
     return files

@@ -47,7 +47,6 @@ from speechpipe.options import parse_options
 from speechpipe.ports import Analyse, Bus, Clock, Progress, Results, Store, Uploads
 from speechpipe.prices import PriceTable
 from speechpipe.progress import expected_at
-from speechpipe.report import data_url
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -352,7 +351,7 @@ def join(
             record = _record(recording, partials, results)
             if record is None:
                 return None
-            for artifact in render(record, audio=_sound(record, uploads, embed_bytes)):
+            for artifact in render(record, _sound(record, uploads, embed_bytes)):
                 path = f"{recording.id}/r{record.revision}/{artifact.name}"
                 results.create(path, artifact.body, artifact.content_type)
             finished = _announce(recording, record, store, bus, results, clock)
@@ -371,13 +370,13 @@ def _record(recording: Recording, partials: Iterable[Partial], results: Results)
     return combine(recording, {stage: _with_analysis(partial, results) for stage, partial in chosen.items()})
 
 
-def _sound(record: Record, uploads: Uploads, most: int) -> str | None:
-    """A small recording as a URL that holds it, for its report; None for a larger one, or one that is not there now."""
+def _sound(record: Record, uploads: Uploads, most: int) -> bytes | None:
+    """A small recording, for its report; None for a larger one, or one that is not there now."""
     if not record.artifacts.report or record.audio is None or record.source.size > most:
         return None
     try:
         with uploads.open(record.source) as file:
-            return data_url(file.read(), record.source.name, record.source.content_type)
+            return file.read()
     except Rejected:
         return None
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faster_whisper.vad import VadOptions, get_speech_timestamps  # type: ignore[import-untyped]
+from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.media import decode
 from workers import speech
+from workers.silero.rewrite import TARGET, original, rewritten
 from workers.speech import Span
 
 SAMPLES = Path(speech.__file__).parent / "demo" / "samples"
@@ -67,6 +68,23 @@ def test_speech_is_found_block_by_block_as_faster_whisper_finds_it_in_the_whole(
         (span["start"], span["end"]) for span in whole
     ]
     assert len(found) > 3
+
+
+def test_the_model_says_of_every_chunk_what_faster_whispers_says() -> None:
+    """Of speech, noise, silence and clipping; and its file is what the committed script makes of theirs."""
+    random = np.random.default_rng(0)
+    speech_of = decode(SAMPLES / "happy_customer.mp3", max_seconds=100).samples[0]
+    noise = random.normal(0, 1, 80_000) * np.geomspace(1e-6, 10, 80_000)
+    audio = np.concatenate([speech_of, noise.clip(-1, 1), np.zeros(20_000), np.sign(speech_of)]).astype(np.float32)
+    chunks = audio[: len(audio) // 576 * 576].reshape(-1, 576)
+    state = {"h": np.zeros((1, 1, 128), np.float32), "c": np.zeros((1, 1, 128), np.float32)}
+    ours, theirs = (model.run(None, {"input": chunks, **state}) for model in (speech._model(), get_vad_model().session))
+    assert len(chunks) > 500
+    assert ours[0].max() > 0.9
+    assert ours[0].min() < 0.01
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
+    assert rewritten(original()).SerializeToString() == TARGET.read_bytes()
 
 
 def test_close_spans_are_joined_and_padded_half_way_at_most() -> None:
