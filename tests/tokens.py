@@ -104,7 +104,7 @@ class Endpoint:
 def serving(signer: Signer) -> Iterator[Endpoint]:
     """Certificates of a signer, served."""
     endpoint = Endpoint({KEY_ID: signer.certificate})
-    thread = threading.Thread(target=endpoint.server.serve_forever)
+    thread = threading.Thread(target=endpoint.server.serve_forever, args=[0.01])
     thread.start()
     try:
         yield endpoint

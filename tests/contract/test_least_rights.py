@@ -40,7 +40,7 @@ class _Refusing(BaseHTTPRequestHandler):
 @pytest.fixture
 def results() -> Iterator[GcsResults]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         client = storage.Client(
             project="example-project",
             credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
