@@ -14,9 +14,9 @@ start()
 @functions_framework.http
 @for_callers_only
 def sweep(request: flask.Request) -> tuple[str, int, dict[str, str]]:
-    """Sweep once; the report as JSON."""
+    """Sweep once; the report as JSON, with status 500 if some recording could not be brought on."""
     del request  # the call is all there is to say
     service = services()
     with service.tracing.active():
         report = steps.sweep(**service.joining)
-    return report.model_dump_json(), 200, {"content-type": "application/json"}
+    return report.model_dump_json(), 500 if report.failed else 200, {"content-type": "application/json"}

@@ -65,6 +65,7 @@ class SweepReport(Frozen):
     republished: int = 0
     given_up: int = 0
     joined: int = 0
+    failed: int = 0
 
 
 # --------------------------------------------------------------------------------------------------- hop 1
@@ -462,30 +463,37 @@ def sweep(
     embed_bytes: int,
     republish_after: timedelta = REPUBLISH_AFTER,
 ) -> SweepReport:
-    """Bring every recording that is not finished and announced a step nearer to it. `embed_bytes`: see `join`."""
+    """Bring every recording that is not finished and announced a step nearer to it. `embed_bytes`: see `join`.
+
+    One that cannot be brought on (its record cannot be made, say) is counted, and keeps none behind it waiting.
+    """
     counts = Counter[str]()
     for recording in _unfinished(store):
         counts["examined"] += 1
-        if recording.status is Status.ERASED:
-            announce_erased(recording, store=store, bus=bus, results=results, clock=clock)
-            counts["joined"] += 1
-            continue
-        done = newest(store.partials(recording.id), recording)
-        missing = [stage for stage in recording.options.stages if stage not in done]
-        for stage in missing:
-            counts.update(_chase(recording, stage, clock(), store, bus, republish_after))
-        if not missing:  # its event was lost, or a join was cut off
-            join(
-                recording.id,
-                recording.revision,
-                store=store,
-                bus=bus,
-                uploads=uploads,
-                results=results,
-                clock=clock,
-                embed_bytes=embed_bytes,
-            )
-            counts["joined"] += 1
+        try:
+            if recording.status is Status.ERASED:
+                announce_erased(recording, store=store, bus=bus, results=results, clock=clock)
+                counts["joined"] += 1
+                continue
+            done = newest(store.partials(recording.id), recording)
+            missing = [stage for stage in recording.options.stages if stage not in done]
+            for stage in missing:
+                counts.update(_chase(recording, stage, clock(), store, bus, republish_after))
+            if not missing:  # its event was lost, or a join was cut off
+                join(
+                    recording.id,
+                    recording.revision,
+                    store=store,
+                    bus=bus,
+                    uploads=uploads,
+                    results=results,
+                    clock=clock,
+                    embed_bytes=embed_bytes,
+                )
+                counts["joined"] += 1
+        except Exception:
+            log.exception("could not be brought on", extra={"action": "not_swept", "recording_id": recording.id})
+            counts["failed"] += 1
     return SweepReport(**counts)
 
 

@@ -481,6 +481,38 @@ def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPat
     assert {recording.status for recording in world.store.recordings()} == {Status.COMPLETED}
 
 
+def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    for number in range(3):
+        world.arrive(source(f"{number}.wav"))
+        world.clock.pass_time(seconds=1)
+    for message in world.pending():
+        world.deliver(message)
+    for message in world.pending():
+        world.deliver(message)  # both halves; their events are lost
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    first, *others = [source(f"{number}.wav").recording_id for number in range(3)]
+    there = world.results.create
+
+    def create(path: str, body: bytes, content_type: str) -> str:
+        if path.startswith(first):
+            raise OSError("refused")
+        return there(path, body, content_type)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.results, "create", create)
+        report = world.sweep()
+    assert (report.examined, report.joined, report.failed) == (3, 2, 1)
+    assert {event.data.recording_id for event in world.completions()} == set(others)
+    assert [(r.__dict__["action"], r.__dict__["recording_id"]) for r in caplog.records if r.levelname == "ERROR"] == [
+        ("not_swept", first)
+    ]
+    assert (world.sweep().joined, world.sweep().examined) == (1, 0)
+
+
 def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() -> None:
     world = World()
     task = first_task(world)

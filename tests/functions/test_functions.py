@@ -141,6 +141,20 @@ def test_sweep_reports(world: World) -> None:
     assert answer.get_json()["examined"] == 1
 
 
+def test_a_sweep_that_could_not_bring_a_recording_on_counts_as_an_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("refused")
+
+    store = world.services.backend.store
+    store.create_recording(recording())
+    monkeypatch.setattr(store, "partials", refuse)
+    answer = world.client("sweep").post("/")
+    assert answer.status_code == 500  # the alert on sweeps that end well hears of it
+    assert answer.get_json()["failed"] == 1
+
+
 def test_anything_else_goes_up_so_that_it_is_delivered_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Services:
         raise RuntimeError("the store is away")
