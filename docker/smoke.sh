@@ -2,7 +2,7 @@
 # Run inside an image, as its user, without a network and with a read-only root: is it what it says, and does it start?
 #
 #     docker run --rm --interactive --network=none --read-only --tmpfs=/tmp --entrypoint=sh \
-#         IMAGE -s functions|stt|ser [cpu] <docker/smoke.sh
+#         IMAGE -s functions|stt|ser|console [cpu] <docker/smoke.sh
 #
 # `cpu`: the GPU's libraries were left out on purpose.
 set -eu
@@ -50,6 +50,9 @@ stop() {
 
 importable() { python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"; }
 
+# lacks NAME...: none of these can be imported.
+lacks() { for name; do if importable "$name"; then fail "$name is in it"; fi; done; }
+
 [ "$(id -u)" != 0 ] || fail "it runs as root"
 for folder in / /app /app/speechpipe /opt/venv /usr/local /etc; do
     if (: >"$folder/written") 2>/dev/null; then fail "$folder can be written"; fi
@@ -59,9 +62,7 @@ say "user $(id -u), writes to /tmp only"
 
 case $kind in
 functions)
-    for name in torch numpy av ctranslate2 transformers workers; do
-        if importable "$name"; then fail "$name is in it"; fi
-    done
+    lacks torch numpy av ctranslate2 transformers workers
     for name in ingest join give_up sweep; do
         FUNCTION_SOURCE=functions/$name.py FUNCTION_TARGET=$name functions-framework &
         server=$!
@@ -89,6 +90,18 @@ stt | ser)
     get /device
     stop
     ;;
-*) fail "say functions, stt or ser" ;;
+console)
+    lacks torch numpy av ctranslate2 transformers workers functions
+    python -c "from speechpipe.client import Client; Client()"
+    say "Google's clients can be made"
+    # A folder stands in for them then: Firestore's asks again for five minutes, and the console would wait for it to end.
+    export SPEECHPIPE_DIR=/tmp SPEECHPIPE_IAP_AUDIENCE=/projects/1/locations/smoke/services/console
+    python -m speechpipe.console &
+    server=$!
+    # Whoever brings no assertion of Identity-Aware Proxy is refused before Google is asked for its keys.
+    await 401 /
+    stop
+    ;;
+*) fail "say functions, stt, ser or console" ;;
 esac
 say "all is well"

@@ -37,7 +37,7 @@ resource "google_cloud_run_v2_service" "console" {
     }
 
     containers {
-      image = each.value.image
+      image = var.images.console
 
       ports {
         container_port = 8080

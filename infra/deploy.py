@@ -29,7 +29,7 @@ APIS = (
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
 )
-IMAGES = ("functions", "stt", "ser")
+IMAGES = ("functions", "stt", "ser", "console")
 #: What images are made of; the requirement files and the Dockerfiles are in docker/.
 SOURCES = ("cloudbuild.yaml", ".dockerignore", "docker", "speechpipe", "functions", "workers")
 #: What a build needs (`registry.tf`), made before the rest.
@@ -225,7 +225,7 @@ def _show(to: Deployment, shown: Mapping[str, Any], images: Mapping[str, str] | 
     print(f"\nIn {to.project}, {to.region}:")
     for line in changes_as_text(changes(shown)):
         print(line)
-    print("The images are there." if images else "Three images are built first, in Cloud Build: about half an hour.")
+    print("The images are there." if images else "Four images are built first, in Cloud Build: about half an hour.")
     print("It costs:")
     for line in cost_as_text(to.accelerator, warm_instances(shown)):
         print(line)

@@ -21,11 +21,12 @@ variable "region" {
 }
 
 variable "images" {
-  description = "The three images, by digest: what was tested is what runs."
+  description = "The four images, by digest: what was tested is what runs."
   type = object({
     functions = string
     stt       = string
     ser       = string
+    console   = string
   })
 
   validation {
@@ -35,17 +36,12 @@ variable "images" {
 }
 
 variable "console" {
-  description = "The web console as a service behind Identity-Aware Proxy: its image, by digest, and who may use it (user:, group:, domain:). Whoever may uses all of it: listens, runs again, erases. null: none; `speechpipe console` serves it on a laptop."
+  description = "The web console as a service behind Identity-Aware Proxy: who may use it (user:, group:, domain:). Whoever may uses all of it: listens, runs again, erases. null: none; `speechpipe console` serves it on a laptop."
   type = object({
-    image = string
     users = list(string)
   })
   default = null
 
-  validation {
-    condition     = var.console == null || can(regex("@sha256:[0-9a-f]{64}$", var.console.image))
-    error_message = "console.image wants a digest, REGION-docker.pkg.dev/PROJECT/speechpipe/console@sha256:..."
-  }
   validation {
     condition     = var.console == null || !anytrue([for user in try(var.console.users, []) : startswith(user, "all")])
     error_message = "console.users wants people of yours: everybody (allUsers, allAuthenticatedUsers) would read every recording."

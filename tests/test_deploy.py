@@ -112,8 +112,22 @@ def test_plan_changes_nothing_and_asks_nothing_once_terraform_can_plan(
     assert laptop.changing == []
     assert asked == []
     said = capsys.readouterr().out
-    assert "Three images are built first" in said
+    assert "Four images are built first" in said
     assert "1.05 USD an hour (kept: 1 stt)" in said
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_the_console_is_deployed_once_its_users_are_named(laptop: Machine) -> None:
+    image = f"{REGION}-docker.pkg.dev/{PROJECT}/speechpipe/console@{DIGEST}"
+    state = laptop.home / "checkout/infra/terraform.tfstate"
+    assert laptop.make("deploy", "--yes") == 0
+    assert image not in state.read_text()
+    (laptop.home / "checkout/infra/terraform.tfvars").write_text('console = { users = ["group:team@example.com"] }\n')
+    laptop.forget()
+    assert laptop.make("deploy", "--yes") == 0
+    assert laptop.changing == ["terraform -chdir=infra apply"]  # the image is there
+    assert image in state.read_text()
 
 
 @pytest.mark.infra

@@ -8,6 +8,7 @@ variables {
     functions = "us-central1-docker.pkg.dev/example-project/speechpipe/functions@sha256:1111111111111111111111111111111111111111111111111111111111111111"
     stt       = "us-central1-docker.pkg.dev/example-project/speechpipe/stt@sha256:2222222222222222222222222222222222222222222222222222222222222222"
     ser       = "us-central1-docker.pkg.dev/example-project/speechpipe/ser@sha256:3333333333333333333333333333333333333333333333333333333333333333"
+    console   = "us-central1-docker.pkg.dev/example-project/speechpipe/console@sha256:4444444444444444444444444444444444444444444444444444444444444444"
   }
 }
 
@@ -108,12 +109,33 @@ run "a_cap_has_an_alert_for_what_it_holds" {
   }
 }
 
+run "nobody_is_named_and_no_console_runs" {
+  command = plan
+
+  assert {
+    condition     = length(google_cloud_run_v2_service.console) == 0 && output.console == null
+    error_message = "The console is off by default."
+  }
+}
+
+run "the_console_runs_its_image_once_its_users_are_named" {
+  command = plan
+  variables {
+    console = { users = ["group:team@example.com"] }
+  }
+
+  assert {
+    condition     = [for service in google_cloud_run_v2_service.console : service.template[0].containers[0].image] == [var.images.console]
+    error_message = "The console runs another image than was built for it."
+  }
+}
+
 # ------------------------------------------------------------------------------------ mistakes are told, and where
 
 run "a_tag_is_no_digest" {
   command = plan
   variables {
-    images = { functions = "functions:latest", stt = "stt:latest", ser = "ser:latest" }
+    images = { functions = "functions:latest", stt = "stt:latest", ser = "ser:latest", console = "console:latest" }
   }
   expect_failures = [var.images]
 }
@@ -206,4 +228,12 @@ run "a_bare_address_is_no_member" {
     uploaders = ["ann@example.com"]
   }
   expect_failures = [var.uploaders]
+}
+
+run "everybody_on_the_console" {
+  command = plan
+  variables {
+    console = { users = ["allAuthenticatedUsers"] }
+  }
+  expect_failures = [var.console]
 }

@@ -202,6 +202,7 @@ STARTS = {
     "functions": ("functions.ingest", "functions.join", "functions.give_up", "functions.sweep"),
     "stt": ("workers.__main__", "workers.stt"),
     "ser": ("workers.__main__", "workers.ser"),
+    "console": ("speechpipe.console.__main__",),
 }
 
 

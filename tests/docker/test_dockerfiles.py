@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.deploy import IMAGES
 from speechpipe.contract import Stage
 from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
 from workers.models import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
 
-IMAGES = ("functions", "stt", "ser")
-#: And the console, which whoever wants it builds by itself.
-ALL = (*IMAGES, "console")
 #: Those without weights.
 LIGHT = ("functions", "console")
 
@@ -32,7 +30,7 @@ def argument(image: str, name: str) -> set[str]:
 # ------------------------------------------------------------------------------------------------------ Dockerfiles
 
 
-@pytest.mark.parametrize("image", ALL)
+@pytest.mark.parametrize("image", IMAGES)
 def test_what_changes_often_comes_last(image: str) -> None:
     said = [f"{step.name} {step.value}" for step in steps(image)]
     order = ["pip --python /opt/venv install", "COPY /weights", "COPY speechpipe speechpipe"]
@@ -42,7 +40,7 @@ def test_what_changes_often_comes_last(image: str) -> None:
     assert len(found) == (2 if image in LIGHT else 3)
 
 
-@pytest.mark.parametrize("image", ALL)
+@pytest.mark.parametrize("image", IMAGES)
 def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> None:
     last = {step.name: step for step in steps(image)}
     assert last["USER"].value == "65532:65532"
@@ -51,9 +49,9 @@ def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> No
 
 
 def test_all_images_have_one_base_which_is_pinned_and_the_python_of_the_tests() -> None:
-    bases = {base for image in ALL for base in argument(image, "BASE")}
+    bases = {base for image in IMAGES for base in argument(image, "BASE")}
     assert bases == {f"python:{PYTHON[0]}.{PYTHON[1]}.15-slim-bookworm"}
-    for image in ALL:
+    for image in IMAGES:
         stages = {step.value.partition(" AS ")[2] for step in steps(image) if step.name == "FROM"}
         bases = {step.value.partition(" AS ")[0] for step in steps(image) if step.name == "FROM"}
         assert bases - stages == {"${BASE}"}
@@ -70,7 +68,7 @@ def test_the_weights_are_the_default_models_at_their_pins(image: str, repository
     assert substitutions[f"_{image.upper()}_REVISION"] == PINS[repository]
 
 
-@pytest.mark.parametrize("image", ALL)
+@pytest.mark.parametrize("image", IMAGES)
 def test_nothing_is_asked_of_the_network_but_packages_and_weights(image: str) -> None:
     for step in steps(image):
         if step.name == "RUN":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return build(ROOT / "docker/functions.Dockerfile", tmp_path_factory.mktemp("functions"))
 
 
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return build(ROOT / "docker/console.Dockerfile", tmp_path_factory.mktemp("console"))
+
+
 @pytest.fixture(scope="module", params=["stt", "ser"])
 def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Image]:
     stage = request.param
@@ -76,15 +82,33 @@ def test_a_worker_image_is_ready_offline_with_what_was_baked(worker: tuple[str, 
     assert said.endswith(f"smoke {stage}: all is well\n")
 
 
+def test_the_console_image_starts_offline_and_lets_nobody_in_past_the_proxy(console: Image) -> None:
+    said = console.smoke("console")
+    assert "/ answers 401" in said
+    assert said.endswith("smoke console: all is well\n")
+
+
 def test_the_smoke_test_sees_a_wrong_image(functions: Image) -> None:
     with pytest.raises(StepFailed, match="functions are in it"):
         functions.smoke("stt")
+    with pytest.raises(StepFailed, match="functions is in it"):
+        functions.smoke("console")
 
 
 def test_the_smoke_test_sees_a_process_that_cannot_start(functions: Image) -> None:
     broken = Image(**vars(functions) | {"environment": functions.environment | {"PYTHONPATH": "/nowhere"}})
     with pytest.raises(StepFailed, match="the process ended before / answered 405"):
         broken.smoke("functions")
+
+
+def test_the_smoke_test_sees_a_console_that_lacks_a_package(console: Image, tmp_path: Path) -> None:
+    """One of Google's clients, which the process that is smoked does not make: a folder stands in for them."""
+    copy_tree(console.folder, tmp_path / "final")
+    (package,) = (tmp_path / "final/opt/venv").glob("lib/*/site-packages/google/cloud/firestore")
+    shutil.rmtree(package)
+    broken = Image(**vars(console) | {"folder": tmp_path / "final"})
+    with pytest.raises(StepFailed, match="cannot import name 'firestore'"):
+        broken.smoke("console")
 
 
 def test_the_entry_point_starts_with_nothing_but_what_the_image_sets(functions: Image) -> None:
@@ -94,16 +118,21 @@ def test_the_entry_point_starts_with_nothing_but_what_the_image_sets(functions: 
         )
 
 
-def test_an_image_holds_the_code_that_it_runs_and_no_other(functions: Image, worker: tuple[str, Image]) -> None:
+def test_an_image_holds_the_code_that_it_runs_and_no_other(
+    functions: Image, console: Image, worker: tuple[str, Image]
+) -> None:
     assert {path.name for path in (functions.folder / "app").iterdir()} == {"speechpipe", "functions"}
+    assert {path.name for path in (console.folder / "app").iterdir()} == {"speechpipe"}
     app = worker[1].folder / "app"
     assert {path.name for path in app.iterdir()} == {"speechpipe", "workers"}
     assert not (app / "workers/demo/samples").exists()
     assert (app / "workers/demo/models").is_dir()
 
 
-def test_every_shared_library_is_in_the_image_or_in_its_base(functions: Image, worker: tuple[str, Image]) -> None:
-    for image in (functions, worker[1]):
+def test_every_shared_library_is_in_the_image_or_in_its_base(
+    functions: Image, console: Image, worker: tuple[str, Image]
+) -> None:
+    for image in (functions, console, worker[1]):
         found = image.run("/bin/sh", "-c", "find /opt/venv -name '*.so*' -type f -exec ldd {} + 2>/dev/null || true")
         needed = [line.split() for line in found.splitlines() if "=>" in line]
         assert len(needed) > 20
@@ -117,7 +146,8 @@ def test_every_shared_library_is_in_the_image_or_in_its_base(functions: Image, w
         assert not outside
 
 
-def test_what_the_lock_file_names_is_complete(functions: Image) -> None:
+def test_what_the_lock_file_names_is_complete(functions: Image, console: Image) -> None:
     """`--no-deps` installs what the lock file names and asks for nothing else, so it is asked here."""
     check = ("/usr/local/bin/python3", "-m", "pip", "--python", "/opt/venv", "check")
-    assert "No broken requirements found" in functions.run(*check)
+    for image in (functions, console):
+        assert "No broken requirements found" in image.run(*check)

@@ -10,7 +10,7 @@ REQUIRED: dict[str, Any] = {
     "region": "europe-west4",
     "images": {
         name: f"europe-west4-docker.pkg.dev/{PROJECT}/speechpipe/{name}@sha256:{digit * 64}"
-        for name, digit in (("functions", "1"), ("stt", "2"), ("ser", "3"))
+        for name, digit in (("functions", "1"), ("stt", "2"), ("ser", "3"), ("console", "4"))
     },
 }
 EVERYTHING: dict[str, Any] = {
@@ -36,10 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "delete_data": True,
     "deletion_protection": True,
     "kms_key": f"projects/{PROJECT}/locations/europe-west4/keyRings/speechpipe/cryptoKeys/data",
-    "console": {
-        "image": f"europe-west4-docker.pkg.dev/{PROJECT}/speechpipe/console@sha256:{'4' * 64}",
-        "users": ["group:console@example.com"],
-    },
+    "console": {"users": ["group:console@example.com"]},
     "uploaders": ["group:uploaders@example.com"],
     "readers": ["group:readers@example.com"],
     "operators": ["group:operators@example.com"],
