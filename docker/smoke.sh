@@ -94,8 +94,7 @@ console)
     lacks torch numpy av ctranslate2 transformers workers functions
     python -c "from speechpipe.client import Client; Client()"
     say "Google's clients can be made"
-    # A folder stands in for them then: Firestore's asks again for five minutes, and the console would wait for it to end.
-    export SPEECHPIPE_DIR=/tmp SPEECHPIPE_IAP_AUDIENCE=/projects/1/locations/smoke/services/console
+    export SPEECHPIPE_IAP_AUDIENCE=/projects/1/locations/smoke/services/console
     python -m speechpipe.console &
     server=$!
     # Whoever brings no assertion of Identity-Aware Proxy is refused before Google is asked for its keys.

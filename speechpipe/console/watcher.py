@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 #: How often the store is asked while somebody looks.
 POLL_SECONDS = 1.0
+_STOP_SECONDS = 3.0
 _PAGE = 1000
 #: Lines told one by one, of those that run the newest; of more changes a viewer reads what it shows.
 _TOLD = 100
@@ -47,12 +48,12 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, soon."""
+        """End, soon: a question that the store does not answer is not waited for."""
         self._stopping.set()
         self._now.set()
         self._hub.wanted.set()  # it may be waiting for a viewer
-        self._thread.join()
-        self._readers.shutdown(cancel_futures=True)
+        self._thread.join(_STOP_SECONDS)  # Google's clients try for five minutes
+        self._readers.shutdown(wait=not self._thread.is_alive(), cancel_futures=True)
 
     def hurry(self) -> None:
         """Look at once: somebody has decided something and wants to see it."""
@@ -73,6 +74,8 @@ class Watcher:
                     extra = {"action": "console_blind"}
                     log.warning("the store did not answer the console: %s", type(error).__name__, extra=extra)
                 self.failing = True
+            if self._stopping.is_set():  # `stop` may not have waited: index, readers and viewers are gone
+                return
             self._tell_figures()
             more = self.filled.is_set() and not self.failing and self._read_texts()
             if not more:
@@ -86,6 +89,8 @@ class Watcher:
         store = self._client.backend.store
         while not self._stopping.is_set():
             changes = store.changes(self._cursor, limit=_PAGE)
+            if self._stopping.is_set():
+                return
             self._tell(self._index.put(changes.recordings, datetime.now(UTC)))
             self._cursor = changes.cursor
             if len(changes.recordings) < _PAGE:

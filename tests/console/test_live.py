@@ -138,3 +138,26 @@ def test_a_store_that_is_away_is_said_and_asked_again(
             if said[-2:] == [True, False]:
                 break
     client.close()
+
+
+def test_a_store_that_does_not_answer_keeps_nobody_from_ending_it(
+    counted: tuple[Client, Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_STOP_SECONDS", 0.1)
+    client, store = counted
+    asked, answer = threading.Event(), threading.Event()
+
+    def changes(after: str = "", *, limit: int = 1000) -> Changes:
+        asked.set()
+        answer.wait(60)  # as Google's clients do, for minutes
+        return Changes([], after)
+
+    monkeypatch.setattr(store, "changes", changes, raising=False)
+    with Console(client):
+        assert asked.wait(10)
+    assert not answer.is_set()
+    answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "console-watcher":
+            thread.join(10)  # and nothing is told any more to whom is gone
+    client.close()
