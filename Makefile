@@ -30,8 +30,8 @@ demo: setup ## Run the bundled sample recordings through the whole pipeline
 test: setup ## Run all tests; the emulator suite too wherever the emulators are
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
-check: setup lint types ## Lint, types and the fast tests, in a minute and a half on two cores
-	$(BIN)/pytest -q -n 2 -m 'not browser and not emulators and not engines and not infra and not slow'
+check: setup lint types ## Lint, types and the fast tests, in a minute on two cores
+	$(BIN)/pytest -q -n 3 -m 'not browser and not emulators and not engines and not infra and not slow'
 
 audit: setup ## Compare the pinned packages with the known vulnerabilities of infra/advisories.json; wants no network
 	$(BIN)/python -m infra.audit
