@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,8 @@ SCAN_SECONDS = 0.5
 IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 60.0
+MOST_TRACES = 64 << 20  #: bytes; at a start with more, a new file of traces is begun and the last one kept beside it
+ABANDONED_SECONDS = 24 * 3600.0  #: an upload that nobody has written to for so long was killed
 UNUSABLE_SECONDS = 1.0  #: after the folder's state could not be written: a full disk, say
 
 
@@ -83,7 +86,7 @@ class Runner:
         self.store = SqliteStore(self._database)
         self.bus = LocalBus(self._database)
         self.uploads = FolderUploads(self.directory, state / "uploading", self.bus.finalized)
-        self._scratch, self._staging = state / "scratch", state / "staging"
+        self._scratch, self._staging, self._state = state / "scratch", state / "staging", state
         self.results = FolderResults(state / "results", self._staging)
         self._engines = engines
         self._limits = limits
@@ -111,14 +114,12 @@ class Runner:
         except BaseException:
             self._lock.close()
             raise
+        self._tidy()
         if self._traces != "off":
             from speechpipe import exporters
 
             self._tracing = exporters.tracing_to(self._traces, "run")
             self._ports = traced.over(self._ports, self._tracing, traced.EMBEDDED)
-        for begun in (self._scratch, self._staging):  # by a process that was killed; nobody else writes there
-            shutil.rmtree(begun, ignore_errors=True)
-        self._scratch.mkdir(exist_ok=True)
         self.store.free_leases()
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
@@ -162,6 +163,19 @@ class Runner:
         thread.start()
 
     # ------------------------------------------------------------------------------------- the uploads "event"
+
+    def _tidy(self) -> None:
+        """Clear away what killed processes had begun; nobody but uploads writes there now."""
+        for begun in (self._scratch, self._staging):
+            shutil.rmtree(begun, ignore_errors=True)
+        self._scratch.mkdir(exist_ok=True)
+        for upload in (self._state / "uploading").glob("*"):
+            with suppress(FileNotFoundError):  # one that has just ended
+                if time.time() - upload.stat().st_mtime > ABANDONED_SECONDS:
+                    upload.unlink()
+        traces = self._state / TRACES_FILE
+        if traces.exists() and traces.stat().st_size > MOST_TRACES:
+            traces.replace(traces.with_suffix(".1.jsonl"))
 
     def _scan_forever(self) -> None:
         while not self._stopping.is_set():

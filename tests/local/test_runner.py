@@ -242,10 +242,29 @@ def test_what_a_killed_process_had_begun_to_write_is_cleared_away(folder: Path, 
     for begun in (state / "scratch" / "speechpipe-x" / "input", state / "staging" / "0123"):
         begun.parent.mkdir(parents=True)
         begun.write_bytes(b"half of it")
+    (state / "uploading").mkdir()
+    for name, age in (("killed", 2 * 86_400), ("under way", 60)):
+        (state / "uploading" / name).write_bytes(b"half of it")
+        os.utime(state / "uploading" / name, (time.time() - age,) * 2)
     drop(folder, "a.wav")
     with running(folder, engines) as work:
         until(work.idle)
     assert not list((state / "scratch").iterdir())
     assert not list((state / "staging").iterdir())
+    assert [path.name for path in (state / "uploading").iterdir()] == ["under way"]
     results = [path.name for path in (state / "results").rglob("*") if path.is_file()]
     assert sorted(results) == ["emotion.vtt", "record.json", "report.html", "transcript.srt", "transcript.vtt"]
+
+
+def test_traces_begin_a_new_file_once_there_are_many(
+    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = folder / STATE_FOLDER
+    monkeypatch.setattr(runner, "MOST_TRACES", 1000)
+    state.mkdir()
+    for size, kept in ((1000, False), (1001, True)):
+        (state / "traces.jsonl").write_bytes(b"x" * size)
+        with running(folder, engines) as work:
+            until(work.idle)
+        assert (state / "traces.1.jsonl").exists() is kept
+    assert (state / "traces.1.jsonl").read_bytes() == b"x" * 1001
