@@ -145,7 +145,7 @@ def _long(part: Part, model: WhisperModel, encoder: str, rows: int, files: Seque
         chosen = WithTorchEncoder(plain, TorchEncoder(folder, device=part.device, dtype=_torch_format(part)))
     model.model = timed = Timed(chosen)
     try:
-        with _door(part, model, rows, part.sizes.tokens) as door:
+        with _door(part, model, rows, part.sizes.tokens, timed.seconds) as door:
             door(files[:1])
             timed.seconds.clear()
             preparation.stop()  # so that what its children used is counted, now and below
@@ -173,8 +173,8 @@ def _shares(
         "align": calls.get("align", 0.0),
         "language": calls.get("detect_language", 0.0),
     }
-    parts["python_round_it"] = engine - sum(parts.values())
-    idle = 1 - engine / (wall * BATCHES_AT_ONCE)
+    parts["python_round_it"] = calls.get("run", 0.0) - sum(parts.values())
+    idle = 1 - engine / wall
     binds = "preparation: the engine waits for rows" if idle > 0.5 else max(parts, key=lambda name: parts[name])
     return {
         "times_real_time": audio / wall,
@@ -193,12 +193,19 @@ def _shares(
 
 
 @contextmanager
-def _door(part: Part, model: WhisperModel, rows: int, tokens: int) -> Iterator[Door]:
-    """A worker with this model, that makes so many tokens of each row, and so many rows a batch."""
+def _door(
+    part: Part, model: WhisperModel, rows: int, tokens: int, calls: dict[str, float] | None = None
+) -> Iterator[Door]:
+    """A worker with this model, that makes so many tokens of each row, and so many rows a batch.
+
+    `calls` gets the seconds of its batches, as `run`.
+    """
     ROWS_PER_BATCH[part.device] = rows
     identity = Model(name=part.sizes.whisper, revision="", engine="", device=part.device)
     decoding = {"temperatures": (0.0,), "generate": _forced(model.hf_tokenizer, tokens)}
     engine = WhisperAnalyser(model, identity, max_seconds=36_000, decoding=decoding)
+    if calls is not None:
+        engine._batcher._run = Timed(engine._rows, calls).run
     with worker(Stage.STT, lambda *_: engine, Path(tempfile.mkdtemp(dir=part.folder)), part.sizes.in_flight) as door:
         yield door
 

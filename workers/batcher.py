@@ -47,7 +47,7 @@ class Share:
     rows: int = 0
     seconds: float = 0.0  #: of its rows
     slots: float = 0.0  #: of a batch of 3 rows with room for 4, each row has 4/3
-    engine_seconds: float = 0.0  #: by the seconds of its rows among those of the batch
+    engine_seconds: float = 0.0  #: of the engine's time, by the seconds of its rows among those of the batch
     padded_seconds: float = 0.0  #: each row counted as the longest of its batch
 
 
@@ -89,6 +89,8 @@ class Batcher(Generic[Row, Result]):
         self._running: list[_Waiting[Row, Result]] = []
         self._in_flight = 0.0
         self._closed = False
+        self._running_batches = 0
+        self._engine_time, self._counted_until = 0.0, time.perf_counter()
         for number in range(at_once):
             threading.Thread(target=self._work, name=f"batcher-{number}", daemon=True).start()
         atexit.register(self.close, LAST_SECONDS)  # a thread inside torch while Python goes away ends in an abort
@@ -205,12 +207,13 @@ class Batcher(Generic[Row, Result]):
 
     def _attempt(self, part: Sequence[_Waiting[Row, Result]]) -> bool:
         """Run rows together; False if they have to be tried in halves."""
-        began = time.perf_counter()
+        began = self._engine_clock(+1)
         try:
             results = self._run([waiting.row for waiting in part])
             if len(results) != len(part):
                 raise RuntimeError(f"the engine gave {len(results)} results for {len(part)} rows")
         except BaseException as error:  # whatever it is, this thread has to live
+            self._engine_clock(-1)
             if len(part) > 1:
                 if out_of_memory(error):
                     self._rows_per_batch = min(self._rows_per_batch, (len(part) + 1) // 2)
@@ -219,7 +222,7 @@ class Batcher(Generic[Row, Result]):
             with self._changed:
                 _fail(part[0], error)
             return True
-        took, total = time.perf_counter() - began, sum(waiting.seconds for waiting in part) or 1.0
+        took, total = self._engine_clock(-1) - began, sum(waiting.seconds for waiting in part) or 1.0
         longest = max(waiting.seconds for waiting in part)
         with self._changed:
             for waiting, result in zip(part, results, strict=True):
@@ -231,6 +234,19 @@ class Batcher(Generic[Row, Result]):
                 if not waiting.future.done():  # by `close`
                     waiting.future.set_result(result)
         return True
+
+    def _engine_clock(self, begun: int) -> float:
+        """Seconds as a batch counts them: those that run at a time share the engine, so each has its part of them.
+
+        `begun`: 1 as a batch begins, -1 as it ends. All batches' seconds together are those in which the engine ran.
+        """
+        with self._changed:
+            now = time.perf_counter()
+            if self._running_batches:
+                self._engine_time += (now - self._counted_until) / self._running_batches
+            self._counted_until = now
+            self._running_batches += begun
+            return self._engine_time
 
 
 class Submitter(Generic[Row, Result]):

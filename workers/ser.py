@@ -143,7 +143,7 @@ class EmotionAnalyser:
             value=Emotions(vocabulary=self._vocabulary, windows=tuple(self._scored(windows, logits))),
             audio=recording.audio,
             model=self._identity,
-            compute_seconds=waiting.elsewhere + rows.share.engine_seconds,
+            compute_seconds=waiting.computed(rows.share.engine_seconds),
             work=_work(rows.share),
             cautions=tuple(cautions),
         )
@@ -248,10 +248,13 @@ class _Waiting:
             self._share = max(self._share, min(share, 0.99))  # all is only what was put together, too
         self._progress(self._share)
 
-    @property
-    def elsewhere(self) -> float:
-        """Seconds so far without those that were waited."""
-        return time.perf_counter() - self._began - self._waited
+    def computed(self, engine_seconds: float) -> float:
+        """Seconds so far, of which those that were waited count only as far as the engine ran for this recording.
+
+        Windows may be scored while this thread prepares the next ones: never more than there was.
+        """
+        spent = time.perf_counter() - self._began
+        return min(spent, spent - self._waited + engine_seconds)
 
 
 def _work(share: Share) -> Work:

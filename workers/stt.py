@@ -143,6 +143,7 @@ class WhisperAnalyser:
             value=transcript,
             audio=audio,
             model=self._identity,
+            # Rows may run while this thread prepares the next ones: never more than there was.
             compute_seconds=min(spent, spent - hearing.waited + share.engine_seconds),
             work=Work(
                 engine_seconds=share.engine_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -199,6 +200,32 @@ def test_a_recording_knows_its_share_of_the_batches(make: Make) -> None:
         assert (two.share.rows, two.share.slots) == (1, 2)
         assert (two.share.seconds, two.share.padded_seconds) == (3, 3)
         assert 0 < two.share.engine_seconds < one.share.engine_seconds + two.share.engine_seconds
+
+
+def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    gates = {name: threading.Event() for name in ("1", "2")}
+    engine = Engine()
+
+    def wait_at_its_gate(rows: Sequence[Row]) -> None:
+        assert gates[rows[0].name].wait(PATIENCE)
+
+    engine.fail = wait_at_its_gate
+    with (lanes := make(engine, at_once=2)).admit(1) as one, lanes.admit(1) as two:
+        first = one.submit(Row("1"))
+        held(engine)
+        now[0] += 1  # alone
+        second = two.submit(Row("2"))
+        held(engine)
+        now[0] += 4  # both
+        gates["1"].set()
+        first.result(PATIENCE)
+        now[0] += 10  # alone again
+        gates["2"].set()
+        second.result(PATIENCE)
+        now[0] += 100  # nothing runs
+        assert (one.share.engine_seconds, two.share.engine_seconds) == (1 + 4 / 2, 4 / 2 + 10)
 
 
 # --------------------------------------------------------------------------------------------------------- failures
