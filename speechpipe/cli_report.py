@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -41,8 +42,11 @@ def report(
         sound = data_url(audio.read_bytes(), audio.name)
     elif embed:
         _check_size(record.source.size)
-        with client.backend.uploads.open(record.source) as file:
-            sound = data_url(file.read(), record.source.name, record.source.content_type)
+        with tempfile.TemporaryDirectory(prefix="speechpipe-") as folder:
+            file = Path(folder) / "sound"
+            client.backend.uploads.download(record.source, file)
+            _check_size(file.stat().st_size)  # one that was stored packed is larger now
+            sound = data_url(file.read_bytes(), record.source.name, record.source.content_type)
     output.write_text(render_report(record, audio=sound), encoding="utf-8")
     err.print(escape(str(output)), highlight=False)
 

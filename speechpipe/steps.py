@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 REPUBLISH_AFTER = timedelta(minutes=15)
 #: How often a running attempt shows its progress.
 PROGRESS_SECONDS = 1.0
+_GZIP = b"\x1f\x8b"  #: what was stored with Content-Encoding: gzip begins so; unpacked it may be of any size
 _PAGE = 500  #: unfinished recordings read at a time
 
 
@@ -372,14 +373,15 @@ def _record(recording: Recording, partials: Iterable[Partial], results: Results)
 
 
 def _sound(record: Record, uploads: Uploads, most: int) -> bytes | None:
-    """A small recording, for its report; None for a larger one, or one that is not there now."""
+    """A small recording, for its report; None for a larger one, or one that is not there now, or stored packed."""
     if not record.artifacts.report or record.audio is None or record.source.size > most:
         return None
     try:
         with uploads.open(record.source) as file:
-            return file.read()
+            sound = file.read()
     except Rejected:
         return None
+    return None if sound.startswith(_GZIP) else sound
 
 
 def _announce(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from tests.world import World
 CONTENT = b"\x00RIFF\xff"
 
 
-def finished(world: World) -> str:
+def finished(world: World, content: bytes = CONTENT) -> str:
     """The report of a recording that went through the pipeline."""
-    upload = source(size=len(CONTENT)).model_copy(update={"content_type": "audio/wav"})
-    world.uploads.bodies[upload.name] = CONTENT
+    upload = source(size=len(content)).model_copy(update={"content_type": "audio/wav"})
+    world.uploads.bodies[upload.name] = content
     world.arrive(upload)
     world.settle()
     assert world.only().status is Status.COMPLETED
@@ -35,6 +36,10 @@ def test_a_small_recording_is_heard_in_its_report() -> None:
 @pytest.mark.parametrize(("most", "heard"), [(len(CONTENT), True), (len(CONTENT) - 1, False), (0, False)])
 def test_how_small_is_a_setting(most: int, heard: bool) -> None:
     assert ("data-audio" in finished(World(limits=Limits(embed_bytes=most))).split("<script")[0]) is heard
+
+
+def test_what_was_stored_packed_is_not_unpacked_for_it() -> None:
+    assert "data-audio" not in finished(World(), gzip.compress(CONTENT)).split("<script")[0]
 
 
 def test_an_upload_that_was_deleted_meanwhile_keeps_no_record_back() -> None:

@@ -187,6 +187,28 @@ def test_objects_of_a_bucket_are_quoted_by_their_headers(gcs: Any) -> None:
     assert [row.problem is None for row in quoted("gs://uploads/none", "gs://nobody/x")] == [False, False]
 
 
+def test_a_file_that_is_read_whole_takes_one_request(gcs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256)) * 4000
+    (tmp_path / "in").write_bytes(content)
+    uploads = GcsUploads(gcs, "uploads")
+    source = uploads.upload(tmp_path / "in", "whole #?.wav", {})
+    asked: list[tuple[int, int]] = []
+    fetch = storage.Blob.download_as_bytes
+
+    def counted(self: Any, *, start: int, end: int, **how: Any) -> bytes:
+        asked.append((start, end))
+        part: bytes = fetch(self, start=start, end=end, **how)
+        return part
+
+    monkeypatch.setattr(storage.Blob, "download_as_bytes", counted)
+    with uploads.open(source) as file:
+        assert file.read() == content
+        assert file.read() == b""
+        assert file.seek(-10, 2) == len(content) - 10
+        assert file.read() == content[-10:]
+    assert asked == [(0, len(content) - 1), (len(content) - 10, len(content) - 1)]
+
+
 def stored_packed(gcs: Any, content: bytes) -> Source:
     """As `gcloud storage cp --gzip-local` stores it."""
     blob = gcs.bucket("uploads").blob("packed #?.wav")
