@@ -36,12 +36,12 @@ class Watcher:
     def __init__(self, client: Client, index: Index, hub: Hub, workers: Workers | None = None) -> None:
         self._client, self._index, self._hub, self._workers = client, index, hub, workers
         self._cursor = ""
-        self._figures: dict[str, Any] = {}
         self._stopping, self._now = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="console-watcher", daemon=True)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="console-texts")
         self.filled = threading.Event()  #: set once all that was there at the start is in the index
         self.failing = False  #: the store did not answer the last question
+        self._figures = self._counted()
 
     def start(self) -> None:
         """Begin: fill the index, then follow."""
@@ -105,10 +105,13 @@ class Watcher:
         if rows and self.filled.is_set():
             self._hub.publish(*(("rows", rows) if len(rows) <= _TOLD else ("resync", {})))
 
-    def _tell_figures(self) -> None:
+    def _counted(self) -> dict[str, Any]:
         workers = dict(self._workers()) if self._workers else None
-        figures = self._index.figures(datetime.now(UTC)) | {"workers": workers, "failing": self.failing}
-        figures["filled"] = self.filled.is_set()
+        state = {"workers": workers, "failing": self.failing, "filled": self.filled.is_set()}
+        return self._index.figures(datetime.now(UTC)) | state
+
+    def _tell_figures(self) -> None:
+        figures = self._counted()
         if figures != self._figures:
             self._figures = figures
             self._hub.publish("figures", figures)

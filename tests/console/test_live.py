@@ -153,8 +153,12 @@ def test_a_store_that_does_not_answer_keeps_nobody_from_ending_it(
         return Changes([], after)
 
     monkeypatch.setattr(store, "changes", changes, raising=False)
-    with Console(client):
+    with Console(client) as console:
         assert asked.wait(10)
+        with httpx.stream("GET", f"{console.url}api/events", timeout=30) as stream:
+            first = next(line for line in stream.iter_lines() if line.startswith("data: "))
+        figures = json.loads(first.removeprefix("data: "))  # whole from the first on: the page reads all of it
+        assert (set(figures["stages"]), figures["filled"]) == ({"stt", "ser"}, False)
     assert not answer.is_set()
     answer.set()
     for thread in threading.enumerate():
