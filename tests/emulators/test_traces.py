@@ -75,10 +75,15 @@ def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User
 def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:
     recording = tracer.drop(b"RIFF0 two", "two.wav")
     tracer.final(recording)
-    spans = {span.span_id: span for span in wait_for(lambda: trace_of(tracer, recording))}
     texts = [log.read_text().splitlines() for log in tracer.cloud.logs.glob("*.log")]
     lines = [json.loads(line) for text in texts for line in text if recording in line and line.startswith("{")]
     assert {line["action"] for line in lines} >= {"queued", "performed", "announced"}
+
+    def written() -> dict[str, Span]:
+        return {span.span_id: span for span in trace_of(tracer, recording)}
+
+    ids = {line["logging.googleapis.com/spanId"] for line in lines}
+    spans = wait_for(lambda: found if ids <= (found := written()).keys() else {})  # a span is written when it ends
     for line in lines:
         span = spans[line["logging.googleapis.com/spanId"]]
         assert line["logging.googleapis.com/trace"] == f"projects/{tracer.cloud.ids.project}/traces/{span.trace_id}"
