@@ -159,9 +159,9 @@ def test_a_store_that_does_not_answer_keeps_nobody_from_ending_it(
             first = next(line for line in stream.iter_lines() if line.startswith("data: "))
         figures = json.loads(first.removeprefix("data: "))  # whole from the first on: the page reads all of it
         assert (set(figures["stages"]), figures["filled"]) == ({"stt", "ser"}, False)
-    assert not answer.is_set()
+    [waiting] = [thread for thread in threading.enumerate() if thread.name == "console-watcher"]
+    assert waiting.is_alive()  # still asking: it was not waited for
     answer.set()
-    for thread in threading.enumerate():
-        if thread.name == "console-watcher":
-            thread.join(10)  # and nothing is told any more to whom is gone
+    waiting.join(10)  # and nothing is told any more to whom is gone
+    assert not waiting.is_alive()
     client.close()

@@ -42,4 +42,4 @@ def test_rows_of_a_batch_are_padded_with_what_silence_gives(made_by: type, frame
     assert made.dtype == np.float32
     for row, features in zip(rows, made, strict=True):
         whole = extractor(np.pad(as_float(row), (0, frames * HOP - len(row))), padding=N_FFT)[:, :frames]
-        np.testing.assert_allclose(features, whole, atol=1e-4)
+        np.testing.assert_allclose(features, whole, atol=2e-5)
