@@ -25,10 +25,11 @@ from typing import Any
 import httpx
 
 from benchmarks.machine import machine
-from speechpipe import Client, outcomes
-from speechpipe.combine import combine
+from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Analysis, Audio, Half, HalfStatus, Model, Partial, Recording, Source, Stage
+from speechpipe.pipeline import outcomes
+from speechpipe.record.combine import combine
 from tests.doubles import EMOTIONS, TRANSCRIPT, segment
 
 RESULTS = Path(__file__).parent / "results" / "console.json"

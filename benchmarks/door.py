@@ -23,11 +23,12 @@ from typing import Any
 
 import uvicorn
 
-from speechpipe import local, steps, wire
-from speechpipe.contract import Analysis, Options, Partial, Stage, Task
-from speechpipe.ports import Backend
+from speechpipe.backends import local
+from speechpipe.backends.ports import Backend
+from speechpipe.contract import Analysis, Options, Partial, Stage, Task, wire
+from speechpipe.pipeline import steps
 from speechpipe.settings import Limits, WorkerSettings
-from workers.app import Load, create_app
+from workers.service import Load, create_app
 
 
 class Door:

@@ -43,14 +43,15 @@ import httpx
 
 from benchmarks.e2e_report import Passage, write
 from benchmarks.machine import machine
-from speechpipe import gcp, telemetry
+from speechpipe.backends import gcp
+from speechpipe.backends.ports import Backend
 from speechpipe.client import Client
 from speechpipe.contract import Recording, Stage
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.cloud import CPU
 from speechpipe.emulators.processes import Processes, free_ports, inherited, listening
 from speechpipe.emulators.setup import exported
-from speechpipe.ports import Backend
+from speechpipe.observe import spans
 from speechpipe.settings import ClientSettings, read
 
 SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
@@ -139,7 +140,7 @@ def with_push(passages: Sequence[Passage], traces: Path) -> list[Passage]:
             published[span["trace_id"], stage] = span["end"]
         elif verb == "perform":
             delivered[span["trace_id"], stage] = span["start"]
-    keys = [(f"{telemetry.root(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
+    keys = [(f"{spans.root(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
     return [replace(each, push=delivered[key] - published[key]) for each, key in zip(passages, keys, strict=True)]
 
 

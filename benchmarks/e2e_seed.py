@@ -36,9 +36,9 @@ PATIENCE_SECONDS = 600
 
 def service(stage: Stage) -> Starlette:
     """A stage's service: audio in, analysis out."""
-    from workers import models
+    from workers.models import choice
 
-    engine = models.load(stage, read(EngineSettings))
+    engine = choice.load(stage, read(EngineSettings))
     threads = ThreadPoolExecutor(AT_A_TIME)
 
     def analyse(body: bytes) -> str:

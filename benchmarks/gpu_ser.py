@@ -17,10 +17,10 @@ from benchmarks.door import worker
 from benchmarks.gpu_part import Busy, Line, Part, seconds_of, synchronize
 from benchmarks.ser import decoded, filling, in_batches, measure, one_by_one, random_model, recordings
 from speechpipe.contract import Stage
-from workers import models
-from workers.decode import SAMPLE_RATE
-from workers.models import DEMO_MODELS
-from workers.ser import load_classifier
+from workers.audio.decoder import SAMPLE_RATE
+from workers.emotion.classifier import load_classifier
+from workers.models import choice
+from workers.models.choice import DEMO_MODELS
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,7 +40,7 @@ def ser(part: Part) -> None:
         same = _pipeline(part, folder, "bfloat16")
         ways["pipeline in bfloat16 as ours, file by file"] = lambda: one_by_one(same, map(decoded, files))
     settings = {"models": "auto", "ser_model": str(folder), "device": part.device}
-    with worker(Stage.SER, models.load, part.folder / "ser-backend", sizes.in_flight, **settings) as door:
+    with worker(Stage.SER, choice.load, part.folder / "ser-backend", sizes.in_flight, **settings) as door:
         door(files)
         with Busy() as busy:
             began = time.perf_counter()

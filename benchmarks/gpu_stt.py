@@ -28,12 +28,12 @@ from benchmarks.random_whisper import random_whisper
 from benchmarks.recordings import mixed
 from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder
 from speechpipe.contract import Analysis, Model, Stage
-from workers import preparation
-from workers.decode import SAMPLE_RATE
-from workers.log_mel import HOP, LogMel
-from workers.log_mel_gpu import GpuLogMel, view
-from workers.models import BATCHES_AT_ONCE
-from workers.stt import ROWS_PER_BATCH, WhisperAnalyser
+from workers.audio import reader
+from workers.audio.decoder import SAMPLE_RATE
+from workers.models.choice import BATCHES_AT_ONCE
+from workers.whisper.engine import ROWS_PER_BATCH, WhisperAnalyser
+from workers.whisper.log_mel import HOP, LogMel
+from workers.whisper.log_mel_torch import GpuLogMel, view
 
 _LONG_FORMAT = "m4a 44.1 kHz mono"
 _MOST_LONG = 80  #: recordings
@@ -44,7 +44,7 @@ _FRAMES = 3000
 def stt(part: Part) -> None:
     """The rows `stt-mixed` and `stt-long`."""
     folder, number_format = str(whisper_folder(part)), _number_format(part)
-    # As workers.models loads it; faster-whisper's pipeline has one batch at a time and uses one of these.
+    # As workers.models.choice loads it; faster-whisper's pipeline has one batch at a time and uses one of these.
     model = WhisperModel(folder, device=part.device, compute_type=number_format, num_workers=BATCHES_AT_ONCE)
     speed = _mixed(part, model)
     sizes = part.sizes
@@ -148,12 +148,12 @@ def _long(part: Part, model: WhisperModel, encoder: str, rows: int, files: Seque
         with _door(part, model, rows, part.sizes.tokens, timed.seconds) as door:
             door(files[:1])
             timed.seconds.clear()
-            preparation.stop()  # so that what its children used is counted, now and below
+            reader.stop()  # so that what its children used is counted, now and below
             with Busy() as busy:
                 used, began = _children_seconds(), time.perf_counter()
                 analyses = door(files)
                 wall = time.perf_counter() - began
-                preparation.stop()
+                reader.stop()
                 used = _children_seconds() - used
     finally:
         model.model = plain

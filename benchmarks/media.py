@@ -32,7 +32,7 @@ from typing import Any
 from benchmarks.machine import machine
 from benchmarks.memory import Watch, children, megabytes, running
 from speechpipe.contract import Partial
-from speechpipe.log import printable
+from speechpipe.observe.log import printable
 
 SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
 WARM_UP = SAMPLES / "changing_mood.m4a"

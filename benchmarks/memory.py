@@ -56,10 +56,10 @@ _CODEC = ("aac", 44_100, 1, 32_000)  #: as telephones record
 
 def serve(stage: str, folder: Path, port: int) -> int:
     """Be the worker. Imports what a worker imports and no more: it is measured."""
-    from speechpipe import local
+    from speechpipe.backends import local
     from speechpipe.settings import WorkerSettings
     from workers import __main__ as worker
-    from workers.models import load
+    from workers.models.choice import load
 
     settings = WorkerSettings.model_validate(
         {
@@ -102,7 +102,7 @@ def measure(stage: str, recording: Path) -> dict[str, float]:
 def running(stage: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Door]]:
     """A worker in a process of its own, ready, and the way into it; `folder` is its backend's."""
     from benchmarks.door import Door
-    from speechpipe import local
+    from speechpipe.backends import local
     from speechpipe.contract import Stage
 
     port = _free_port()

@@ -23,11 +23,11 @@ from av.audio.stream import AudioStream
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
 from benchmarks.machine import machine
-from workers import decode, preparation, speech, stretches
-from workers.log_mel import log_mel
-from workers.preparation import prepare
+from workers.audio import chunks, decoder, reader, vad
+from workers.audio.reader import prepare
+from workers.whisper.log_mel import log_mel
 
-SAMPLES = Path(decode.__file__).parent / "demo" / "samples"
+SAMPLES = Path(decoder.__file__).parents[1] / "demo" / "samples"
 RESULTS = Path(__file__).parent / "results"
 #: What people upload: extension, codec, rate, channels, bits a second.
 FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {
@@ -38,17 +38,17 @@ FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {
     "mp3 44.1 kHz stereo": ("mp3", "libmp3lame", 44_100, 2, 128_000),
     "opus 48 kHz mono": ("opus", "libopus", 48_000, 1, 32_000),
 }
-RULES = stretches.Rules(gap=2.0, pad=0.4, longest=28.0)
+RULES = chunks.Rules(gap=2.0, pad=0.4, longest=28.0)
 
 
-def repeated(seconds: float) -> Iterator[decode.Block]:
+def repeated(seconds: float) -> Iterator[decoder.Block]:
     """The samples over and over, one channel, a block at a time."""
     blocks = []
     for path in sorted(SAMPLES.glob("*.[mfow]*")):
         if path.suffix != ".json":
             with prepare(path, max_seconds=600) as recording:
                 blocks += list(recording)
-    left = round(seconds * decode.SAMPLE_RATE)
+    left = round(seconds * decoder.SAMPLE_RATE)
     for block in itertools.cycle(blocks):
         yield block[:, :left]
         left -= block.shape[1]
@@ -67,7 +67,7 @@ def write(path: Path, seconds: float, codec: str, rate: int, channels: int, bits
         resampler = av.AudioResampler(stream.format.name, layout, stream.rate)
         for block in repeated(seconds):
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="s16", layout="mono")
-            frame.sample_rate, frame.pts = decode.SAMPLE_RATE, None
+            frame.sample_rate, frame.pts = decoder.SAMPLE_RATE, None
             for made in resampler.resample(frame):
                 container.mux(stream.encode(made))
         for made in resampler.resample(None):
@@ -89,27 +89,27 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
             pass
 
     def frames() -> None:
-        with path.open("rb") as file, decode._open(path, file) as container:
-            stream = decode._audio_stream(container)
-            exhaust(decode._Reader(container, stream, split=False, max_seconds=seconds + 60)._frames())
+        with path.open("rb") as file, decoder._open(path, file) as container:
+            stream = decoder._audio_stream(container)
+            exhaust(decoder._Reader(container, stream, split=False, max_seconds=seconds + 60)._frames())
 
     decoding = cost(frames)
-    resampled = cost(lambda: exhaust(decode.stream(path, max_seconds=seconds + 60)))
-    parts = decode.stream(path, max_seconds=seconds + 60)
+    resampled = cost(lambda: exhaust(decoder.stream(path, max_seconds=seconds + 60)))
+    parts = decoder.stream(path, max_seconds=seconds + 60)
     blocks = [part[0] for part in parts if isinstance(part, np.ndarray)]
-    detector, listener = speech.Detector(), stretches._Listener(0, RULES)
-    speech.find(np.zeros(512, np.float32))  # load the detector's model
-    vad = cost(lambda: [detector.feed(block) for block in blocks])
-    found: list[stretches.Stretch] = []
+    detector, listener = vad.Detector(), chunks._Listener(0, RULES)
+    vad.find(np.zeros(512, np.float32))  # load the detector's model
+    activity = cost(lambda: [detector.feed(block) for block in blocks])
+    found: list[chunks.Stretch] = []
     packed = cost(lambda: found.extend(one for block in blocks for one in listener.feed(block)))
     filters = FeatureExtractor(feature_size=128).mel_filters
     return {
         "decode": decoding,
         "resample, hash": resampled - decoding,
         "boundary": max(0.0, _boundary(path, seconds) - resampled),
-        "voice activity": vad,
-        "stretches": max(0.0, packed - vad),
-        "log-mel, 128 bands": cost(lambda: [log_mel(decode.as_float(one.samples), filters) for one in found]),
+        "voice activity": activity,
+        "stretches": max(0.0, packed - activity),
+        "log-mel, 128 bands": cost(lambda: [log_mel(decoder.as_float(one.samples), filters) for one in found]),
     }
 
 
@@ -122,13 +122,13 @@ def _prepared(paths: Iterable[Path], seconds: float) -> float:
     """Processor seconds of both processes, the start of the other included."""
     with tempfile.TemporaryDirectory() as folder:
         tiny = write(Path(folder) / "a.wav", 0.1, "pcm_s16le", 16_000, 1, None)
-        preparation.stop()
+        reader.stop()
         began = _used()
         for path in [tiny, *paths]:
             with prepare(path, max_seconds=seconds + 60) as recording:
                 for _ in recording:
                     pass
-        preparation.stop()
+        reader.stop()
         return _used() - began
 
 

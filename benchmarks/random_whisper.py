@@ -16,7 +16,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from workers.demo import tokens
 from workers.demo.whisper_export import PREPROCESSOR
-from workers.models import DEMO_MODELS
+from workers.models.choice import DEMO_MODELS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.media import RATE, SAMPLES, samples, spoken, write_wav
-from workers.preparation import prepare
+from workers.audio.reader import prepare
 
 SHORTEST = 2.0  #: seconds of a mixed recording
 

@@ -41,12 +41,12 @@ from transformers import (
 from benchmarks.door import worker
 from benchmarks.machine import machine
 from speechpipe.contract import Analysis, Emotions, Stage
-from workers import models
-from workers.decode import SAMPLE_RATE, as_float
-from workers.models import DEMO_MODELS
-from workers.preparation import prepare
-from workers.ser import RULES, windows_of
-from workers.stretches import stretches
+from workers.audio.chunks import stretches
+from workers.audio.decoder import SAMPLE_RATE, as_float
+from workers.audio.reader import prepare
+from workers.emotion.classifier import RULES, windows_of
+from workers.models import choice
+from workers.models.choice import DEMO_MODELS
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = DEMO_MODELS.parent / "samples"
@@ -199,7 +199,7 @@ def run(
         device=0 if torch.cuda.is_available() else -1,
     )
     chosen = {"models": "demo"} if model == "demo" else {"ser_model": model}
-    with worker(Stage.SER, models.load, folder / "backend", given.in_flight, **chosen) as door:
+    with worker(Stage.SER, choice.load, folder / "backend", given.in_flight, **chosen) as door:
         analyses = door(files)
         assert sum(len(one.value.windows) for one in analyses if isinstance(one.value, Emotions)) == len(heard)
         found["batches"] = filling(analyses)

@@ -46,9 +46,9 @@ from benchmarks.recordings import long, mixed
 from benchmarks.whisperx_peer import WhisperX
 from speechpipe.contract import Model, Stage, Transcript
 from tests.media import RATE, SAMPLES, word_errors, words
-from workers import preparation
-from workers.models import BATCHES_AT_ONCE, DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
-from workers.stt import WhisperAnalyser
+from workers.audio import reader
+from workers.models.choice import BATCHES_AT_ONCE, DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
+from workers.whisper.engine import WhisperAnalyser
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("demo", *SHAPES)
@@ -92,7 +92,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     """What transcribes a list of files, by name; `place` is the model's folder."""
     forced = name in SHAPES
     model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
-    # As workers.models loads it: the same threads in all. One file at a time has no use for a second batch.
+    # As workers.models.choice loads it: the same threads in all. One file at a time has no use for a second batch.
     shared = {"cpu_threads": max(1, THREADS // BATCHES_AT_ONCE), "num_workers": BATCHES_AT_ONCE}
     own = WhisperModel(str(place), device="cpu", compute_type="int8", **shared)
     options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True}
@@ -153,11 +153,11 @@ def _ours(door: Door, paths: list[Path], in_flight: int) -> Heard:
 
 def measure(hear: Hear, files: dict[Path, str]) -> tuple[Heard, float]:
     """What is heard, with processor seconds of all processes, and wall seconds."""
-    preparation.stop()  # so that what its children used is counted, now and below
+    reader.stop()  # so that what its children used is counted, now and below
     began, used = time.perf_counter(), _used()
     heard = hear(list(files))
     wall = time.perf_counter() - began
-    preparation.stop()
+    reader.stop()
     heard.cpu_seconds += _used() - used
     return heard, wall
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from workers.log_mel_gpu import view
+from workers.whisper.log_mel_torch import view
 
 #: By their number in the file, as `ctranslate2.specs.model_spec` writes it.
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)

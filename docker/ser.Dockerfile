@@ -22,8 +22,10 @@ ARG SER_REVISION=483d4df75288fc2be486ea2d87f55d6883e7d64d
 ENV PYTHONPATH=/app
 WORKDIR /app
 COPY docker/weights.py weights.py
-COPY speechpipe/__init__.py speechpipe/contract.py speechpipe/errors.py speechpipe/
-COPY workers/__init__.py workers/hub.py workers/
+COPY speechpipe/__init__.py speechpipe/
+COPY speechpipe/contract speechpipe/contract
+COPY workers/__init__.py workers/
+COPY workers/models workers/models
 RUN HF_HUB_CACHE=/weights /opt/venv/bin/python weights.py ser "${SER_MODEL}" "${SER_REVISION}"
 
 FROM dependencies

@@ -22,8 +22,10 @@ ARG STT_REVISION=0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf
 ENV PYTHONPATH=/app
 WORKDIR /app
 COPY docker/weights.py weights.py
-COPY speechpipe/__init__.py speechpipe/contract.py speechpipe/errors.py speechpipe/
-COPY workers/__init__.py workers/hub.py workers/
+COPY speechpipe/__init__.py speechpipe/
+COPY speechpipe/contract speechpipe/contract
+COPY workers/__init__.py workers/
+COPY workers/models workers/models
 RUN HF_HUB_CACHE=/weights /opt/venv/bin/python weights.py stt "${STT_MODEL}" "${STT_REVISION}"
 
 FROM dependencies

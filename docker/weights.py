@@ -1,6 +1,6 @@
 """Fetch a stage's weights into HF_HUB_CACHE while an image is built: `weights.py STAGE MODEL REVISION`.
 
-At run time the image is offline, and `workers.models` finds them there by the same two names.
+At run time the image is offline, and `workers.models.choice` finds them there by the same two names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from speechpipe.contract import Stage
-from workers.hub import ModelMissing, downloaded
+from workers.models.hub import ModelMissing, downloaded
 
 
 def main(stage: str, model: str, revision: str) -> str | None:

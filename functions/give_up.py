@@ -9,8 +9,10 @@ import flask
 import functions_framework
 
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
-from speechpipe import steps, telemetry, wire
-from speechpipe.errors import ErrorCode
+from speechpipe.contract import wire
+from speechpipe.contract.errors import ErrorCode
+from speechpipe.observe import spans
+from speechpipe.pipeline import steps
 
 start()
 
@@ -23,7 +25,7 @@ def give_up(request: flask.Request) -> tuple[str, int]:
     letter = wire.dead_letter_from_push(request.get_data())
     service = services()
     task = letter.task
-    cause = telemetry.parsed(task.traceparent)
+    cause = spans.parsed(task.traceparent)
     with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
         steps.give_up(
             task,

@@ -6,7 +6,8 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
-from speechpipe import steps, wire
+from speechpipe.contract import wire
+from speechpipe.pipeline import steps
 
 start()
 

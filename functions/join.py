@@ -6,7 +6,9 @@ import functions_framework
 from cloudevents.http import CloudEvent
 
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
-from speechpipe import steps, telemetry, wire
+from speechpipe.contract import wire
+from speechpipe.observe import spans
+from speechpipe.pipeline import steps
 
 start()
 
@@ -21,6 +23,6 @@ def join(event: CloudEvent) -> None:
     """
     path = wire.partial_from_path(event.get("document") or event.get("subject"))
     service = services()
-    cause = telemetry.creation(*path)
+    cause = spans.creation(*path)
     with service.tracing.verb("join", path.recording_id, parent=cause, delivery=delivery()):
         steps.join(path.recording_id, path.revision, **service.joining)

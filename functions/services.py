@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import flask
 
-from speechpipe.errors import Unreadable, Untrusted
-from speechpipe.log import configure
-from speechpipe.ports import Backend
+from speechpipe.backends.ports import Backend
+from speechpipe.contract.errors import Unreadable, Untrusted
+from speechpipe.observe.log import configure
+from speechpipe.observe.spans import OFF, Tracing
 from speechpipe.settings import FunctionSettings, Telemetry, read
-from speechpipe.telemetry import OFF, Tracing
 
 if TYPE_CHECKING:
-    from speechpipe.oidc import Callers
+    from speechpipe.backends.gcp.oidc import Callers
 
 P = ParamSpec("P")
 log = logging.getLogger("functions")
@@ -46,7 +46,7 @@ class Services:
     @cached_property
     def callers(self) -> Callers | None:
         """Who may call; None where the settings name nobody."""
-        from speechpipe import oidc
+        from speechpipe.backends.gcp import oidc
 
         return oidc.callers(self.settings)
 
@@ -72,18 +72,18 @@ def services() -> Services:
 
 @cache
 def _services() -> Services:
-    from speechpipe import gcp
+    from speechpipe.backends import gcp
 
     settings = read(FunctionSettings)
     backend = gcp.connect(settings)
     if settings.traces == "off":
         return Services(settings, backend)
-    from speechpipe import exporters, traced
+    from speechpipe.observe import exporters, instrumented
 
     # Flushed before each answer: between requests a function has no CPU.
     service = os.environ.get("K_SERVICE") or os.environ.get("FUNCTION_TARGET", "functions")
     tracing = exporters.tracing_to(settings.traces, service, flush_each=True)
-    return Services(settings, traced.over(backend, tracing, traced.GOOGLE), tracing)
+    return Services(settings, instrumented.over(backend, tracing, instrumented.GOOGLE), tracing)
 
 
 def delivery() -> str | None:

@@ -6,7 +6,7 @@ import flask
 import functions_framework
 
 from functions.services import for_callers_only, services, start
-from speechpipe import steps
+from speechpipe.pipeline import steps
 
 start()
 

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from speechpipe import prices
-from speechpipe.contract import Stage
+from speechpipe.contract import Stage, prices
 
 #: Accelerators of Cloud Run and their price tables.
 TABLES = {"nvidia-l4": "l4", "nvidia-rtx-pro-6000": "rtx-pro-6000"}
@@ -76,8 +75,9 @@ def cost_as_text(accelerator: str, warm: Mapping[Stage, int]) -> Iterator[str]:
         )
     both = sum(table.per_audio_hour(stage) for stage in Stage)
     yield f"  busy   {both:.4f} {table.currency} an hour of audio; functions, messages and storage are cents beside it"
-    yield "  Estimates by list prices and assumed speeds (speechpipe/prices.py). An idle GPU instance stays, and costs,"
-    yield "  up to ten minutes after its last recording: with a recording now and then that is most of the bill."
+    yield "  Estimates by list prices and assumed speeds (speechpipe/contract/prices.py). An idle GPU instance"
+    yield "  stays, and costs, up to ten minutes after its last recording: with a recording now and then that is most"
+    yield "  of the bill."
 
 
 def _resources(module: Shown) -> Iterator[Shown]:

@@ -1,4 +1,4 @@
-# Our figures are fields of log lines; each becomes a metric here (speechpipe/metrics.py says why).
+# Our figures are fields of log lines; each becomes a metric here (speechpipe/observe/metrics.py says why).
 locals {
   service_names = concat(
     [for function in module.function : function.name],

@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechpipe import resources, tables
-from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Stage, Task
-from speechpipe.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
-from speechpipe.metrics import METRICS
+from speechpipe.backends.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
+from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Stage, Task, resources
+from speechpipe.observe.metrics import METRICS
+from speechpipe.record import tables
 
 ROOT = Path(__file__).parent.parent
 TYPES: tuple[type[Frozen], ...] = (CompletionData, Options, Partial, Record, Recording, Task)

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from speechpipe.contract import Stage
-from speechpipe.errors import SettingsMissing
-from speechpipe.prices import PriceTable
-from speechpipe.prices import read as read_prices
-from speechpipe.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS
+from speechpipe.contract.errors import SettingsMissing
+from speechpipe.contract.prices import PriceTable
+from speechpipe.contract.prices import read as read_prices
+from speechpipe.contract.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS
 
 
 class Settings(BaseModel):

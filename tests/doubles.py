@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from speechpipe.backends.ports import Progress
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -23,7 +24,6 @@ from speechpipe.contract import (
     Vocabulary,
     Word,
 )
-from speechpipe.ports import Progress
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 AUDIO = Audio(duration=4.0, channels=1, sample_rate=16000, sha256="0" * 64, format="wav/pcm_s16le")

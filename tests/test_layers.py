@@ -1,122 +1,124 @@
-"""Which module may import which: the table of docs/architecture.md, enforced."""
+"""Which room may import which: the table of docs/architecture.md, enforced."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-
-#: module -> what it may import of the project; packages stand for everything in them.
-MAY_IMPORT = {
-    "errors": set(),
-    "contract": {"errors"},
-    "align": {"contract"},
-    "options": {"contract", "errors"},
-    "combine": {"contract", "align"},
-    "report": {"contract", "exports", "prices", "subtitles", "tracks"},
-    "artifacts": {"contract", "report", "subtitles", "tracks"},
-    "subtitles": {"contract"},
-    "tracks": {"contract", "subtitles"},
-    "explain": {"contract", "prices"},
-    "interruptible": {"contract", "errors", "ports"},
-    "leases": {"contract", "errors"},
-    "ports": {"contract"},
-    "settings": {"contract", "errors", "prices", "resources"},
-    "metrics": set(),
-    "prices": {"contract", "errors"},
-    "probe": set(),
-    "progress": {"contract"},
-    "admission": {"contract", "errors", "ports", "prices", "probe", "report", "settings"},
-    "oidc": {"errors", "settings"},
-    "wire": {"contract", "errors"},
-    "figures": {"contract"},
-    "tally": {"metrics"},
-    "telemetry": {"contract", "errors", "log"},
-    "traced": {"contract", "ports", "telemetry"},
-    "exporters": {"__version__", "telemetry"},
-    "outcomes": {"contract", "ports"},
-    "exports": {"contract"},
-    "tables": {"contract"},
-    "heartbeat": {"contract", "errors", "ports"},
-    "backfill": {"admission", "contract", "errors", "options", "ports", "settings", "steps"},
-    "operations": {"combine", "contract", "errors", "outcomes", "ports", "steps"},
-    "steps": {
-        "contract",
-        "admission",
-        "combine",
-        "figures",
-        "heartbeat",
-        "outcomes",
-        "options",
-        "artifacts",
-        "ports",
-        "errors",
-        "prices",
-        "progress",
-        "settings",
-    },
-    "log": set(),
-    "resources": {"contract"},
-}
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+#: Folders whose rooms are the table's rows; `functions/` and `workers/` are rooms themselves.
+HOUSE, ANNEXES = "speechpipe", ("functions", "workers")
+#: Files beside the rooms. `settings` belongs to the contract; `schemas` writes files for others, on top of everything.
+BESIDE = {"__init__", "settings", "schemas"}
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of the project that a file imports at any depth, as `contract` or `workers`."""
+def rooms() -> list[str]:
+    """The first column of the table, from the ground up."""
+    table = ARCHITECTURE.partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `([a-z]+)/`", table, re.M)
+
+
+ROOMS = rooms()
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the house by its dotted name."""
+    files = [path for top in (HOUSE, *ANNEXES) for path in sorted((ROOT / top).rglob("*.py"))]
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files)
+    return dict(zip(names, files, strict=True))
+
+
+MODULES = modules()
+
+
+def imports(module: str) -> set[str]:
+    """Modules of the house that a module imports, at any depth of its code."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [f"{node.module}.{alias.name}" for alias in node.names]
-                if node.module == "speechpipe"
-                else [node.module]
-            )
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "speechpipe":
-                found.add(parts[1] if len(parts) > 1 else "")
-            elif parts[0] in ("workers", "functions"):
-                found.add(parts[0])
-    return found
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & MODULES.keys()
+            if names - MODULES.keys():
+                found.add(node.module)
+    return (found & MODULES.keys()) - {module}
 
 
-@pytest.mark.parametrize("module", MAY_IMPORT)
-def test_a_module_imports_only_what_the_table_allows(module: str) -> None:
-    package = ROOT / "speechpipe" / module
-    files = sorted(package.glob("*.py")) if package.is_dir() else [package.with_suffix(".py")]
-    assert set().union(*map(imports, files)) - {module} <= MAY_IMPORT[module]
+def room_of(module: str) -> str | None:
+    """The room that a module is in; None for one that is on top of all."""
+    top, *rest = module.split(".")
+    if top in ANNEXES:
+        return top
+    if rest[:1] == ["settings"]:
+        return "contract"
+    return rest[0] if rest and rest[0] not in BESIDE else None
 
 
-def test_functions_import_neither_workers_nor_a_client() -> None:
-    for path in (ROOT / "functions").glob("*.py"):
-        assert not imports(path) & {"workers", "client", "cli", "local", "emulators", "console"}, path
+def test_the_table_names_every_room_and_nothing_else() -> None:
+    folders = {path.parent.name for path in (ROOT / HOUSE).glob("*/__init__.py")}
+    assert len(ROOMS) == len(set(ROOMS)) == 12
+    assert set(ROOMS) == folders | set(ANNEXES)
+    assert {path.stem for path in (ROOT / HOUSE).glob("*.py")} == BESIDE
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_above_it(room: str) -> None:
+    allowed = {*ROOMS[: ROOMS.index(room) + 1]}
+    down = {
+        f"{module} -> {imported}"
+        for module in MODULES
+        if room_of(module) == room
+        for imported in imports(module)
+        if imported != HOUSE and room_of(imported) not in allowed
+    }
+    assert not down
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_files_of_a_room_have_no_circle(room: str) -> None:
+    inside = {module for module in MODULES if room_of(module) == room}
+    try:
+        TopologicalSorter({module: imports(module) & inside for module in inside}).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is(room: str) -> None:
+    text = ast.get_docstring(ast.parse(MODULES[room if room in ANNEXES else f"{HOUSE}.{room}"].read_text())) or ""
+    assert len(text.splitlines()) >= 3
+
+
+def test_functions_import_neither_workers_nor_what_is_for_people() -> None:
+    allowed = {"contract", "record", "backends", "observe", "pipeline", "functions", None}
+    used = {imported for module in MODULES if room_of(module) == "functions" for imported in imports(module)}
+    assert {room_of(module) for module in used} <= allowed
 
 
 def test_the_package_reaches_for_workers_in_two_places_only() -> None:
-    users = {
-        path.relative_to(ROOT / "speechpipe").as_posix()
-        for path in (ROOT / "speechpipe").rglob("*.py")
-        if "workers" in imports(path)
+    users = {module for module in MODULES if any(room_of(imported) == "workers" for imported in imports(module))}
+    assert {module for module in users if room_of(module) != "workers"} == {
+        "speechpipe.embedded.engines",
+        "speechpipe.cli.doctor",
     }
-    assert users <= {"engines.py", "doctor.py"}
 
 
 def test_nothing_but_its_command_imports_the_console() -> None:
-    users = {
-        path.relative_to(ROOT / "speechpipe").as_posix()
-        for path in (ROOT / "speechpipe").rglob("*.py")
-        if "console" in imports(path) and path.parent.name != "console"
-    }
-    assert users == {"cli_console.py"}
-    console = (ROOT / "speechpipe" / "console").glob("*.py")
-    assert not any({"functions", "workers", "emulators"} & imports(path) for path in console)
+    users = {module for module in MODULES if any(room_of(imported) == "console" for imported in imports(module))}
+    assert {module for module in users if room_of(module) != "console"} == {"speechpipe.cli.console"}
+
+
+def test_the_console_knows_no_local_cloud() -> None:
+    used = {imported for module in MODULES if room_of(module) == "console" for imported in imports(module)}
+    assert not {room_of(module) for module in used} & {"functions", "workers", "emulators"}
 
 
 @pytest.mark.parametrize("function", ["ingest", "join", "give_up", "sweep"])

@@ -14,7 +14,7 @@ import pytest
 from speechpipe.settings import WorkerSettings
 from tests.listeners import is_loopback, listeners
 from tests.media import SAMPLES
-from tests.workers.test_app import start, wait_until
+from tests.workers.test_service import start, wait_until
 
 #: Imported by every Python process that finds it on its path: tells of each address that is bound.
 HOOK = """

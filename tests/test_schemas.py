@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 
 from speechpipe.contract import Record
-from speechpipe.outcomes import completion_event
+from speechpipe.pipeline.outcomes import completion_event
 from speechpipe.schemas import ROOT, written
-from tests.test_artifacts import record
+from tests.record.test_artifacts import record
 
 
 @pytest.mark.parametrize("name", written())

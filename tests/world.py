@@ -11,12 +11,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from speechpipe import steps, wire
-from speechpipe.contract import Completion, Recording, Source, Stage, Task
-from speechpipe.errors import Busy, ErrorCode, NotFound, Rejected, Unreadable
-from speechpipe.local.bus import COMPLETIONS, FINALIZED, PARTIAL_CREATED, LocalBus, task_topic
-from speechpipe.local.database import Database
-from speechpipe.local.store import SqliteStore
+from speechpipe.backends.local.bus import COMPLETIONS, FINALIZED, PARTIAL_CREATED, LocalBus, task_topic
+from speechpipe.backends.local.database import Database
+from speechpipe.backends.local.store import SqliteStore
+from speechpipe.contract import Completion, Recording, Source, Stage, Task, wire
+from speechpipe.contract.errors import Busy, ErrorCode, NotFound, Rejected, Unreadable
+from speechpipe.pipeline import steps
 from speechpipe.settings import Limits
 from tests.doubles import FixedEngine, SteppedClock
 

@@ -9,14 +9,15 @@ from types import FrameType
 
 import uvicorn
 
-from speechpipe import exporters, gcp
-from speechpipe.errors import SettingsMissing
-from speechpipe.log import configure
-from speechpipe.ports import Backend
+from speechpipe.backends import gcp
+from speechpipe.backends.ports import Backend
+from speechpipe.contract.errors import SettingsMissing
+from speechpipe.observe import exporters
+from speechpipe.observe.log import configure
+from speechpipe.observe.spans import OFF
 from speechpipe.settings import WorkerSettings, read
-from speechpipe.telemetry import OFF
-from workers.app import Load, Worker, create_app
-from workers.models import load
+from workers.models.choice import load
+from workers.service import Load, Worker, create_app
 
 #: Cloud Run kills ten seconds after SIGTERM. Open requests get this long to be answered,
 GRACE_SECONDS = 7

@@ -25,7 +25,7 @@ from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from speechpipe.errors import Busy
+from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """The console as a service of its own, behind Identity-Aware Proxy: what its image runs."""
 
-from speechpipe import log
 from speechpipe.client import Client
 from speechpipe.console.server import serve_behind_iap
+from speechpipe.observe import log
 from speechpipe.settings import ConsoleSettings, read
 
 

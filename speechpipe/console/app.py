@@ -33,6 +33,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from speechpipe.backends.local import STATE_FOLDER
+from speechpipe.backends.local.folder import METADATA_SUFFIX
 from speechpipe.client import Client
 from speechpipe.console.guard import Assertions, Guard, policy
 from speechpipe.console.hub import Hub, message
@@ -41,13 +43,11 @@ from speechpipe.console.media import sound
 from speechpipe.console.rows import row_of
 from speechpipe.console.watcher import Watcher, Workers
 from speechpipe.contract import Frozen, Record, Recording, Stage
-from speechpipe.errors import ErrorCode, NotFinal, NotFound, Rejected, SpeechpipeError
-from speechpipe.exports import to_csv
-from speechpipe.local import STATE_FOLDER
-from speechpipe.local.folder import METADATA_SUFFIX
-from speechpipe.options import parse_options
-from speechpipe.report import content_security_policy, render_report
-from speechpipe.tracks import transcript_srt, transcript_vtt
+from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound, Rejected, SpeechpipeError
+from speechpipe.contract.options import parse_options
+from speechpipe.record.exports import to_csv
+from speechpipe.record.report import content_security_policy, render_report
+from speechpipe.record.subtitles import transcript_srt, transcript_vtt
 
 #: Lines in one answer, at most.
 MAX_PAGE = 200

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from speechpipe.oidc import Certificates
+from speechpipe.backends.gcp.oidc import Certificates
 
 log = logging.getLogger(__name__)
 

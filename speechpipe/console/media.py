@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from speechpipe.backends.ports import Uploads
 from speechpipe.contract import Source
-from speechpipe.ports import Uploads
 
 CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from speechpipe import progress
 from speechpipe.contract import Half, Recording, Stage
+from speechpipe.pipeline import progress
 
 
 def row_of(recording: Recording, now: datetime) -> dict[str, Any]:

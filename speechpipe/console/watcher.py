@@ -13,7 +13,7 @@ from speechpipe.client import Client
 from speechpipe.console.hub import Hub
 from speechpipe.console.index import Index
 from speechpipe.contract import Status
-from speechpipe.errors import NotFound
+from speechpipe.contract.errors import NotFound
 
 log = logging.getLogger(__name__)
 

@@ -20,16 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from speechpipe import resources
-from speechpipe.contract import HalfStatus, Stage, Status
+from speechpipe.contract import HalfStatus, Stage, Status, resources
+from speechpipe.contract.resources import Service
 from speechpipe.emulators import find
 from speechpipe.emulators.deliver import Deliverer
 from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, exported, make_topics, make_trigger
-from speechpipe.resources import Service
-from speechpipe.tally import Tally
+from speechpipe.observe.counters import Tally
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechpipe.errors import SpeechpipeError
+from speechpipe.contract.errors import SpeechpipeError
 
 #: Smaller and quicker to start than the JVM's defaults: one compiler tier, the simple collector.
 JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.net.preferIPv4Stack=true")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechpipe.log import parsed
+from speechpipe.observe.log import parsed
 
 
 class Logs:

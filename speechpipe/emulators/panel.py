@@ -10,7 +10,7 @@ from rich.text import Text
 
 from speechpipe.contract import Stage
 from speechpipe.emulators.cloud import Snapshot
-from speechpipe.tally import Figure, Tally
+from speechpipe.observe.counters import Figure, Tally
 
 
 def line(snapshot: Snapshot) -> str:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechpipe.contract.errors import SpeechpipeError
 from speechpipe.emulators import watchdog
-from speechpipe.errors import SpeechpipeError
-from speechpipe.log import as_text
+from speechpipe.observe.log import as_text
 
 Probe = Callable[[], bool]
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from speechpipe import resources
-from speechpipe.errors import SpeechpipeError
-from speechpipe.resources import Service, Subscription
+from speechpipe.contract import resources
+from speechpipe.contract.errors import SpeechpipeError
+from speechpipe.contract.resources import Service, Subscription
 
 #: Deliveries of a task before it is dead-lettered, by default: the most that Pub/Sub allows. They are a second apart
 #: here, and have to last until a killed worker is back and the lease that it held has run out.

@@ -26,8 +26,9 @@ from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-from speechpipe import log, resources
+from speechpipe.contract import resources
 from speechpipe.emulators.deliver import Deliverer, Event
+from speechpipe.observe import log
 
 Hook = Callable[[dict[str, Any]], None]
 

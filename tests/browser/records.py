@@ -7,7 +7,6 @@ import io
 import random
 import wave
 
-from speechpipe.combine import combine
 from speechpipe.contract import (
     Audio,
     Caution,
@@ -24,9 +23,10 @@ from speechpipe.contract import (
     Waveform,
     Word,
 )
-from speechpipe.errors import ErrorCode
+from speechpipe.contract.errors import ErrorCode
+from speechpipe.record.combine import combine
 from tests.doubles import TRANSCRIPT, source
-from tests.test_combine import MODEL, partial, recording
+from tests.record.test_combine import MODEL, partial, recording
 
 #: What the default model says, in its order.
 LABELS = (

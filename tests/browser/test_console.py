@@ -22,7 +22,7 @@ from speechpipe.console import Console
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported
-from tests.contract.examples import NOW, finished, recording
+from tests.backends.examples import NOW, finished, recording
 from tests.doubles import TRANSCRIPT, FixedEngine, segment
 from tests.emulators.conftest import started
 from tests.media import SAMPLES

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request
 
-from speechpipe.artifacts import transcript_srt, transcript_vtt
 from speechpipe.contract import Record, Stage
-from speechpipe.exports import to_csv
-from speechpipe.report import render_report
+from speechpipe.record.artifacts import transcript_srt, transcript_vtt
+from speechpipe.record.exports import to_csv
+from speechpipe.record.report import render_report
 from tests.browser import records
 
 pytestmark = pytest.mark.browser

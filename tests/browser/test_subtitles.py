@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from speechpipe.artifacts import emotion_vtt, transcript_vtt
 from speechpipe.contract import Record
-from speechpipe.subtitles import cues
+from speechpipe.record.artifacts import emotion_vtt, transcript_vtt
+from speechpipe.record.cues import cues
 from tests.browser import records
 
 pytestmark = pytest.mark.browser

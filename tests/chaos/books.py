@@ -20,9 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from speechpipe import leases
-from speechpipe.contract import Analysis, Completion, Failure, Lease, Partial, Record, Recording, Stage, Status
-from speechpipe.errors import Busy, ErrorCode
+from speechpipe.contract import Analysis, Completion, Failure, Lease, Partial, Record, Recording, Stage, Status, leases
+from speechpipe.contract.errors import Busy, ErrorCode
 
 Key = tuple[str, Stage, int]  #: recording, stage, revision
 EXAMPLES = 5

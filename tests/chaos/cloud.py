@@ -21,14 +21,15 @@ from typing import Any
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 
-from speechpipe import gcp, operations
+from speechpipe.backends import gcp
+from speechpipe.backends.gcp.documents import from_document
+from speechpipe.backends.ports import Backend
 from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, recording_id
+from speechpipe.contract.errors import NotFound
+from speechpipe.contract.resources import Service
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported, make_topics
-from speechpipe.errors import NotFound
-from speechpipe.gcp.documents import from_document
-from speechpipe.ports import Backend
-from speechpipe.resources import Service
+from speechpipe.pipeline import operations
 from speechpipe.settings import ClientSettings, read
 from tests.chaos import left
 from tests.chaos.books import LEASE_SECONDS, Key, Made, digest, held

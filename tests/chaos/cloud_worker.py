@@ -6,13 +6,13 @@ import os
 from datetime import datetime, tzinfo
 from typing import Any, cast
 
-from speechpipe import gcp
-from speechpipe.log import configure
+from speechpipe.backends import gcp
+from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from tests.chaos import disturbed
 from tests.chaos.engine import Hashed
 from tests.chaos.faults import JumpingClock
-from workers import app
+from workers import service
 from workers.__main__ import serve
 
 
@@ -32,5 +32,5 @@ if __name__ == "__main__":
     configure(settings.log_format)
     clock = disturbed.install(settings.stage.value)
     if clock is not None:
-        cast(Any, app).datetime = _Clock(clock)
+        cast(Any, service).datetime = _Clock(clock)
     os._exit(serve(settings, gcp.connect(settings), lambda stage, _: Hashed(stage, disturbed.counters("runs"))))

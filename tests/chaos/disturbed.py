@@ -10,8 +10,8 @@ from pathlib import Path
 import requests
 from google.api_core.exceptions import DeadlineExceeded, InternalServerError, ServiceUnavailable
 
-from speechpipe import gcp
-from speechpipe.ports import Backend
+from speechpipe.backends import gcp
+from speechpipe.backends.ports import Backend
 from speechpipe.settings import Project
 from tests.chaos import faults
 from tests.chaos.counters import Counters

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from speechpipe import local, wire
-from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, Status, recording_id
-from speechpipe.local import STATE_FOLDER
-from speechpipe.local.folder import METADATA_SUFFIX
-from speechpipe.ports import Backend
+from speechpipe.backends import local
+from speechpipe.backends.local import STATE_FOLDER
+from speechpipe.backends.local.folder import METADATA_SUFFIX
+from speechpipe.backends.ports import Backend
+from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, Status, recording_id, wire
 from tests.chaos import left
 from tests.chaos.books import Key, Made, digest
 from tests.chaos.counters import Counters

@@ -20,9 +20,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from speechpipe.backends.local import STATE_FOLDER, bus, store
+from speechpipe.backends.local.bus import LocalBus
 from speechpipe.contract import Stage
-from speechpipe.local import STATE_FOLDER, bus, runner, store
-from speechpipe.local.bus import LocalBus
+from speechpipe.embedded import runner
 from speechpipe.settings import Limits
 from tests.chaos import faults
 from tests.chaos.books import LEASE_SECONDS

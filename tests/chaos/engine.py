@@ -7,6 +7,7 @@ import random
 import time
 from pathlib import Path
 
+from speechpipe.backends.ports import Progress
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -23,8 +24,7 @@ from speechpipe.contract import (
     Vocabulary,
     Word,
 )
-from speechpipe.errors import ErrorCode, Rejected
-from speechpipe.ports import Progress
+from speechpipe.contract.errors import ErrorCode, Rejected
 from tests.chaos.counters import Counters
 from tests.chaos.plan import Kind
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from speechpipe.ports import Backend, Bus, Results, Store, Uploads
+from speechpipe.backends.ports import Backend, Bus, Results, Store, Uploads
 from tests.chaos.counters import Counters
 
 #: Of all calls: half of them raise (before their effect, or after it: a lost answer), the others take their time.

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from speechpipe.contract import Stage, Status
-from speechpipe.resources import WORKERS, Service
+from speechpipe.contract.resources import WORKERS, Service
 from tests.chaos import cloud
 from tests.chaos.cloud import Cloud
 

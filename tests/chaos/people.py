@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from speechpipe import operations
+from speechpipe.backends.ports import Backend
 from speechpipe.contract import Stage
-from speechpipe.errors import NotFinal
-from speechpipe.ports import Backend
+from speechpipe.contract.errors import NotFinal
+from speechpipe.pipeline import operations
 from tests.chaos.plan import Plan
 
 Request = Callable[[], bool]  #: asks once; whether it is done

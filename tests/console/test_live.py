@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from speechpipe import Client
+from speechpipe.backends.ports import Changes
 from speechpipe.console import Console, watcher
 from speechpipe.console.hub import BACKLOG, RESYNC, Hub
 from speechpipe.contract import Stage
-from speechpipe.ports import Changes
 from tests.doubles import FixedEngine
 
 pytestmark = pytest.mark.slow  # together over ten seconds

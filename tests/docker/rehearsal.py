@@ -200,8 +200,8 @@ def copy_tree(source: Path, target: Path) -> None:
 #: What a process of each image imports before it can answer.
 STARTS = {
     "functions": ("functions.ingest", "functions.join", "functions.give_up", "functions.sweep"),
-    "stt": ("workers.__main__", "workers.stt"),
-    "ser": ("workers.__main__", "workers.ser"),
+    "stt": ("workers.__main__", "workers.whisper.engine"),
+    "ser": ("workers.__main__", "workers.emotion.classifier"),
     "console": ("speechpipe.console.__main__",),
 }
 

@@ -13,7 +13,7 @@ from infra.deploy import IMAGES
 from speechpipe.contract import Stage
 from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
-from workers.models import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
+from workers.models.choice import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
 
 #: Those without weights.
 LIGHT = ("functions", "console")

@@ -79,7 +79,8 @@ def test_what_a_build_fetches_is_found_offline_by_name_and_revision(hub: str, tm
     names = {"SPEECHPIPE_STT_MODEL": MODEL, "SPEECHPIPE_STT_REVISION": REVISION, "HF_HUB_OFFLINE": "1"}
     ask = (
         "from speechpipe.contract import Stage; from speechpipe.settings import EngineSettings, read;"
-        " from workers.models import choose; it = choose(Stage.STT, read(EngineSettings)); print(it.name, it.revision)"
+        " from workers.models.choice import choose; it = choose(Stage.STT, read(EngineSettings));"
+        " print(it.name, it.revision)"
     )
     found = python("-c", ask, **names, **cache)
     assert found.stdout.split() == [MODEL, REVISION], found.stderr

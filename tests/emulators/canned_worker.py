@@ -10,7 +10,8 @@ import os
 import time
 from pathlib import Path
 
-from speechpipe import gcp
+from speechpipe.backends import gcp
+from speechpipe.backends.ports import Progress
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -26,11 +27,10 @@ from speechpipe.contract import (
     Transcript,
     Vocabulary,
 )
-from speechpipe.log import configure
-from speechpipe.ports import Progress
+from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from workers.__main__ import serve
-from workers.preparation import prepare
+from workers.audio.reader import prepare
 
 MODEL = Model(name="canned", revision="0", engine="none 0")
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from speechpipe import gcp
+from speechpipe.backends import gcp
+from speechpipe.backends.ports import Backend
 from speechpipe.contract import Completion, Recording, recording_id
 from speechpipe.emulators import EmulatorsMissing, LocalCloud
 from speechpipe.emulators.setup import exported
-from speechpipe.ports import Backend
 from speechpipe.settings import ClientSettings, read
 
 CANNED_WORKER = Path(__file__).parent / "canned_worker.py"

@@ -13,15 +13,14 @@ import pytest
 from google.cloud import firestore, storage
 from google.cloud.pubsub_v1 import SubscriberClient
 
-from speechpipe import resources
+from speechpipe.cli.doctor import diagnose
 from speechpipe.client import Client
-from speechpipe.contract import HalfStatus, Stage, Status
-from speechpipe.doctor import diagnose
+from speechpipe.contract import HalfStatus, Stage, Status, resources
+from speechpipe.contract.errors import ErrorCode, Held
 from speechpipe.emulators.setup import exported
-from speechpipe.errors import ErrorCode, Held
 from tests.emulators.conftest import PREFIX, User, wait_for
 from tests.listeners import groups, is_loopback, listeners
-from tests.workers.media import write_video
+from tests.workers.audio.media import write_video
 
 pytestmark = pytest.mark.emulators
 

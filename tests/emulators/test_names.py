@@ -7,7 +7,7 @@ import json
 import pytest
 
 from speechpipe.contract import Status
-from speechpipe.wire import gs_uri
+from speechpipe.contract.wire import gs_uri
 from tests.emulators.conftest import PREFIX, User
 from tests.names import FILE_NAMES, filled
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from speechpipe import resources, telemetry
-from speechpipe.contract import Stage, Status
+from speechpipe.contract import Stage, Status, resources
 from speechpipe.emulators import LocalCloud
-from speechpipe.tracing.waterfall import Span, read
+from speechpipe.observe.spans import root, traceparent
+from speechpipe.observe.waterfall.layout import Span, read
 from tests.emulators.conftest import CANNED_WORKER, User, started, using, wait_for
 
 pytestmark = pytest.mark.emulators
@@ -49,7 +49,7 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 
 
 def trace_of(user: User, recording: str) -> list[Span]:
-    return read(user.cloud.traces, f"{telemetry.root(recording).trace_id:032x}")
+    return read(user.cloud.traces, f"{root(recording).trace_id:032x}")
 
 
 def lost(spans: list[Span]) -> list[Span]:
@@ -62,14 +62,14 @@ def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User
     recording = tracer.drop(b"RIFF0 one", "one.wav")
     final = tracer.final(recording)
     wait_for(lambda: sum(span.name == "ingest" for span in trace_of(tracer, recording)) == 2)
-    spans = wait_for(lambda: [] if lost(found := trace_of(tracer, recording)) else found)
-    assert {span.name for span in spans} >= HOPS
-    assert sum(span.name == "upload" for span in spans) == 1
+    trace = wait_for(lambda: [] if lost(found := trace_of(tracer, recording)) else found)
+    assert {span.name for span in trace} >= HOPS
+    assert sum(span.name == "upload" for span in trace) == 1
     services = {"ingest", "join", "stt-worker", "ser-worker"}
-    assert {span.service.removeprefix("speechpipe-") for span in spans} == services
-    root = telemetry.traceparent(telemetry.root(recording))
-    assert final.traceparent == root
-    assert {event.traceparent for event in tracer.events_of(recording)} == {root}
+    assert {span.service.removeprefix("speechpipe-") for span in trace} == services
+    expected = traceparent(root(recording))
+    assert final.traceparent == expected
+    assert {event.traceparent for event in tracer.events_of(recording)} == {expected}
 
 
 def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:

@@ -17,13 +17,14 @@ from werkzeug.test import TestResponse
 
 import functions.services
 from functions.services import Services
-from speechpipe import local, oidc
+from speechpipe.backends import local
+from speechpipe.backends.gcp import oidc
 from speechpipe.settings import FunctionSettings
-from tests.contract.examples import recording
+from tests.backends.examples import recording
 from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
 
 FOLDER = Path(functions.services.__file__).parent
-GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
 NAMES = ("ingest", "join", "give_up", "sweep")
 GOOGLE, STRANGER = Signer(), Signer()
 

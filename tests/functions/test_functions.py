@@ -19,14 +19,14 @@ from flask.testing import FlaskClient
 
 import functions.services
 from functions.services import Services
-from speechpipe import local, wire
-from speechpipe.contract import Stage, Status, Task
-from speechpipe.errors import SettingsMissing
+from speechpipe.backends import local
+from speechpipe.contract import Stage, Status, Task, wire
+from speechpipe.contract.errors import SettingsMissing
 from speechpipe.settings import FunctionSettings
-from tests.contract.examples import partial, recording, task
+from tests.backends.examples import partial, recording, task
 
 FOLDER = Path(functions.services.__file__).parent
-GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
 NAMES = ("ingest", "join", "give_up", "sweep")
 
 

@@ -15,10 +15,10 @@ from cloudevents.http import CloudEvent
 
 import functions.services
 from functions.services import Services
-from speechpipe import local
+from speechpipe.backends import local
 from speechpipe.settings import FunctionSettings
 
-GOLDEN = Path(__file__).parents[1] / "wire" / "golden"
+GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
 NAME, METADATA = "jane doe's diagnosis.wav", "xylophonist"
 
 
@@ -49,7 +49,7 @@ def test_a_functions_output_holds_ids_and_actions_and_never_content(
     ingest = functions_framework.create_app("ingest", str(source)).test_client()  # type: ignore[no-untyped-call]
     assert post(ingest) == 200
     assert post(ingest, size="many") == 200  # unreadable
-    monkeypatch.setattr("speechpipe.steps.ingest", broken)
+    monkeypatch.setattr("speechpipe.pipeline.steps.ingest", broken)
     assert post(ingest) == 500
     told = "".join(capsys.readouterr())
     assert "action=queued" in told

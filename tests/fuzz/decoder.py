@@ -1,4 +1,4 @@
-"""The decoder under fuzz: `workers.decode.stream` in limited children, which take a batch of inputs each.
+"""The decoder under fuzz: `workers.audio.decoder.stream` in limited children, which take a batch of inputs each.
 
 A worker forks a child for each recording; here a child takes a batch, which is ten times faster. It has the worker's
 limits on memory, and of each input the outcome is written to a pipe before the next begins: if the child dies, the
@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from speechpipe.errors import Rejected
+from speechpipe.contract.errors import Rejected
 from tests.fuzz.mutation import mutated_bytes
 from tests.fuzz.seeds import media
-from workers.decode import SAMPLE_RATE, Facts, Head, stream
-from workers.decoding import MEMORY_BYTES
+from workers.audio.decoder import SAMPLE_RATE, Facts, Head, stream
+from workers.audio.decoder_process import MEMORY_BYTES
 
 MAX_SECONDS = 30.0  #: the cap that the decoder is given
 MOST_SECONDS = 10.0  #: of processor time for one input; the slowest good seed takes 0.02

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.media import SAMPLES
-from tests.workers.media import tone, write_audio, write_video
+from tests.workers.audio.media import tone, write_audio, write_video
 
 _SECONDS = 0.25
 _SAMPLE_BYTES = 12_000  #: of a bundled sample's beginning

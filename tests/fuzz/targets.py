@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechpipe import log, prices, telemetry, wire
-from speechpipe.contract import Options, Source, Task
-from speechpipe.errors import Rejected, SettingsMissing, Unreadable
-from speechpipe.local import folder
-from speechpipe.options import parse_options
-from speechpipe.probe import MAX_BLOCKS, probe
+from speechpipe.backends.local import folder
+from speechpipe.contract import Options, Source, Task, prices, wire
+from speechpipe.contract.errors import Rejected, SettingsMissing, Unreadable
+from speechpipe.contract.options import parse_options
+from speechpipe.observe import log, spans
+from speechpipe.pipeline.probe import MAX_BLOCKS, probe
 from speechpipe.settings import ClientSettings, FunctionSettings, WorkerSettings, read
 from tests.fuzz.mutation import mutated_bytes, mutated_json
 from tests.fuzz.seeds import media
 
-GOLDEN = Path(__file__).parent.parent / "wire" / "golden"
+GOLDEN = Path(__file__).parent.parent / "contract" / "golden"
 _INT64 = 2**63
 
 
@@ -72,7 +72,7 @@ def _usable_task(task: Task) -> str:
     """What a worker does with a task before it looks at the recording."""
     data, attributes = wire.task_to_message(task)
     assert wire.task_from_message(data, attributes) == task
-    telemetry.parsed(task.traceparent)
+    spans.parsed(task.traceparent)
     _usable(task.source)
     return "read"
 
@@ -125,7 +125,7 @@ def _completion(body: bytes) -> str:
 
 
 def _traceparent(body: bytes) -> str:
-    return "read" if telemetry.parsed(body.decode(errors="replace")) else "none"
+    return "read" if spans.parsed(body.decode(errors="replace")) else "none"
 
 
 # ------------------------------------------------------------------------- what uploaders and operators write

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from speechpipe.errors import ErrorCode, Rejected
+from speechpipe.contract.errors import ErrorCode, Rejected
 from tests.fuzz import __main__ as fuzz
 from tests.fuzz import decoder
 from tests.fuzz.seeds import media
 from tests.fuzz.targets import Target, targets
-from workers.decode import Head
-from workers.decoding import MEMORY_BYTES
+from workers.audio.decoder import Head
+from workers.audio.decoder_process import MEMORY_BYTES
 
 
 @pytest.mark.parametrize("name", [fuzz.DECODER, *targets()])

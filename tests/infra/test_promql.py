@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import promql_parser
 import pytest
 
-from speechpipe.metrics import METRICS
+from speechpipe.observe.metrics import METRICS
 from tests.infra.terraform import Plan
 
 pytestmark = pytest.mark.infra

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import Route
 
-from speechpipe.metrics import METRICS
-from speechpipe.resources import Service
+from speechpipe.contract.resources import Service
+from speechpipe.observe.metrics import METRICS
 from speechpipe.settings import WorkerSettings, read
 from tests.infra.terraform import INFRA, Plan, Resource
 from tests.infra.test_system import environment, only, services
 from tests.infra.variables import EVERYTHING
-from workers.app import create_app
+from workers.service import create_app
 
 pytestmark = pytest.mark.infra
 

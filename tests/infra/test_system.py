@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import Route
 
-from speechpipe import resources
-from speechpipe.contract import Stage
-from speechpipe.gcp import firestore
-from speechpipe.resources import Service, Subscription
+from speechpipe.backends.gcp import firestore
+from speechpipe.contract import Stage, resources
+from speechpipe.contract.resources import Service, Subscription
 from speechpipe.settings import CallerSettings, FunctionSettings, WorkerSettings, read
 from tests.infra.terraform import INFRA, Plan, Resource
-from workers.app import create_app
+from workers.service import create_app
 
 pytestmark = pytest.mark.infra
 

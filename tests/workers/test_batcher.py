@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechpipe.errors import Busy
+from speechpipe.contract.errors import Busy
 from workers.batcher import Batcher
 
 PATIENCE = 10.0  # seconds until a test that hangs fails

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from speechpipe import oidc
+from speechpipe.backends.gcp import oidc
 from speechpipe.contract import Stage, Task
 from tests.doubles import FixedEngine
 from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
-from tests.workers.test_app import backend, make_task, push, serve
-from workers.app import MAX_BODY_BYTES
+from tests.workers.test_service import backend, make_task, push, serve
+from workers.service import MAX_BODY_BYTES
 
 __all__ = ["backend", "make_task", "serve"]  # fixtures
 GOOGLE, STRANGER = Signer(), Signer()

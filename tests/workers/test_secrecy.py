@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from speechpipe import local, steps, wire
-from speechpipe.contract import Options, Stage, Task
+from speechpipe.backends import local
+from speechpipe.contract import Options, Stage, Task, wire
+from speechpipe.pipeline import steps
 from speechpipe.settings import Limits
 from tests.doubles import START
 from tests.tokens import AUDIENCE, CALLER, Signer, serving
-from tests.workers.test_app import wait_until
+from tests.workers.test_service import wait_until
 
 ROOT = Path(__file__).parents[2]
 GOOGLE = Signer()
@@ -36,9 +37,10 @@ SECRETS = (TRANSCRIPT, METADATA, HOTWORDS, PROMPT, "jane doe", "jane%20doe", "di
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from speechpipe import local, oidc
+from speechpipe.backends import local
+from speechpipe.backends.gcp import oidc
 from speechpipe.contract import Analysis, Language, Model, Segment, Transcript
-from speechpipe.log import configure
+from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from tests.doubles import AUDIO, segment
 from workers.__main__ import serve

@@ -10,8 +10,8 @@ import pytest
 from speechpipe.contract import Options, Stage
 from speechpipe.settings import EngineSettings, read
 from tests.media import SAMPLES, samples, write_wav
-from workers.decode import SAMPLE_RATE
-from workers.models import load
+from workers.audio.decoder import SAMPLE_RATE
+from workers.models.choice import load
 
 SAMPLE = SAMPLES / next(sample["file"] for sample in samples() if sample["channels"] == 1)
 

@@ -52,8 +52,8 @@ detection is on by default, and `no_speech_prob` is high).
 
 **Give it a sentence at a time.** Where several sentences share a window it leaves out, repeats or exchanges some: so
 plain faster-whisper does badly on a long recording. speechpipe cuts at pauses for this model (`DEMO_ROW_SECONDS` in
-`workers/models.py`); the rows "through speechpipe" are what its users get. What it gets wrong then is mostly a slot
-of the sentence: another colour, day, digit or product of its list.
+`workers/models/choice.py`); the rows "through speechpipe" are what its users get. What it gets wrong then is mostly a
+slot of the sentence: another colour, day, digit or product of its list.
 
 `evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again (`--most` says with
 how many sentences per test; the figures here: {most}).

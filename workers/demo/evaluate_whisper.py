@@ -13,12 +13,12 @@ import numpy.typing as npt
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 
 from speechpipe.contract import Model, Options, Transcript
-from speechpipe.options import parse_options
+from speechpipe.contract.options import parse_options
 from workers.demo import corpus, noises, samples, sentences
 from workers.demo.scoring import Score, align
 from workers.demo.synthesis import RATE, Audio, Utterance, resample
-from workers.models import DEMO_ROW_SECONDS, DEMO_WINDOWS
-from workers.stt import WhisperAnalyser
+from workers.models.choice import DEMO_ROW_SECONDS, DEMO_WINDOWS
+from workers.whisper.engine import WhisperAnalyser
 
 
 def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tuple[Audio, str]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
-from speechpipe import steps
+from speechpipe.pipeline import steps
 from tests.chaos import disturbed
 
 disturbed.install_in_function("sweep")

@@ -1,0 +1,37 @@
+"""The embedded backend: a folder is the bucket, SQLite the store and the bus. One machine, no cloud, no Java.
+
+Also the fake of the tests: it serialises everything, so that what cannot cross a wire fails here first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from speechpipe.backends.local.bus import LocalBus, LocalCompletions, LocalDeadLetters
+from speechpipe.backends.local.database import Database
+from speechpipe.backends.local.folder import FolderResults, FolderUploads
+from speechpipe.backends.local.store import SqliteStore
+from speechpipe.backends.ports import Backend
+
+#: What speechpipe keeps inside the folder: state, results and half-written uploads.
+STATE_FOLDER = ".speechpipe"
+TRACES_FILE = "traces.jsonl"
+
+
+def connect(directory: Path) -> Backend:
+    """The backend of a folder; makes its state folder where there is none. Raises NotADirectoryError."""
+    directory = directory.resolve()
+    if not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is not a folder")
+    state = directory / STATE_FOLDER
+    state.mkdir(exist_ok=True)
+    database = Database(state / "state.sqlite3")
+    bus = LocalBus(database)
+    return Backend(
+        store=SqliteStore(database),
+        bus=bus,
+        uploads=FolderUploads(directory, state / "uploading", bus.finalized),
+        results=FolderResults(state / "results", state / "staging"),
+        completions=LocalCompletions(bus),
+        dead_letters=LocalDeadLetters(database),
+    )

@@ -1,0 +1,190 @@
+"""Topics in a table: at least once, with a visibility timeout, backoff and a count of attempts, as Pub/Sub has them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from speechpipe.backends.local.database import Database
+from speechpipe.contract import Completion, CompletionData, Letter, Recording, Source, Stage, Summary, Task, wire
+
+FINALIZED = "finalized"  #: an object arrived
+PARTIAL_CREATED = "partial-created"  #: what Eventarc's Firestore trigger is in the cloud
+COMPLETIONS = "completions"
+DEAD_TASKS = "dead-tasks"  #: for people to look at; nothing waits for them
+
+#: Topics that nobody of ours works on.
+_OUTGOING = (COMPLETIONS, DEAD_TASKS)
+
+#: A message that was taken and neither acknowledged nor refused comes back after this time.
+VISIBILITY_SECONDS = 600.0
+POLL_SECONDS = 0.1
+
+
+def task_topic(stage: Stage) -> str:
+    """The topic of a stage."""
+    return f"{stage.value}-tasks"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One delivery of a message."""
+
+    id: int
+    topic: str
+    body: str
+    attempts: int  #: deliveries, this one included, that did not end with the process
+    crashes: int  #: deliveries during which the process ended
+
+
+class LocalBus:
+    """The Bus port, and the subscriber's side of it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def finalized(self, source: Source) -> None:
+        """Publish that an object has arrived: once for each generation, whoever says it and however often."""
+        with self.database.write() as connection:
+            row = (source.name, source.generation)
+            if connection.execute("INSERT OR IGNORE INTO objects VALUES (?, ?)", row).rowcount:
+                enqueue(connection, FINALIZED, source.model_dump_json())
+
+    def publish_task(self, task: Task) -> None:
+        """See ports.Bus."""
+        self._publish(task_topic(task.stage), task.model_dump_json())
+
+    def publish_completion(self, completion: Completion) -> None:
+        """See ports.Bus."""
+        data, attributes = wire.completion_to_message(completion)
+        self._publish(COMPLETIONS, json.dumps({"data": data.decode(), "attributes": attributes}))
+
+    def bury(self, task: Task, deliveries: int) -> None:
+        """Publish a task that is given up as a dead letter."""
+        letter = {"task": task.model_dump(mode="json"), "deliveries": deliveries, "at": datetime.now(UTC).isoformat()}
+        self._publish(DEAD_TASKS, json.dumps(letter))
+
+    def _publish(self, topic: str, body: str) -> None:
+        with self.database.write() as connection:
+            enqueue(connection, topic, body)
+
+    def take(self, topic: str) -> Message | None:
+        """The oldest visible message, now hidden from others; None if there is none."""
+        if not self._visible(topic):  # a cheap look first: idle pollers take no write lock
+            return None
+        with self.database.write() as connection:
+            row = connection.execute(
+                "UPDATE messages SET attempts = attempts + 1, taken = 1, visible_at = :hidden WHERE id ="
+                " (SELECT id FROM messages WHERE topic = :topic AND visible_at <= :now ORDER BY id LIMIT 1)"
+                " RETURNING id, body, attempts, crashes",
+                {"topic": topic, "now": time.time(), "hidden": time.time() + VISIBILITY_SECONDS},
+            ).fetchone()
+        return Message(row["id"], topic, row["body"], row["attempts"], row["crashes"]) if row else None
+
+    def _visible(self, topic: str) -> bool:
+        query = "SELECT 1 FROM messages WHERE topic = ? AND visible_at <= ? LIMIT 1"
+        return self.database.read().execute(query, (topic, time.time())).fetchone() is not None
+
+    def acknowledge(self, message: Message) -> None:
+        """Done with it."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM messages WHERE id = ?", (message.id,))
+
+    def refuse(self, message: Message, delay: float, *, spend: bool = True) -> None:
+        """Deliver it again after `delay` seconds; without `spend` this delivery does not count as an attempt."""
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE messages SET visible_at = ?, taken = 0, attempts = attempts - ? WHERE id = ?",
+                (time.time() + delay, 0 if spend else 1, message.id),
+            )
+
+    def recover(self) -> None:
+        """Show every hidden message: whoever took them is gone. One in hand then has seen a crash, not a failure."""
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE messages SET attempts = attempts - taken, crashes = crashes + taken, taken = 0, visible_at = 0"
+                " WHERE topic NOT IN (?, ?)",
+                _OUTGOING,
+            )
+
+    def backlog(self) -> dict[str, int]:
+        """Messages a topic, in work or waiting; what is for others left out."""
+        query = "SELECT topic, count(*) AS n FROM messages WHERE topic NOT IN (?, ?) GROUP BY topic"
+        return {row["topic"]: row["n"] for row in self.database.read().execute(query, _OUTGOING)}
+
+
+class LocalCompletions:
+    """The one subscription of the completion topic."""
+
+    def __init__(self, bus: LocalBus) -> None:
+        self._bus = bus
+
+    def receive(self, timeout: float) -> Iterator[Completion]:
+        """See ports.Completions."""
+        patience = time.monotonic() + timeout
+        while time.monotonic() < patience:
+            message = self._bus.take(COMPLETIONS)
+            if message is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            self._bus.acknowledge(message)
+            body = json.loads(message.body)
+            yield wire.completion_from_message(body["data"].encode(), body["attributes"])
+            patience = time.monotonic() + timeout
+
+
+class LocalDeadLetters:
+    """The dead letters of the table."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def peek(self) -> list[Letter]:
+        """See ports.DeadLetters."""
+        rows = self._database.read().execute("SELECT id, body FROM messages WHERE topic = ? ORDER BY id", (DEAD_TASKS,))
+        return [Letter.model_validate({"id": str(row["id"]), **json.loads(row["body"])}) for row in rows]
+
+    def acknowledge(self, ids: Collection[str]) -> None:
+        """See ports.DeadLetters."""
+        with self._database.write() as connection:
+            for letter in ids:
+                connection.execute("DELETE FROM messages WHERE topic = ? AND id = ?", (DEAD_TASKS, letter))
+
+
+def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:
+    """Add a message within the caller's transaction."""
+    connection.execute("INSERT INTO messages (topic, body) VALUES (?, ?)", (topic, body))
+
+
+def forget(connection: sqlite3.Connection, recording: Recording, tombstone: Recording) -> None:
+    """Leave nothing in any message that somebody uploaded as this recording, within the caller's transaction.
+
+    An announcement that nobody has received yet stays, with its id, and says no more than the tombstone.
+    """
+    connection.execute(
+        "DELETE FROM messages WHERE topic != :completions AND :id IN"
+        " (json_extract(body, '$.recording_id'), json_extract(body, '$.task.recording_id'))"
+        " OR topic = :finalized AND json_extract(body, '$.name') = :name"
+        " AND json_extract(body, '$.generation') = :generation",
+        {
+            "completions": COMPLETIONS,
+            "finalized": FINALIZED,
+            "id": recording.id,
+            "name": recording.source.name,
+            "generation": recording.source.generation,
+        },
+    )
+    announced = connection.execute("SELECT id, body FROM messages WHERE topic = ?", (COMPLETIONS,)).fetchall()
+    for row in announced:
+        body = json.loads(row["body"])
+        data = CompletionData.model_validate_json(body["data"])
+        if data.recording_id != recording.id:
+            continue
+        bare = {"uri": tombstone.source.uri, "ref": None, "summary": Summary(), "artifacts": None, "error": None}
+        body["data"] = data.model_copy(update=bare).model_dump_json()
+        body["attributes"].pop("ref", None)
+        connection.execute("UPDATE messages SET body = ? WHERE id = ?", (json.dumps(body), row["id"]))

@@ -1,0 +1,250 @@
+"""A folder as the uploads bucket, another as the results bucket.
+
+An object's generation is its modification time in nanoseconds; its custom metadata lies beside it, in
+`NAME.meta.json` (`{"language": "en"}`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mimetypes
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from speechpipe.contract import Source
+from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
+
+log = logging.getLogger(__name__)
+
+METADATA_SUFFIX = ".meta.json"
+MAX_NAME_BYTES = 255  #: of a file's name, on nearly all file systems
+MAX_METADATA_BYTES = 64 * 1024  #: of such a file; Cloud Storage takes 8 KiB in all
+
+
+class FolderUploads:
+    """The Uploads port on a folder and everything below it, hidden files left out.
+
+    `finalized` is told of each upload: it is whole at once, and need not be found and watched until it stops growing.
+    """
+
+    def __init__(self, root: Path, staging: Path, finalized: Callable[[Source], None] = lambda source: None) -> None:
+        self.root = root
+        self._finalized = finalized
+        self._told: set[Path] = set()
+        self._staging = staging  # on the same file system, so that a file appears whole or not at all
+
+    def download(self, source: Source, into: Path) -> None:
+        """See ports.Uploads."""
+        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        path = self._existing(source)
+        try:
+            shutil.copyfile(path, into)
+            if str(path.stat().st_mtime_ns) != source.generation:
+                raise gone
+        except FileNotFoundError:
+            raise gone from None
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        """See ports.Uploads."""
+        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        try:
+            file = self._existing(source).open("rb")
+        except FileNotFoundError:
+            raise gone from None
+        with file:
+            if str(os.fstat(file.fileno()).st_mtime_ns) != source.generation:
+                raise gone
+            yield file
+
+    def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
+        """See ports.Uploads."""
+        target = self._path(name)
+        sidecar = self._path(name + METADATA_SUFFIX) if metadata else _sidecar(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
+        staged = self._staging / uuid.uuid4().hex
+        shutil.copyfile(path, staged)
+        if metadata and sidecar:
+            sidecar.write_text(json.dumps(metadata, ensure_ascii=False), encoding="utf-8")
+        elif sidecar:
+            sidecar.unlink(missing_ok=True)
+        os.replace(staged, target)
+        source = self._source(target)
+        self._finalized(source)
+        return source
+
+    @property
+    def sessions_at(self) -> None:
+        """See ports.Uploads."""
+
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> None:
+        """See ports.Uploads. A folder has none."""
+
+    def find(self, name: str) -> Source | None:
+        """See ports.Uploads."""
+        path = self._path(name)
+        return self._source(path) if path.is_file() else None
+
+    def delete(self, source: Source) -> None:
+        """See ports.Uploads. The metadata beside it goes with it."""
+        path = self._path(source.name)
+        with suppress(FileNotFoundError):
+            if str(path.stat().st_mtime_ns) == source.generation:
+                path.unlink()
+                if sidecar := _sidecar(path):
+                    sidecar.unlink(missing_ok=True)
+
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        """See ports.Uploads."""
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            for file in sorted(files):
+                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or not self._nameable(Path(folder) / file):
+                    continue
+                with suppress(FileNotFoundError):  # gone between the listing and the look
+                    source = self._source(Path(folder) / file)
+                    if source.name.startswith(prefix):
+                        yield source
+
+    def _nameable(self, path: Path) -> bool:
+        """Whether a file has a name that can be written down; one that has none is told of once."""
+        if _is_text(str(path)):
+            return True
+        if path not in self._told:
+            self._told.add(path)
+            log.warning("left out, as its name is not UTF-8: %a", str(path), extra={"action": "ignored"})
+        return False
+
+    def _path(self, name: str) -> Path:
+        if "\0" in name or not _is_text(name):
+            raise NotFound(f"{name!r} is not a name that a file can have")
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split("/")):
+            raise NotFound(f"{name[:80]!r}... is too long: a file's name has at most {MAX_NAME_BYTES} bytes")
+        path = (self.root / name).resolve()
+        if not path.is_relative_to(self.root) or path == self.root:
+            raise NotFound(f"{name!r} is not a name in {self.root}")
+        return path
+
+    def _existing(self, source: Source) -> Path:
+        """The file of a source. Raises Rejected for a link that leads elsewhere: it is none of ours."""
+        try:
+            return self._path(source.name)
+        except NotFound:
+            message = "the file is not in the folder of recordings: it may be a link to another place"
+            raise Rejected(ErrorCode.OBJECT_GONE, message) from None
+
+    def _source(self, path: Path) -> Source:
+        stat = path.stat()
+        name = path.relative_to(self.root).as_posix()
+        return Source(
+            uri=path.as_uri(),
+            bucket=self.root.name or "root",
+            name=name,
+            generation=str(stat.st_mtime_ns),
+            size=stat.st_size,
+            content_type=mimetypes.guess_type(name)[0],
+            metadata=_metadata(_sidecar(path)),
+            created_at=_time(stat.st_mtime),
+        )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8: Python gives other bytes of a file's name as halves of surrogate pairs."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sidecar(path: Path) -> Path | None:
+    """Where a file's metadata may lie; None where that name would be too long to exist."""
+    name = path.name + METADATA_SUFFIX
+    return path.with_name(name) if len(name.encode()) <= MAX_NAME_BYTES else None
+
+
+def _time(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # a file may claim any time, also one after the year 9999
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _metadata(sidecar: Path | None) -> dict[str, str]:
+    """The custom metadata beside an object, as far as it can be read."""
+    if sidecar is None:
+        return {}
+    try:
+        with sidecar.open("rb") as file:
+            return metadata_from(file.read(MAX_METADATA_BYTES + 1))
+    except FileNotFoundError:
+        return {}
+    except OSError:  # a folder of that name, or a file that nobody may read
+        return {METADATA_SUFFIX: "not a file that can be read"}
+
+
+def metadata_from(text: bytes) -> dict[str, str]:
+    """Custom metadata from a file's text. What cannot be read is passed on, so that the user hears of it."""
+    if len(text) > MAX_METADATA_BYTES:
+        return {METADATA_SUFFIX: f"more than {MAX_METADATA_BYTES} bytes"}
+    try:
+        content = json.loads(text.decode())
+        if not isinstance(content, dict):
+            return {METADATA_SUFFIX: "not an object of names and texts"}
+        read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+        json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a character, which nothing can hold
+    except UnicodeError:
+        return {METADATA_SUFFIX: "not UTF-8 text"}
+    except (ValueError, RecursionError):
+        return {METADATA_SUFFIX: "not JSON"}
+    return read
+
+
+class FolderResults:
+    """The Results port on a folder."""
+
+    def __init__(self, root: Path, staging: Path) -> None:
+        self.root = root
+        self._staging = staging  # on the same file system, so that a file appears whole or not at all
+
+    def uri(self, path: str) -> str:
+        """See ports.Results."""
+        return (self.root / path).as_uri()
+
+    def create(self, path: str, body: bytes, content_type: str) -> str:
+        """See ports.Results."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._staging.mkdir(exist_ok=True)
+        staged = self._staging / uuid.uuid4().hex
+        try:
+            with staged.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(staged, target)  # fails if it is there: create-only
+        except FileExistsError:
+            pass
+        finally:
+            staged.unlink(missing_ok=True)
+        return target.as_uri()
+
+    def read(self, uri: str) -> bytes:
+        """See ports.Results."""
+        path = Path(unquote(urlsplit(uri).path)).resolve()
+        if not path.is_relative_to(self.root) or not path.is_file():
+            raise NotFound(f"there is no {uri}")
+        return path.read_bytes()
+
+    def delete(self, folder: str) -> None:
+        """See ports.Results."""
+        shutil.rmtree(self.root / folder, ignore_errors=True)

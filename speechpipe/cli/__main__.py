@@ -1,0 +1,5 @@
+"""`python -m speechpipe.cli`: the command `speechpipe`."""
+
+from speechpipe.cli import main
+
+main()

@@ -1,0 +1,47 @@
+"""The console's command, and the console beside others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import typer
+from rich.console import Console as Terminal
+
+from speechpipe.client import Client
+from speechpipe.contract.errors import SpeechpipeError
+
+_MISSING = "the console needs `pip install 'speechpipe[console]'`"
+
+commands = typer.Typer()
+err = Terminal(stderr=True, soft_wrap=True)
+
+
+@commands.command()
+def console(context: typer.Context) -> None:
+    """Serve the console alone, on this machine's loopback interface, for the folder or the cloud. Ctrl-C leaves."""
+    if not _installed():
+        raise SpeechpipeError(_MISSING)
+    with beside(Client(context.find_object(Path)), err):
+        threading.Event().wait()
+
+
+@contextmanager
+def beside(client: Client, err: Terminal, workers: Callable[[], Mapping[str, bool]] | None = None) -> Iterator[None]:
+    """The console while something else runs, its address printed; a hint where its server is not installed."""
+    if not _installed():
+        err.print(_MISSING)
+        yield
+        return
+    from speechpipe.console import Console  # its server takes a moment to import
+
+    with Console(client, workers=workers) as served:
+        err.print(f"console: [link={served.url}]{served.url}[/link]", highlight=False)
+        yield
+
+
+def _installed() -> bool:
+    return all(find_spec(name) is not None for name in ("starlette", "uvicorn"))

@@ -1,0 +1,231 @@
+"""What the terminal shows of recordings. Everything from a recording goes through `printable` first."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from speechpipe.cli.quote import Estimate
+from speechpipe.client import Client
+from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
+from speechpipe.contract.errors import NotFound
+from speechpipe.contract.prices import PriceTable, about, figure
+from speechpipe.observe.log import printable
+from speechpipe.pipeline import progress
+from speechpipe.record.report import clock_time
+
+REFRESH_SECONDS = 0.3
+_COLOURS = {
+    Status.HELD: "magenta",
+    Status.QUEUED: "dim",
+    Status.PROCESSING: "cyan",
+    Status.COMPLETED: "green",
+    Status.PARTIAL: "yellow",
+    Status.FAILED: "red",
+    Status.REJECTED: "red",
+    Status.ERASED: "dim",
+}
+
+
+class WarningLines(logging.Handler):
+    """Log records as lines on the terminal, each message once: both engines say that they are the demo models."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message that was not printed yet."""
+        message = record.getMessage()
+        if record.exc_info and record.exc_info[0]:
+            message += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
+        if message not in self._said:
+            self._said.add(message)
+            style = "yellow" if record.levelno < logging.ERROR else "red"
+            line = f"[{style}]{record.levelname.lower()}:[/] {escape(printable(message))}"
+            self._console.print(line, highlight=False)
+
+
+def coloured(status: Status) -> str:
+    """A state as rich markup."""
+    return f"[{_COLOURS[status]}]{status.value}[/]"
+
+
+def show_record(record: Record, out: Console) -> None:
+    """What was said and how, and where the files lie."""
+    length = f", {clock_time(record.audio.duration)}" if record.audio else ""
+    language = f", {record.language.code}" if record.language else ""
+    cost = f", {about(record.cost)}" if record.cost else ""
+    name = escape(printable(record.source.name))
+    out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}{cost}", highlight=False)
+    if record.error:
+        out.print(f"  [red]{record.error.code.value}[/]: {escape(printable(record.error.message))}", highlight=False)
+    for segment in record.segments:
+        speaker = f"{segment.speaker}: " if segment.speaker else ""
+        text = escape(printable(speaker + segment.text.strip()))
+        emotion = f"  [magenta]{segment.emotion.top} {segment.emotion.confidence:.0%}[/]" if segment.emotion else ""
+        out.print(f"  [dim]{clock_time(segment.start):>5}[/]  {text}{emotion}", highlight=False)
+    if record.summary.emotion_share:
+        share = ", ".join(f"{label} {part:.0%}" for label, part in record.summary.emotion_share.items())
+        points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
+        out.print(f"  how: {escape(printable(share + points))}", highlight=False)
+    for caution in record.warnings:
+        first = caution.message.split(". ")[0]  # the record has it whole
+        out.print(f"  [yellow]{caution.code}[/]: {escape(printable(first))}", highlight=False)
+    out.print(f"  [dim]{escape(printable(_places(record.artifacts)))}[/]", highlight=False)
+
+
+def _places(artifacts: Artifacts) -> str:
+    """The folder of the files, as a path rather than a URI where it is one, and their names."""
+    uris = artifacts.model_dump(exclude_none=True).values()
+    folder = artifacts.record.rpartition("/")[0]
+    if folder.startswith("file:"):
+        folder = unquote(urlsplit(folder).path)
+    return f"{folder}/ " + " ".join(uri.rpartition("/")[2] for uri in uris)
+
+
+def table(recordings: Iterable[Recording], width: int) -> Table:
+    """Recordings, a line each; the text only where the terminal is wide enough for some of it."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for column, least in (("id", 30), ("status", 10), ("queued", 14), ("emotion", 9)):
+        grid.add_column(column, no_wrap=True, min_width=least)
+    grid.add_column("name", no_wrap=True, overflow="ellipsis")
+    if width >= 120:
+        grid.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
+    for recording in recordings:
+        emotion = recording.summary.dominant_emotion if recording.summary else None
+        text = recording.error.message if recording.error and not recording.preview else recording.preview or ""
+        if recording.status is Status.HELD and recording.hold:
+            text = recording.hold.message
+        cells = (
+            recording.id,
+            coloured(recording.status) + (f" r{recording.revision}" if recording.revision > 1 else ""),
+            f"{recording.queued_at:%m-%d %H:%M:%S}",
+            escape(emotion or ""),
+            escape(printable(recording.source.name)),
+            escape(printable(text)),
+        )
+        grid.add_row(*cells[: len(grid.columns)])
+    return grid
+
+
+def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: Callable[[], bool]) -> None:
+    """Print each record as it is announced and each hold, with the progress of the others below, until `ended`."""
+    held: set[str] = set()
+    with Live(console=out, refresh_per_second=4, transient=True) as live:
+        while True:
+            over = ended()
+            open_, finished = [], []
+            for recording in client.backend.store.unfinished():
+                open_.append(recording)
+            for recording in reversed(client.recordings(limit=1000)):
+                if recording.status is Status.HELD and recording.id not in held:
+                    held.add(recording.id)
+                    show_held([recording], live.console)
+                this = (recording.id, recording.revision)
+                if recording.announced_at and recording.status is not Status.ERASED and this not in shown:
+                    shown.add(this)
+                    finished.append(recording.id)
+            for recording_id in finished:
+                show_record(client.record(recording_id), live.console)
+            live.update(progress_table(open_, datetime.now(UTC)))
+            if over:
+                return
+            time.sleep(REFRESH_SECONDS)
+
+
+def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
+    """Show progress until the recordings named, or all that are unfinished now, have reached an end."""
+    ids = [client.get(name).id for name in recordings]
+    ids = ids or [recording.id for recording in client.backend.store.unfinished()]
+    if not ids:
+        raise NotFound("nothing is in progress; `speechpipe list` shows what there is")
+    client.work()
+    with Live(console=out, refresh_per_second=4) as live:
+        while True:
+            current = [client.get(recording_id) for recording_id in ids]
+            live.update(progress_table(current, datetime.now(UTC)))
+            if all(recording.status.is_final or recording.status is Status.HELD for recording in current):
+                break
+            time.sleep(REFRESH_SECONDS)
+
+    show_held([recording for recording in current if recording.status is Status.HELD], out)
+
+
+def show_held(recordings: Sequence[Recording], out: Console) -> None:
+    """Why each is held, a line each."""
+    for recording in recordings:
+        if recording.hold:
+            name, reason = (escape(printable(text)) for text in (recording.source.name, recording.hold.message))
+            out.print(f"[bold]{name}[/]  {coloured(recording.status)}: {reason}", highlight=False)
+
+
+def takes(quote: Quote | None) -> str:
+    """A quote in a few words, with a comma before them; nothing without one."""
+    if quote is None:
+        return ""
+    cost = f", {about(quote.cost)}" if quote.cost else ""
+    return f", {'' if quote.exact else '≈'}{clock_time(quote.audio_seconds)} of audio{cost}"
+
+
+def estimates(rows: Sequence[Estimate], total: Quote, prices: PriceTable) -> Table:
+    """What recordings would take, a line each, and all together."""
+    stages = list(total.compute_seconds)
+    grid = Table(box=None, pad_edge=False, header_style="dim", show_footer=True, footer_style="bold")
+    per_stage = (header for stage in stages for header in (stage.value, f"{stage.value} {prices.currency}"))
+    headers = ["audio", *per_stage, prices.currency]
+    grid.add_column("name", "total", overflow="fold")
+    for header, footer in zip(headers, _cells(total, stages, prices), strict=True):
+        grid.add_column(header, footer, justify="right", no_wrap=True)
+    for row in rows:
+        name = escape(printable(row.name))
+        if row.quote:
+            grid.add_row(name, *_cells(row.quote, stages, prices))
+        else:
+            grid.add_row(f"{name}\n  [red]{escape(printable(row.problem or ''))}[/]", "-")
+    return grid
+
+
+def _cells(quote: Quote, stages: Sequence[Stage], prices: PriceTable) -> list[str]:
+    cells = [("" if quote.exact else "≈") + clock_time(quote.audio_seconds)]
+    for stage in stages:
+        seconds = quote.compute_seconds.get(stage)
+        cells += ["-", "-"] if seconds is None else [_short(seconds), figure(prices.cost(stage, seconds).amount)]
+    return [*cells, figure(quote.cost.amount) if quote.cost else "-"]
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else clock_time(seconds)
+
+
+def progress_table(recordings: Sequence[Recording], now: datetime) -> Table:
+    """State and progress of the whole and of both halves, a row a recording."""
+    grid = Table(box=None, pad_edge=False, show_header=False)
+    for recording in recordings[:30]:
+        grid.add_row(
+            coloured(recording.status),
+            escape(printable(recording.source.name)),
+            progress.in_words(progress.of_recording(recording, now)) if not recording.status.is_final else "",
+            *chain.from_iterable((stage.value, *_half(recording.halves[stage], now)) for stage in Stage),
+        )
+    if len(recordings) > 30:
+        grid.add_row("", f"and {len(recordings) - 30} more")
+    return grid
+
+
+def _half(half: Half, now: datetime) -> tuple[ProgressBar | str, str]:
+    if half.status is not HalfStatus.PROCESSING:
+        return half.status.value, ""
+    its = progress.of_half(half, now)
+    return ProgressBar(total=1.0, completed=its.share, width=16), progress.in_words(its)

@@ -1,0 +1,163 @@
+"""What is missing on this machine or in this project, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from speechpipe.backends.ports import Store
+from speechpipe.contract import Stage, Status, resources
+from speechpipe.contract.errors import EngineUnavailable, SettingsMissing, SpeechpipeError
+from speechpipe.settings import ClientSettings, EngineSettings, read
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `required` for the embedded mode, or for the cloud when that was asked about."""
+
+    what: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    required: bool = False
+
+
+def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[Finding]:
+    """Look at everything; nothing is changed, nothing is downloaded."""
+    environ = os.environ if environ is None else environ
+    findings = [_python(), *_packages(), _gpu(environ), *_models(environ), *_emulators()]
+    if cloud:
+        findings += _project(environ)
+    return findings
+
+
+def _python() -> Finding:
+    here = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), here, "install Python 3.11 or later", required=True)
+
+
+def _packages() -> list[Finding]:
+    wanted = {
+        "faster-whisper": ("speech to text", "pip install 'speechpipe[stt]'"),
+        "torch": ("speech emotion", "pip install 'speechpipe[ser]'"),
+        "transformers": ("speech emotion", "pip install 'speechpipe[ser]'"),
+        "functions-framework": ("the functions, for `speechpipe up`", "pip install 'speechpipe[functions]'"),
+        "gcp-storage-emulator": ("the bucket of `speechpipe up`", "pip install 'speechpipe[emulators]'"),
+    }
+    engines = ("faster-whisper", "torch", "transformers")
+    return [_package(name, purpose, remedy, name in engines) for name, (purpose, remedy) in wanted.items()]
+
+
+def _package(name: str, purpose: str, remedy: str, required: bool) -> Finding:
+    try:
+        return Finding(name, True, f"{version(name)}, for {purpose}", required=required)
+    except PackageNotFoundError:
+        return Finding(name, False, f"for {purpose}", remedy, required=required)
+
+
+def _gpu(environ: Mapping[str, str]) -> Finding:
+    try:
+        from workers.models.device import device_report
+
+        report = device_report(Stage.SER, read(EngineSettings, environ))
+    except (ImportError, EngineUnavailable, SettingsMissing) as error:
+        return Finding("GPU", False, str(error), "pip install 'speechpipe[stt,ser]'")
+    gpu = report["gpu"]
+    name = f"{gpu['name'] or 'there is one'}, {report['compute_type']}" if gpu else "none; the CPU is used"
+    return Finding("GPU", gpu is not None, name, "a CPU works, only slower; a GPU wants its driver and a CUDA torch")
+
+
+def _models(environ: Mapping[str, str]) -> list[Finding]:
+    """Whether the real models lie in the hub's cache (huggingface_hub's environment variables)."""
+    home = Path(environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
+    found = []
+    for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):
+        names = sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern))
+        remedy = "fetched at the first run if the hub can be reached; otherwise the bundled demo models are used"
+        found.append(Finding(what, bool(names), ", ".join(names) or f"none in {cache}", remedy))
+    return found
+
+
+def _emulators() -> list[Finding]:
+    from speechpipe.emulators import EmulatorsMissing, find
+
+    what = "emulators"
+    try:
+        found = find.find()
+    except EmulatorsMissing as error:
+        reason, _, remedy = str(error).partition("\n")
+        return [Finding(what, False, f"for `speechpipe up`: {reason}", remedy)]
+    return [Finding(what, True, str(found.pubsub_jar.parents[2]) if found.pubsub_jar else "in Docker")]
+
+
+def _project(environ: Mapping[str, str]) -> list[Finding]:
+    """The settings, then each service asked once for something small."""
+    try:
+        settings = read(ClientSettings, environ)
+    except SettingsMissing as error:
+        remedy = 'eval "$(make -s exports PROJECT=... REGION=...)"; `speechpipe up` prints those of the emulators'
+        return [Finding("settings", False, str(error), remedy, required=True)]
+    from google.cloud.pubsub_v1 import SubscriberClient
+
+    from speechpipe.backends import gcp
+
+    store = (backend := gcp.connect(settings)).store
+    checks: dict[str, Callable[[], object]] = {
+        f"Firestore database {settings.database}": lambda: store.recordings(limit=1),
+        "Firestore indexes": lambda: _every_query(store),
+        f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
+    }
+    client = SubscriberClient()
+    for wanted in resources.SUBSCRIPTIONS:
+        name = settings.completions_subscription if wanted.topic == resources.COMPLETIONS_TOPIC else wanted.name
+        path = f"projects/{settings.project}/subscriptions/{name}"
+        checks[f"subscription {name}"] = partial(_compare, client, path, wanted)
+    return [_asked(what, check, settings.project) for what, check in checks.items()]
+
+
+def _every_query(store: Store) -> None:
+    """Ask everything that wants a composite index; Firestore's refusal names the one that is missing."""
+    store.recordings(status=Status.COMPLETED, limit=1)
+    store.recordings(uri="gs://speechpipe-doctor/none", limit=1)
+    store.recordings(status=Status.COMPLETED, uri="gs://speechpipe-doctor/none", limit=1)
+    store.unfinished(limit=1)
+    store.accepted_since(datetime.now(UTC))
+
+
+def _compare(client: Any, path: str, wanted: resources.Subscription) -> None:
+    """Raises SpeechpipeError if a subscription is not as the code relies on."""
+    found = client.get_subscription(subscription=path, timeout=20)
+    differences = [
+        f"{what} is {is_}, not {should}"
+        for what, is_, should in (
+            ("the acknowledgement deadline", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
+            ("pushing", bool(found.push_config.push_endpoint), wanted.push_to is not None),
+            (
+                "forwarding dead letters",
+                bool(found.dead_letter_policy.dead_letter_topic),
+                bool(wanted.dead_letter_topic),
+            ),
+        )
+        if is_ != should
+    ]
+    if differences:
+        raise SpeechpipeError("; ".join(differences))
+
+
+def _asked(what: str, check: Callable[[], object], project: str) -> Finding:
+    try:
+        check()
+    except Exception as error:  # whatever the libraries raise is the finding
+        remedy = (
+            "gcloud auth application-default login; check that it exists and that you may read it; else deploy again"
+        )
+        return Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True)
+    return Finding(what, True, f"answers in project {project}", required=True)

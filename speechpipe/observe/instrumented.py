@@ -1,0 +1,231 @@
+"""Spans round the ports: each call of a backend is one, named after its method, and contexts go where they belong.
+
+The verbs know nothing of it. A call that writes or publishes is part of its recording's trace whoever makes it; one
+that reads is shown where a verb for that recording made it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, cast
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext, SpanKind
+
+from speechpipe.backends.ports import Backend, Bus, Results, Store, Uploads
+from speechpipe.contract import Completion, Lease, Partial, Recording, Stage, Task
+from speechpipe.observe import spans
+from speechpipe.observe.spans import Attribute, Tracing, past, span
+
+#: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, `extend`).
+_UNTRACED = frozenset({"uri", "progress", "extend"})
+_READS = frozenset(
+    {"recording", "recordings", "unfinished", "changes", "lease", "partials", "read", "find", "download"}
+)
+
+
+@dataclass(frozen=True)
+class Systems:
+    """What stands behind the ports, in OpenTelemetry's words (https://opentelemetry.io/docs/specs/semconv/)."""
+
+    database: str
+    messaging: str
+    storage: str
+
+
+GOOGLE = Systems("gcp.firestore", "gcp_pubsub", "gcs")
+EMBEDDED = Systems("sqlite", "sqlite", "folder")
+
+
+def over(backend: Backend, tracing: Tracing, systems: Systems) -> Backend:
+    """The backend with spans round its calls; itself when nothing is traced."""
+    if not tracing.on:
+        return backend
+    storage: dict[str, Attribute] = {"speechpipe.storage": systems.storage}
+    return replace(
+        backend,
+        store=cast(Store, _Store(backend.store, "store", {"db.system.name": systems.database})),
+        bus=cast(Bus, _Bus(backend.bus, systems.messaging)),
+        uploads=cast(Uploads, _Traced(backend.uploads, "uploads", storage)),
+        results=cast(Results, _Traced(backend.results, "results", storage)),
+    )
+
+
+class _Traced:
+    """A port whose calls are spans."""
+
+    def __init__(self, port: object, name: str, attributes: Mapping[str, Attribute]) -> None:
+        self._port, self._name, self._attributes = port, name, attributes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name in _UNTRACED or not callable(method):
+            return method
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            recording_id = next((found for each in args if (found := _recording_id(each))), None)
+            place = _place(recording_id)
+            if place is None or (place.parent and name in _READS):
+                return method(*args, **kwargs)
+            attributes = {**self._attributes, **_artifact(self._name, args)}
+            with span(
+                f"{self._name}.{name}",
+                kind=SpanKind.CLIENT,
+                parent=place.parent,
+                links=place.links,
+                attributes=attributes,
+            ):
+                return method(*args, **kwargs)
+
+        return call
+
+
+class _Store(_Traced):
+    """The calls after which others go on."""
+
+    def create_recording(self, recording: Recording) -> bool:
+        """Create with the trace's context in it; whoever does has shown the root of the trace."""
+        root = spans.root(recording.id)
+        recording = recording.model_copy(update={"traceparent": spans.traceparent(root)})
+        created: bool = self.__getattr__("create_recording")(recording)
+        if created:
+            attributes: dict[str, Attribute] = {
+                "speechpipe.recording_id": recording.id,
+                "speechpipe.bytes": recording.source.size,
+            }
+            past(spans.ROOT, recording.source.created_at, recording.queued_at, ids=root, attributes=attributes)
+        return created
+
+    def create_partial(self, partial: Partial) -> bool:
+        """Create. The span of the creation, of which there is one, has the ids that the join goes on from."""
+        ids = spans.creation(partial.recording_id, partial.stage, partial.revision)
+        place = _place(partial.recording_id) or _Place()
+        began = time.time_ns()
+        partial = partial.model_copy(update={"traceparent": spans.traceparent(ids)})
+        created: bool = cast(Store, self._port).create_partial(partial)
+        past(
+            "store.create_partial",
+            began,
+            ids=ids if created else None,
+            kind=SpanKind.CLIENT,
+            parent=place.parent,
+            links=place.links,
+            attributes={**self._attributes, "speechpipe.stage": partial.stage.value, "speechpipe.created": created},
+        )
+        return created
+
+    def claim(self, recording_id: str, stage: Stage, revision: int, **times: Any) -> Lease:
+        """Claim; then show how long the task waited, and the attempt before if its worker died and could not."""
+        lease: Lease = self.__getattr__("claim")(recording_id, stage, revision, **times)
+        *before, this = lease.attempts
+        trace.get_current_span().set_attribute("speechpipe.attempt", this.number)
+        published = spans.published()
+        if published is None:
+            return lease
+        since, publisher = published
+        last = before[-1] if before else None
+        if last and last.outcome == "expired":
+            past(
+                f"perform {stage.value}",
+                last.started_at,
+                last.ended_at,
+                parent=publisher,
+                ids=spans.attempt(recording_id, last.holder),
+                kind=SpanKind.CONSUMER,
+                error="WorkerLost",
+                attributes={"speechpipe.recording_id": recording_id, "speechpipe.attempt": last.number},
+            )
+        since = max(filter(None, (since, last.ended_at if last else None)))
+        _waited(stage, since, this.started_at, publisher, this.number)
+        return lease
+
+
+def _waited(stage: Stage, since: datetime, until: datetime, publisher: SpanContext, attempt: int) -> None:
+    past(
+        f"queue {stage.value}",
+        min(since, until),
+        until,
+        parent=publisher,
+        attributes={"speechpipe.stage": stage.value, "speechpipe.attempt": attempt},
+    )
+
+
+class _Bus:
+    """Publishing, with the context in what is published."""
+
+    def __init__(self, port: Bus, system: str) -> None:
+        self._port = port
+        self._attributes: dict[str, Attribute] = {
+            "messaging.system": system,
+            "messaging.operation.type": "send",
+            "messaging.operation.name": "publish",
+        }
+
+    def publish_task(self, task: Task) -> None:
+        """The worker goes on from the span that published."""
+        place = _place(task.recording_id) or _Place()
+        attributes = {**self._attributes, "speechpipe.stage": task.stage.value}
+        with span(
+            f"publish {task.stage.value}",
+            kind=SpanKind.PRODUCER,
+            parent=place.parent,
+            links=place.links,
+            attributes=attributes,
+        ) as opened:
+            context = spans.traceparent(opened.get_span_context())
+            self._port.publish_task(task.model_copy(update={"traceparent": context}))
+
+    def publish_completion(self, completion: Completion) -> None:
+        """Subscribers go on from the root of the trace, which is the same each time that the event is repeated."""
+        recording_id = completion.data.recording_id
+        place = _place(recording_id) or _Place()
+        context = spans.traceparent(spans.root(recording_id))
+        with span(
+            "publish completion",
+            kind=SpanKind.PRODUCER,
+            parent=place.parent,
+            links=place.links,
+            attributes={**self._attributes, "speechpipe.status": completion.data.status.value},
+        ):
+            self._port.publish_completion(completion.model_copy(update={"traceparent": context}))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in which trace a call belongs; without a parent, under the current span."""
+
+    parent: SpanContext | None = None
+    links: tuple[SpanContext, ...] = ()
+
+
+def _place(recording_id: str | None) -> _Place | None:
+    """None for a call that belongs to no trace."""
+    current = trace.get_current_span().get_span_context()
+    if recording_id is None:
+        return _Place() if current.is_valid else None
+    root = spans.root(recording_id)
+    if current.trace_id == root.trace_id:
+        return _Place()
+    return _Place(root, (current,) if current.is_valid else ())
+
+
+def _recording_id(argument: object) -> str | None:
+    """Whose a call is: an id, a path that begins with one, or something that knows its recording."""
+    if isinstance(argument, str):
+        return argument.partition("/")[0] if argument.startswith("rec_") else None
+    if isinstance(argument, Recording):
+        return argument.id
+    found = getattr(argument, "recording_id", None)
+    return found if isinstance(found, str) else None
+
+
+def _artifact(port: str, args: tuple[Any, ...]) -> dict[str, Attribute]:
+    """Which file of ours; never an object's name, which is the uploader's."""
+    if port != "results" or not args or not isinstance(args[0], str):
+        return {}
+    return {"speechpipe.artifact": args[0].rsplit("/", 1)[-1]}

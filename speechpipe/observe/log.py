@@ -1,0 +1,195 @@
+"""Logging: JSON lines where Cloud Logging reads them, plain text for people. Actions and ids, never content.
+
+A line is a sentence plus `extra={"action": "...", "recording_id": "..."}`; the closed list of actions stands in
+`docs/operate.md`. In tracebacks the messages of exceptions that may quote what they choked on are withheld. Cloud Run
+takes JSON on stderr as a structured entry (https://cloud.google.com/run/docs/logging#using-json).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from opentelemetry import trace
+
+#: What every record has; the rest came with `extra=`.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+#: Libraries whose INFO is about themselves.
+_QUIET = ("google", "urllib3", "werkzeug", "httpx", "filelock", "transformers", "faster_whisper")
+#: Cloud Logging's own fields, which a person does not read.
+_FOR_MACHINES = ("severity", "message", "time", "logger")
+_TRACE = "logging.googleapis.com/"
+#: Exceptions that say what a machine lacks or what Google answered, not what they were given; ours among them.
+_SAYS = (
+    "speechpipe.contract.errors",
+    "google.api_core.exceptions",
+    "google.auth.exceptions",
+    "workers.models.hub",
+    "workers.models.device",
+)
+#: What an engine's own exceptions, plain RuntimeErrors mostly, say of a machine.
+_OF_MACHINES = re.compile(r"CUDA|cuDNN|cuBLAS|NVIDIA|out of memory|\.so\b")
+#: Where an address begins: it may hold an object's name.
+_ADDRESS = re.compile(r"\S*(?:://|/o/)")
+WITHHELD = "(what it says is withheld: it may quote content)"
+
+_about: ContextVar[Mapping[str, Any]] = ContextVar("about")
+
+
+def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Send logs to stderr, as `json` or `text`; `auto`: JSON in Cloud Run, which sets `K_SERVICE`.
+
+    May be called again.
+    """
+    as_json = form == "json" or (form == "auto" and bool(os.environ.get("K_SERVICE")))
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(os.environ.get("GOOGLE_CLOUD_PROJECT")) if as_json else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    # It warns of each repeated request, with its address, and so an object's name.
+    logging.getLogger("urllib3").setLevel(max(level, logging.ERROR))
+
+
+@contextmanager
+def about(**fields: str | None) -> Iterator[None]:
+    """Put these fields on every line that this thread logs inside."""
+    before = _about.get({})
+    token = _about.set({**before, **{key: value for key, value in fields.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with Cloud Logging's own field names; with a current span, its trace."""
+
+    def __init__(self, project: str | None = None) -> None:
+        super().__init__()
+        self._traces = f"projects/{project}/traces/" if project else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; a traceback goes into `message`, where Error Reporting finds it."""
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + _traceback(record.exc_info[1])
+        line = {
+            "severity": record.levelname,
+            "message": message,
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "logger": record.name,
+            **self._trace(),
+            **_extra(record),
+        }
+        return printable_json(json.dumps(line, ensure_ascii=False, default=str))
+
+    def _trace(self) -> dict[str, Any]:
+        """What links a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return {}
+        return {
+            f"{_TRACE}trace": f"{self._traces}{context.trace_id:032x}",
+            f"{_TRACE}spanId": f"{context.span_id:016x}",
+            f"{_TRACE}trace_sampled": context.trace_flags.sampled,
+        }
+
+
+def printable_json(text: str) -> str:
+    """A line of JSON with what cannot be printed escaped: it may hold C1 controls and directions as they are."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def printable(text: str) -> str:
+    """Text as one line that cannot steer a terminal: control and direction characters are shown, not sent."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, sentence, then the extra fields; a traceback is indented: no text in it passes for another line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, RUF100 - logging's own name
+        """The sentence with `key=value` after it."""
+        return printable(super().formatMessage(record) + _pairs(_extra(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802, RUF100
+        """The traceback."""
+        return _indented(_traceback(ei[1]))
+
+
+def _traceback(error: BaseException | None) -> str:
+    """A traceback as Python writes it, without what exceptions may quote: a transcript, an option, an object's name."""
+    parts: list[str] = []
+    while error is not None:
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        said = _said(error)
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}{': ' if said else ''}{said}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n\nfrom which, or while handling which, came:\n\n".join(reversed(parts))
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, as far as that can be no content."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without the file's name
+    said = str(error)
+    trusted = type(error).__module__.startswith(_SAYS)
+    if isinstance(error, (RuntimeError, MemoryError, ImportError)):
+        trusted = trusted or isinstance(error, ImportError) or bool(_OF_MACHINES.search(said))
+    if not said:
+        return ""
+    address = _ADDRESS.search(said)
+    return (said[: address.start()] + "..." if address else said) if trusted else WITHHELD
+
+
+def parsed(line: str) -> dict[str, Any] | None:
+    """A line of ours as it was written; None for anybody else's."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and "severity" in fields else None
+
+
+def as_text(line: str) -> str:
+    """A JSON line of ours as `TextFormatter` would have written it; any other line as it is, printable."""
+    fields = parsed(line)
+    if fields is None:
+        return printable(line)
+    extra = {key: fields[key] for key in fields if key not in _FOR_MACHINES and not key.startswith(_TRACE)}
+    # The extra fields stand behind the sentence, before a traceback.
+    sentence, newline, rest = str(fields.get("message", "")).partition("\n")
+    time = str(fields.get("time", ""))[11:19]
+    first = printable(f"{time} {fields['severity']!s:<7} {sentence}{_pairs(extra)}")
+    return first + newline + (_indented(rest) if rest else "")
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + printable(line) for line in text.split("\n"))
+
+
+def _pairs(extra: Mapping[str, Any]) -> str:
+    return "".join(f" {key}={value}" for key, value in extra.items())
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {**_about.get({}), **{key: value for key, value in vars(record).items() if key not in _OWN}}

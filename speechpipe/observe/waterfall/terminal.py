@@ -1,0 +1,36 @@
+"""A waterfall on a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from speechpipe.observe.waterfall.layout import Row, Scale, duration, label
+
+NAMES = 46  #: columns of the names
+_COLOURS = ("blue", "yellow", "magenta", "green", "red", "cyan")
+_WORK, _WAIT = "█", "░"
+
+
+def draw(rows: Sequence[Row], width: int) -> Text:
+    """A line a span: its name, its place in time, how long it took."""
+    scale = Scale(row.span for row in rows)
+    services = list(dict.fromkeys(row.span.service for row in rows))
+    room = max(20, width - NAMES - 9)
+    text = Text()
+    for row in rows:
+        span = row.span
+        colour = _COLOURS[services.index(span.service) % len(_COLOURS)]
+        name = ("  " * row.depth + label(row))[: NAMES - 1]
+        start = min(int(scale(span.start) * room), room - 1)
+        length = max(1, round(scale(span.end) * room) - start)
+        text.append(f"{name:<{NAMES}}", style="bold red" if span.error else "")
+        text.append(" " * start + ((_WAIT if span.waits else _WORK) * length)[: room - start], style=colour)
+        text.append(f" {duration(span.end - span.start)}\n", style="dim")
+    for service in services:
+        colour = _COLOURS[services.index(service) % len(_COLOURS)]
+        text.append(f"{_WORK} ", style=colour)
+        text.append(service.removeprefix("speechpipe-") + "  ")
+    text.append(f"{_WAIT} waiting" + ("; the upload is not to scale" if scale.squeezed else ""), style="dim")
+    return text

@@ -1,0 +1,186 @@
+"""Two partials into one record. Pure: no clock, no I/O, and the order in which partials arrived makes no difference.
+
+Two joins that race therefore compute the same record, byte for byte, and nothing needs a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from speechpipe.contract import (
+    Analysis,
+    Artifacts,
+    Audio,
+    Caution,
+    Cost,
+    Emotions,
+    Failure,
+    Half,
+    HalfStatus,
+    Partial,
+    Record,
+    Recording,
+    Stage,
+    Status,
+    Timing,
+    Transcript,
+)
+from speechpipe.record.align import align_segments, summarise
+
+V = TypeVar("V", Transcript, Emotions)
+
+
+def newest(partials: Iterable[Partial], recording: Recording) -> dict[Stage, Partial]:
+    """Each stage's newest partial up to the recording's revision: a half that is not run again keeps its outcome.
+
+    Of a stage that this revision runs again, only this revision's counts.
+    """
+    chosen: dict[Stage, Partial] = {}
+    for partial in partials:
+        oldest = recording.revision if partial.stage in recording.rerun else 1
+        if oldest <= partial.revision <= recording.revision and (
+            partial.stage not in chosen or partial.revision > chosen[partial.stage].revision
+        ):
+            chosen[partial.stage] = partial
+    return chosen
+
+
+def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record | None:
+    """The record, or None while a half that was asked for is missing.
+
+    `partials` is what `newest` chose, each with its analysis or its failure in place.
+    """
+    asked = recording.options.stages
+    if any(stage not in partials for stage in asked):
+        return None
+    analyses = {stage: partials[stage].analysis for stage in asked}
+    transcript = _value(analyses.get(Stage.STT), Transcript)
+    emotions = _value(analyses.get(Stage.SER), Emotions)
+    audio = next((a.audio for a in analyses.values() if a), None)
+    status = _status([partials[stage] for stage in asked])
+    segments = transcript.segments if transcript else ()
+    if transcript and emotions:
+        segments = align_segments(transcript, emotions)
+    failures = [f for stage in asked if (f := _failure(partials[stage]))]
+    return Record(
+        recording_id=recording.id,
+        revision=recording.revision,
+        supersedes=recording.supersedes,
+        status=status,
+        source=recording.source,
+        audio=audio,
+        options=recording.options,
+        timing=_timing(recording, [partials[stage] for stage in asked], audio),
+        cost=_cost([a.cost for a in analyses.values() if a]),
+        halves={stage: _half(recording, partials.get(stage) if stage in asked else None) for stage in Stage},
+        language=transcript.language if transcript else None,
+        text=_text(transcript),
+        segments=segments,
+        emotion_windows=emotions.windows if emotions else (),
+        emotion_vocabulary=emotions.vocabulary if emotions else None,
+        summary=summarise(transcript, emotions, audio.duration if audio else 0.0),
+        artifacts=_artifacts(recording.results_uri, transcript, emotions),
+        warnings=_warnings(a for a in analyses.values() if a),
+        error=_first_cause(failures),
+    )
+
+
+def _value(analysis: Analysis | None, kind: type[V]) -> V | None:
+    return analysis.value if analysis and isinstance(analysis.value, kind) else None
+
+
+def _failure(partial: Partial) -> Failure | None:
+    if partial.failure is None:
+        return None
+    return partial.failure.model_copy(update={"stage": partial.stage, "attempts": partial.attempt})
+
+
+def _status(partials: list[Partial]) -> Status:
+    failures = [p.failure for p in partials if p.failure]
+    if not failures:
+        return Status.COMPLETED
+    if len(failures) < len(partials):
+        return Status.PARTIAL
+    return Status.REJECTED if all(f.code.is_input for f in failures) else Status.FAILED
+
+
+def _first_cause(failures: list[Failure]) -> Failure | None:
+    """One failure to show for the whole: something of ours before something of the input, then by stage."""
+    return min(failures, key=lambda f: (f.code.is_input, f.stage != Stage.STT), default=None)
+
+
+def _half(recording: Recording, partial: Partial | None) -> Half:
+    if partial is None:
+        return Half(status=HalfStatus.SKIPPED)
+    analysis = partial.analysis
+    return Half(
+        status=HalfStatus.COMPLETED if analysis else HalfStatus.FAILED,
+        attempts=partial.attempt,
+        progress=1.0,
+        model=analysis.model if analysis else None,
+        queued_at=_queued_at(recording, partial.stage),
+        started_at=partial.started_at,
+        finished_at=partial.finished_at,
+        audio_seconds=analysis.audio.duration if analysis else None,
+        compute_seconds=analysis.compute_seconds if analysis else None,
+        cost=analysis.cost if analysis else None,
+        error=_failure(partial),
+    )
+
+
+def _queued_at(recording: Recording, stage: Stage) -> datetime | None:
+    """When the half's task was first published; of a half with an earlier revision's outcome, as it was then."""
+    if recording.revision == 1:
+        return recording.accepted_at or recording.queued_at
+    return recording.revised_at if stage in recording.rerun else recording.halves[stage].queued_at
+
+
+def _timing(recording: Recording, partials: list[Partial], audio: Audio | None) -> Timing:
+    return Timing(
+        queued_at=recording.queued_at,
+        started_at=min(p.started_at for p in partials),
+        completed_at=max(p.finished_at for p in partials),
+        audio_seconds=audio.duration if audio else 0.0,
+        compute_seconds=sum(p.analysis.compute_seconds for p in partials if p.analysis),
+    )
+
+
+def _cost(costs: list[Cost | None]) -> Cost | None:
+    """Their sum, where every half has one and all are in one currency."""
+    known = [cost for cost in costs if cost]
+    if not known or len(known) < len(costs) or len({cost.currency for cost in known}) > 1:
+        return None
+    return Cost(amount=sum(cost.amount for cost in known), currency=known[0].currency)
+
+
+def _text(transcript: Transcript | None) -> str:
+    """The whole text; a line a turn where channels were split."""
+    if transcript is None:
+        return ""
+    lines: list[tuple[int, list[str]]] = []
+    for segment in transcript.segments:
+        if not lines or lines[-1][0] != segment.channel:
+            lines.append((segment.channel, []))
+        lines[-1][1].append(segment.text.strip())
+    return "\n".join(" ".join(texts) for _, texts in lines)
+
+
+def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotions | None) -> Artifacts:
+    return Artifacts(
+        record=f"{results_uri}/record.json",
+        vtt=f"{results_uri}/transcript.vtt" if transcript else None,
+        srt=f"{results_uri}/transcript.srt" if transcript else None,
+        emotion_vtt=f"{results_uri}/emotion.vtt" if emotions else None,
+        report=f"{results_uri}/report.html",
+    )
+
+
+def _warnings(analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
+    """Each caution once: both halves say `no_speech` of a silent file."""
+    seen: dict[str, Caution] = {}
+    for analysis in analyses:
+        for caution in analysis.cautions:
+            seen.setdefault(caution.code, caution)
+    return tuple(seen.values())

@@ -1,0 +1,202 @@
+"""Who may call a service: tokens made and signed here, certificates over real HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from google.auth.exceptions import TransportError
+
+from speechpipe.backends.gcp import oidc
+from speechpipe.backends.gcp.oidc import Callers, Certificates
+from speechpipe.contract.errors import SettingsMissing, Untrusted
+from speechpipe.settings import CallerSettings, read
+from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, encoded, serving
+
+GOOGLE = Signer()
+STRANGER = Signer()
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with serving(GOOGLE) as endpoint:
+        monkeypatch.setattr(oidc, "CERTIFICATES_URL", endpoint.url)
+        yield endpoint
+
+
+@pytest.fixture
+def callers(endpoint: Endpoint) -> Callers:
+    named = {"SPEECHPIPE_PUSH_AUDIENCE": AUDIENCE, "SPEECHPIPE_PUSH_CALLERS": f" {CALLER} , other@example.com"}
+    found = oidc.callers(read(CallerSettings, named))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_caller_is_let_in(callers: Callers, scheme: str) -> None:
+    callers.check(f"{scheme} {GOOGLE.token()}")
+
+
+@pytest.mark.parametrize(
+    "claims", [{"iss": "accounts.google.com"}, {"email": "other@example.com"}, {"key_id": None}], ids=str
+)
+def test_what_google_may_write_as_well_is_let_in(callers: Callers, claims: dict[str, Any]) -> None:
+    callers.check(f"Bearer {GOOGLE.token(**claims)}")
+
+
+HOUR = 3600
+REFUSED: dict[str, tuple[str | None, int, str]] = {
+    "no header": (None, 401, "there is no token"),
+    "empty header": ("", 401, "there is no token"),
+    "no token": ("Bearer ", 401, "no bearer token"),
+    "another scheme": ("Basic dXNlcjpzZWNyZXQ=", 401, "no bearer token"),
+    "two tokens": (f"Bearer {GOOGLE.token()} {GOOGLE.token()}", 401, "no bearer token"),
+    "letters of another script": ("Bearer ключ", 401, "no bearer token"),
+    "garbage": ("Bearer secret.secret.secret", 401, "no token that Google signed"),
+    "one segment": ("Bearer secret", 401, "no token that Google signed"),
+    "a list": (f"Bearer {encoded(b'[]')}.{encoded(b'[]')}.{encoded(b'x')}", 401, "no token that Google signed"),
+    "deeply nested": (f"Bearer {encoded(b'[' * 100_000)}.a.a", 401, "no token that Google signed"),
+    "another signer": (f"Bearer {STRANGER.token()}", 401, "no token that Google signed"),
+    "another key": (f"Bearer {STRANGER.token(key_id='key-2')}", 401, "no token that Google signed"),
+    "unsigned": (f"Bearer {GOOGLE.token(alg='none')}", 401, "no token that Google signed"),
+    "unsigned, no key": (f"Bearer {GOOGLE.token(alg='none', key_id=None)}", 401, "no token that Google signed"),
+    "the public key as secret": (f"Bearer {GOOGLE.token(alg='HS256')}", 401, "no token that Google signed"),
+    "another algorithm": (f"Bearer {GOOGLE.token(alg='ES256')}", 401, "no token that Google signed"),
+    "expired": (f"Bearer {GOOGLE.token(iat=1, exp=int(time.time()) - 60)}", 401, "has expired"),
+    "of the future": (f"Bearer {GOOGLE.token(iat=int(time.time()) + HOUR)}", 401, "of the future"),
+    "for ever": (f"Bearer {GOOGLE.token(exp=None)}", 401, "no token that Google signed"),
+    "a word for a time": (f"Bearer {GOOGLE.token(exp='tomorrow')}", 401, "no token that Google signed"),
+    "another issuer": (f"Bearer {GOOGLE.token(iss='https://accounts.example.com')}", 401, "another issuer"),
+    "no issuer": (f"Bearer {GOOGLE.token(iss=None)}", 401, "another issuer"),
+    "another audience": (f"Bearer {GOOGLE.token(aud='https://secret.example.com')}", 403, "another audience"),
+    "the audience with a path": (f"Bearer {GOOGLE.token(aud=AUDIENCE + '/')}", 403, "another audience"),
+    "no audience": (f"Bearer {GOOGLE.token(aud=None)}", 403, "another audience"),
+    "another caller": (f"Bearer {GOOGLE.token(email='secret@example.com')}", 403, "another caller"),
+    "no caller": (f"Bearer {GOOGLE.token(email=None)}", 403, "another caller"),
+    "a caller nobody verified": (f"Bearer {GOOGLE.token(email_verified=False)}", 403, "another caller"),
+    "verified in words": (f"Bearer {GOOGLE.token(email_verified='true')}", 403, "another caller"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_everybody_else_is_refused_and_told_why_without_the_token(callers: Callers, name: str) -> None:
+    header, status, reason = REFUSED[name]
+    with pytest.raises(Untrusted) as refused:
+        callers.check(header)
+    assert refused.value.status == status
+    assert reason in str(refused.value)
+    for part in [*(header or "").removeprefix("Bearer ").split("."), "secret"]:
+        assert len(part) < 4 or part not in str(refused.value)
+    # Not in a traceback either.
+    assert refused.value.__suppress_context__ or refused.value.__context__ is None
+
+
+def test_a_changed_claim_is_no_longer_signed(callers: Callers) -> None:
+    head, _, signature = GOOGLE.token().split(".")
+    _, payload, _ = GOOGLE.token(sub="2").split(".")
+    with pytest.raises(Untrusted, match="no token that Google signed"):
+        callers.check(f"Bearer {head}.{payload}.{signature}")
+
+
+def test_without_an_audience_the_caller_is_still_verified(endpoint: Endpoint) -> None:
+    callers = oidc.callers(read(CallerSettings, {"SPEECHPIPE_PUSH_CALLERS": CALLER}))
+    assert callers is not None
+    callers.check(f"Bearer {GOOGLE.token(aud='https://chosen.by.eventarc')}")
+    with pytest.raises(Untrusted, match="another caller"):
+        callers.check(f"Bearer {GOOGLE.token(email='secret@example.com')}")
+
+
+def test_unset_nobody_is_asked() -> None:
+    assert oidc.callers(read(CallerSettings, {})) is None
+    assert oidc.callers(read(CallerSettings, {"SPEECHPIPE_PUSH_CALLERS": " , "})) is None
+
+
+@pytest.mark.parametrize("callers", ["", " , "])
+def test_an_audience_alone_lets_in_everybody_and_is_refused(callers: str) -> None:
+    with pytest.raises(SettingsMissing, match="SPEECHPIPE_PUSH_AUDIENCE needs SPEECHPIPE_PUSH_CALLERS"):
+        read(CallerSettings, {"SPEECHPIPE_PUSH_AUDIENCE": AUDIENCE, "SPEECHPIPE_PUSH_CALLERS": callers})
+
+
+# ------------------------------------------------------------------------------------------------------ certificates
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def remembering(endpoint: Endpoint, clock: Clock) -> Callers:
+    return Callers(frozenset({CALLER}), AUDIENCE, Certificates(clock=clock))
+
+
+def test_certificates_are_fetched_once_for_as_long_as_google_says(
+    remembering: Callers, endpoint: Endpoint, clock: Clock
+) -> None:
+    for _ in range(3):
+        remembering.check(f"Bearer {GOOGLE.token()}")
+    clock.now += 19_999
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    assert endpoint.requests == 1
+    clock.now += 2
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    assert endpoint.requests == 2
+
+
+def test_a_stranger_cannot_make_us_ask_google_again(remembering: Callers, endpoint: Endpoint) -> None:
+    for number in range(5):
+        with pytest.raises(Untrusted):
+            remembering.check(f"Bearer {STRANGER.token(key_id=f'key-{number}')}")
+    assert endpoint.requests == 1
+
+
+def test_a_new_key_is_known_once_the_old_answer_is_over(remembering: Callers, endpoint: Endpoint, clock: Clock) -> None:
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    endpoint.certificates = {"key-2": STRANGER.certificate}
+    clock.now += 20_001
+    remembering.check(f"Bearer {STRANGER.token(key_id='key-2')}")
+    with pytest.raises(Untrusted):
+        remembering.check(f"Bearer {GOOGLE.token()}")
+
+
+@pytest.mark.parametrize("broken", [{"status": 500}, {"certificates": ["not", "an", "object"]}], ids=str)
+def test_old_certificates_do_while_there_are_no_new_ones_but_not_for_ever(
+    remembering: Callers, endpoint: Endpoint, clock: Clock, broken: dict[str, Any]
+) -> None:
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    vars(endpoint).update(broken)
+    clock.now += 20_001
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    clock.now += oidc.KEPT_LONGER_SECONDS
+    with pytest.raises(TransportError):
+        remembering.check(f"Bearer {GOOGLE.token()}")
+
+
+def test_an_answer_that_says_nothing_is_kept_for_an_hour(
+    remembering: Callers, endpoint: Endpoint, clock: Clock
+) -> None:
+    endpoint.headers = {}
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    clock.now += oidc.KEPT_SECONDS - 1
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    assert endpoint.requests == 1
+    clock.now += 2
+    remembering.check(f"Bearer {GOOGLE.token()}")
+    assert endpoint.requests == 2
+
+
+def test_without_any_certificates_nobody_is_let_in(callers: Callers, endpoint: Endpoint) -> None:
+    endpoint.status = 503
+    with pytest.raises(TransportError):
+        callers.check(f"Bearer {GOOGLE.token()}")

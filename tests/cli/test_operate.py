@@ -1,0 +1,396 @@
+"""The operators' commands as they meet them, on a folder: what they print, what they change, and their exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechpipe import Client, cli
+from speechpipe.cli import app
+from speechpipe.contract import HalfStatus, Recording, Stage, Status
+from speechpipe.embedded import runner
+from speechpipe.pipeline.backfill import Outcome, Throttle
+from tests.doubles import FixedEngine
+
+pytestmark = pytest.mark.slow  # together over ten seconds
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Here:
+    """A folder, its engines, and the command line on it."""
+
+    def __init__(self, folder: Path, run: Run, engines: dict[Stage, FixedEngine]) -> None:
+        self.folder, self.run, self.engines = folder, run, engines
+
+    def submit(self, *names: str) -> list[str]:
+        """Put files there and have them worked on until nothing is left to do; their ids."""
+        client = Client(self.folder)
+        (self.folder.parent / "upload").write_bytes(b"audio")
+        ids = [client.submit(self.folder.parent / "upload", name=name).id for name in names]
+        self.work()
+        return ids
+
+    def work(self) -> None:
+        self.run("run", str(self.folder))
+
+    def recording(self, recording_id: str) -> Recording:
+        found = Client(self.folder).find(recording_id)
+        assert found is not None
+        return found
+
+    def events(self) -> list[str]:
+        return sorted(event.id for event in Client(self.folder).completions(timeout=0.3))
+
+
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """The command line in this process, with fixed engines that are given up after one failure."""
+    monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
+    monkeypatch.setattr(app.out, "_width", 200)  # COLUMNS is read once, when the module is imported
+    engines = {stage: FixedEngine(stage) for stage in Stage}
+    monkeypatch.setattr("speechpipe.cli.app.load_engines", lambda settings: engines)
+    monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr("speechpipe.cli.display.REFRESH_SECONDS", 0.05)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["speechpipe", *arguments])
+        monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody answers
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return Here(folder, run, engines)
+
+
+@pytest.fixture
+def partial(here: Here) -> str:
+    """A recording whose emotions failed; the engine is well again."""
+    here.engines[Stage.SER].error = RuntimeError("broken")
+    (recording_id,) = here.submit("call.wav")
+    here.engines[Stage.SER].error = None
+    assert here.recording(recording_id).status is Status.PARTIAL
+    return recording_id
+
+
+# ------------------------------------------------------------------------------------------------- redrive
+
+
+def test_what_failed_runs_again_and_the_other_half_does_not(here: Here, partial: str) -> None:
+    status, out, err = here.run("redrive", "--partial", "--dry-run")
+    assert (status, out.split()) == (0, [partial, "ser", "call.wav"])
+    assert "1 recording would run again" in err
+    assert here.recording(partial).revision == 1
+    assert here.run("redrive", "--failed")[1] == ""
+    status, out, err = here.run("redrive", "--partial", "--failed", "--since", "2h")
+    assert (status, out.split()) == (0, [partial, "ser", "call.wav"])
+    assert "1 recording run again" in err
+    runs = here.engines[Stage.STT].runs
+    here.work()
+    done = here.recording(partial)
+    assert (done.status, done.revision) == (Status.COMPLETED, 2)
+    assert here.engines[Stage.STT].runs == runs
+    assert here.events() == [f"{partial}.r1.partial", f"{partial}.r2.completed"]
+    assert f"{partial}  completed r2" in here.run("list")[1]
+    story = here.run("explain", partial)[1]
+    for words in (
+        "model_error",
+        "revision 2: ser again, stt as before",
+        "r2: attempt 1",
+        "r2: fixed",
+        "ended completed",
+    ):
+        assert words in story
+
+
+def test_a_redrive_since_a_time_goes_on_where_it_was_and_leaves_out_what_was_run_again(here: Here) -> None:
+    ids = here.submit(*(f"{number}.wav" for number in range(5)))
+    here.run("redrive", ids[2], "--stage", "stt")  # as if it had been stopped after this one
+    here.work()
+    status, out, err = here.run("redrive", "--since", "1d")
+    assert status == 0
+    assert {line.split()[0] for line in out.splitlines()} == set(ids) - {ids[2]}
+    assert all("stt and ser" in line for line in out.splitlines())
+    assert "4 recordings run again" in err
+    here.work()
+    assert here.run("redrive", "--since", "1d")[1] == ""
+    assert {here.recording(one).revision for one in ids} == {2}
+
+
+def test_one_that_cannot_be_run_again_stops_no_other(here: Here) -> None:
+    (first,) = here.submit("a.wav")
+    second = Client(here.folder).submit(here.folder.parent / "upload", name="b.wav")  # nobody has seen it yet
+    status, out, err = here.run("redrive", "nobody.wav", second.id, first)
+    assert status == 1
+    assert out.split()[0] == first
+    assert "nobody.wav" in err
+    assert second.id in err
+    assert here.run("redrive")[0] == 2
+    assert here.run("redrive", first, "--failed")[0] == 2
+    assert "neither a time" in here.run("redrive", "--since", "yesterday")[2]
+
+
+def test_running_again_what_runs_again_already_changes_nothing(here: Here, partial: str) -> None:
+    for _ in range(3):
+        assert here.run("redrive", partial)[:2] == (0, f"{partial}  ser  call.wav\n")
+    here.work()
+    assert here.recording(partial).revision == 2
+
+
+# -------------------------------------------------------------------------------------------------- replay
+
+
+def test_outcomes_are_announced_again_with_the_same_ids(here: Here) -> None:
+    one, two = here.submit("a.wav", "b.wav")
+    first = here.events()
+    status, out, _ = here.run("replay", "--since", "1h", "--notify-only")
+    assert status == 0
+    assert {line.split()[0] for line in out.splitlines()} == {one, two}
+    assert here.events() == first
+    assert here.run("replay", one)[0] == 0
+    assert here.events() == [f"{one}.r1.completed"]
+    assert here.recording(one).revision == 1
+    assert here.run("replay", "nobody")[0] == 1
+    assert here.run("replay")[0] == 2
+
+
+# --------------------------------------------------------------------------------------------------- erase
+
+
+def test_an_erasure_asks_and_leaves_no_byte_of_what_was_uploaded(
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "Jane-Doe-complaint.wav"
+    first, *_ = here.submit(name)
+    second, *_ = here.submit(name)  # another upload under the name
+    assert first != second
+    here.run("redrive", second)  # tasks that hold the name wait
+    status, _, err = here.run("erase", name, "--upload")
+    assert status == 1
+    assert "Erase 2 recordings, and the uploaded files?" in err
+    assert here.recording(first).status is Status.COMPLETED
+    status, out, _ = here.run("erase", name, "--upload", "--yes")
+    assert (status, {line.split()[0] for line in out.splitlines()}) == (0, {first, second})
+    assert not (here.folder / name).exists()
+    here.work()
+    left = [path for path in here.folder.rglob("*") if path.is_file()]
+    for text in (b"Jane-Doe", b"where is my order", b"my order"):
+        assert [path for path in left if text in path.read_bytes()] == []
+    assert {event.rpartition(".")[2] for event in here.events()} >= {"erased"}
+    assert here.run("erase", first, second, "--yes")[:2] == (0, f"{first}  already erased\n{second}  already erased\n")
+    story = here.run("explain", second)[1]
+    assert "all but this id was erased" in story
+    assert "ended erased" in story
+    assert "erased" in here.run("list")[1]
+
+
+def test_one_that_was_erased_is_found_by_its_file_while_that_is_there(here: Here) -> None:
+    (one,) = here.submit("kept.wav")
+    assert here.run("erase", "kept.wav", "-y")[0] == 0
+    for name in ("kept.wav", (here.folder / "kept.wav").as_uri()):
+        assert here.run("erase", name)[:2] == (0, f"{one}  already erased\n")
+    here.work()
+    assert here.recording(one).status is Status.ERASED
+    assert here.run("erase", "kept.wav", "--upload")[:2] == (0, f"{one}  already erased\n")
+    assert not (here.folder / "kept.wav").exists()
+    assert here.run("erase", "other.wav", "-y")[0] == 1
+
+
+# -------------------------------------------------------------------------------------------- dead letters
+
+
+def test_a_dead_letter_is_seen_shown_and_run_again(here: Here, partial: str) -> None:
+    _, out, _ = here.run("dead-letters", "list", "--json")
+    (letter,) = map(json.loads, out.splitlines())
+    assert (letter["state"], letter["task"]["recording_id"], letter["deliveries"]) == ("open", partial, 1)
+    assert "call.wav" in here.run("dead-letters", "list")[1]
+    assert "attempt 1" in here.run("dead-letters", "show", partial)[1]
+    status, out, _ = here.run("dead-letters", "redrive", letter["id"])
+    assert (status, out.split()) == (0, [partial, "ser", "runs", "again", "call.wav"])
+    assert "no dead letters" in here.run("dead-letters", "list")[2]
+    here.work()
+    assert here.recording(partial).status is Status.COMPLETED
+    assert "there is no dead letter" in here.run("dead-letters", "redrive", letter["id"])[2]
+
+
+def test_letters_whose_recording_has_since_completed_are_dropped(here: Here, partial: str) -> None:
+    here.run("redrive", partial)
+    here.work()
+    assert "resolved" in here.run("dead-letters", "list")[1]
+    status, out, _ = here.run("dead-letters", "redrive", "--all")
+    assert (status, "resolved, dropped" in out) == (0, True)
+    assert here.recording(partial).revision == 2
+    assert "no dead letters" in here.run("dead-letters", "list")[2]
+
+
+def test_both_stages_of_one_recording_run_again_together(here: Here) -> None:
+    for engine in here.engines.values():
+        engine.error = RuntimeError("broken")
+    (one,) = here.submit("both.wav")
+    for engine in here.engines.values():
+        engine.error = None
+    assert here.recording(one).status is Status.FAILED
+    assert here.run("dead-letters", "redrive", "--all")[1].split() == [
+        one,
+        "ser",
+        "and",
+        "stt",
+        "runs",
+        "again",
+        "both.wav",
+    ]
+    here.work()
+    done = here.recording(one)
+    assert (done.status, done.revision) == (Status.COMPLETED, 2)
+    assert all(half.status is HalfStatus.COMPLETED for half in done.halves.values())
+
+
+# ------------------------------------------------------------------------------------------------ backfill
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"audio")
+
+
+def counts(out: str) -> dict[str, int]:
+    words = out.partition(" (")[0].split(", ")
+    return {word.split()[1]: int(word.split()[0]) for word in words}
+
+
+def test_objects_become_recordings_as_their_event_would_have_made_them(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (known,) = here.submit("calls/known.wav")
+    put(here.folder, "calls/a.wav", "calls/b.wav", "other/c.wav")
+    (here.folder / "calls/bad.wav").touch()
+    expected = {"new": 2, "known": 1, "held": 0, "rejected": 1, "ignored": 0}
+    assert counts(here.run("backfill", "calls/", "--dry-run")[1]) == expected
+    assert len(Client(here.folder).recordings()) == 1
+    status, out, _ = here.run("backfill", "calls/", "--rate", "1000")
+    assert (status, counts(out)) == (0, expected)
+    assert counts(here.run("backfill", "calls/")[1]) == {**expected, "new": 0, "known": 4, "rejected": 0}
+    made = {each.source.name: each for each in Client(here.folder).recordings()}
+    assert set(made) == {"calls/known.wav", "calls/a.wav", "calls/b.wav", "calls/bad.wav"}
+    assert all(each.id == each.source.recording_id for each in made.values())
+    runs = here.engines[Stage.STT].runs
+    here.work()
+    assert here.engines[Stage.STT].runs == runs + 3  # a, b and c: the scan saw them too, and nothing ran twice
+    assert here.recording(known).revision == 1
+    monkeypatch.setenv("SPEECHPIPE_UPLOADS_PREFIX", "calls/")
+    put(here.folder, "other/d.wav")
+    assert counts(here.run("backfill", "other/")[1]) == {**dict.fromkeys(expected, 0), "known": 1, "ignored": 1}
+    assert counts(here.run("backfill", "calls/", "--until", "2020-01-01")[1]) == dict.fromkeys(expected, 0)
+
+
+def test_a_backfill_that_is_killed_goes_on_and_has_each_object_once(here: Here) -> None:
+    names = [f"{number:03}.wav" for number in range(40)]
+    put(here.folder, *names)
+    command = [sys.executable, "-m", "speechpipe.cli", "backfill", "", "--rate", "200"]
+    environment = {**os.environ, "SPEECHPIPE_DIR": str(here.folder)}
+    store = Client(here.folder).backend.store
+    killed = 0
+    for enough in (5, 15, 25):
+        resume = ["--resume"] if enough > 5 else []
+        process = subprocess.Popen([*command, *resume], env=environment, stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(store.recordings(limit=100)) < enough:
+            pass
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed == 3
+    status, _, err = here.run("backfill", "")
+    assert (status, "--resume" in err) == (2, True)
+    status, out, _ = here.run("backfill", "", "--resume", "--rate", "1000")
+    assert (status, counts(out)) == (0, {"new": 40, "known": 0, "held": 0, "rejected": 0, "ignored": 0})
+    assert sorted(each.source.name for each in store.recordings(limit=100)) == names
+    assert counts(here.run("backfill", "")[1])["known"] == 40  # finished, so that this is a new one
+
+
+def test_what_fails_is_told_left_out_of_the_ledger_and_tried_again(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(here.folder, *(f"{number}.wav" for number in range(4)))
+    ingest = Client.ingest
+
+    def failing(client: Client, source):  # type: ignore[no-untyped-def]
+        if source.name == "1.wav":
+            raise OSError("no way")
+        return ingest(client, source)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "ingest", failing)
+        status, out, err = here.run("backfill", "")
+    assert (status, counts(out)["new"]) == (1, 3)
+    assert "1.wav: no way" in err
+    status, out, _ = here.run("backfill", "", "--resume")
+    assert (status, counts(out)["new"]) == (0, 4)
+
+
+def test_over_a_cap_an_old_object_is_held(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(here.folder, "a.wav")
+    monkeypatch.setenv("SPEECHPIPE_MAX_DURATION", "0.0000001")
+    status, out, _ = here.run("backfill", "")
+    assert (status, counts(out)["held"]) == (0, 1)
+
+
+def test_a_throttle_is_even_and_makes_up_for_nothing() -> None:
+    now, slept = 0.0, list[float]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(round(seconds, 6))
+        now += seconds
+
+    throttle = Throttle(4, clock=lambda: now, sleep=sleep)
+    for _ in range(3):
+        throttle.wait()
+    assert slept == [0.25, 0.25]
+    now += 10  # one was slow
+    for _ in range(2):
+        throttle.wait()
+    assert slept == [0.25, 0.25, 0.25]
+
+
+def test_every_outcome_is_counted() -> None:
+    assert [outcome.value for outcome in Outcome] == ["new", "known", "held", "rejected", "ignored"]
+
+
+# ------------------------------------------------------------------------------------------------- a crowd
+
+
+def test_more_than_a_page_is_chosen(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechpipe.client.PAGE", 3)
+    ids = here.submit(*(f"{number}.wav" for number in range(8)))
+    _, out, _ = here.run("redrive", "--since", "1h", "--stage", "ser")
+    assert sorted(line.split()[0] for line in out.splitlines()) == sorted(ids)
+
+
+def test_hostile_names_cannot_steer_the_terminal(here: Here, partial: str) -> None:
+    name = "a\x1b]0;pwned\x07[red]\u202e\x9b2J\nrec_forged  completed.wav"
+    here.engines[Stage.SER].error = RuntimeError("broken")
+    here.submit(name)
+    for arguments in (
+        ("redrive", "--partial"),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", name),
+        ("replay", "--since", "1h"),
+        ("erase", name),
+        ("backfill", name),
+        ("dead-letters", "redrive", "--all"),
+        ("erase", name, "--yes"),
+    ):
+        _, out, err = here.run(*arguments)
+        shown = [line for line in (out + err).split("\n") if line.strip()]
+        assert shown, arguments
+        assert all(line.isprintable() for line in shown), arguments
+        assert not any(line.lstrip().startswith("rec_forged") for line in shown), arguments

@@ -1,0 +1,74 @@
+"""A recording's life-story, where it was run again, came late or was erased."""
+
+from __future__ import annotations
+
+from speechpipe.client.explain import life_story
+from speechpipe.contract import Stage, Status, Task
+from speechpipe.contract.errors import ErrorCode
+from speechpipe.pipeline import operations, steps
+from tests.doubles import FixedEngine, source
+from tests.world import World
+
+
+def story(world: World) -> list[tuple[str, str | None, str]]:
+    recording = world.only()
+    revisions = range(1, recording.revision + 1)
+    leases = [world.store.lease(recording.id, stage, number) for number in revisions for stage in Stage]
+    moments = life_story(recording, world.store.partials(recording.id), filter(None, leases), world.clock())
+    return [(moment.what, moment.stage, moment.detail) for moment in moments]
+
+
+def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
+    world = World()
+    world.arrive(source())
+    world.settle()
+    world.clock.pass_time(minutes=5)
+    operations.redrive(world.only().id, [Stage.SER], **world.ports("store", "bus", "results"))
+    world.clock.pass_time(minutes=1)
+    world.settle()
+    told = story(world)
+    ser = [(what, detail) for what, stage, detail in told if stage is Stage.SER]
+    assert ser == [
+        ("attempt", "attempt 1 by worker"),
+        ("attempt ended", "attempt 1 done"),
+        ("partial", "fixed, 0.2 s for 4.0 s of audio"),
+        ("queued", "r2: task published"),
+        ("attempt", "r2: attempt 1 by worker"),
+        ("attempt ended", "r2: attempt 1 done"),
+        ("partial", "r2: fixed, 0.2 s for 4.0 s of audio"),
+    ]
+    (revised,) = (detail for what, _, detail in told if what == "revised")
+    assert revised.startswith("revision 2: ser again, stt as before; due by ")
+    assert told[-1] == ("announced", None, f"event {world.only().id}.r2.completed")
+
+
+def test_a_value_that_came_late_is_told_so() -> None:
+    world = World()
+    world.arrive(source())
+    world.deliver(world.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
+
+    class TooSlow(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            steps.give_up(task, **world.ports("store"), code=ErrorCode.TIMEOUT, reason="too late")
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = TooSlow(Stage.STT)
+    world.settle()
+    assert world.only().status is Status.COMPLETED
+    told = [(what, detail) for what, stage, detail in story(world) if stage in (None, Stage.STT)]
+    assert any(what == "partial" and detail.startswith("timeout: ") for what, detail in told)
+    (late,) = (detail for what, detail in told if what == "partial" and detail.startswith("r2: "))
+    assert late.endswith("; it came after the stage had been given up")
+    (revised,) = (detail for what, detail in told if what == "revised")
+    assert revised.startswith("revision 2: stt came late, ser as before")
+
+
+def test_of_an_erased_recording_only_its_end_is_told() -> None:
+    world = World()
+    world.arrive(source("secret.wav"))
+    world.settle()
+    operations.erase(world.only().id, upload=False, **world.ports("store", "bus", "uploads", "results"))
+    told = story(world)
+    assert {what for what, _, _ in told} == {"uploaded", "seen", "erased", "announced"}
+    assert "secret" not in str(told)

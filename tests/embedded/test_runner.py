@@ -1,0 +1,271 @@
+"""The embedded pipeline at work, with fixed engines: what arrives, what is retried, what a stop leaves."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from speechpipe.backends.local import STATE_FOLDER, connect
+from speechpipe.backends.local.bus import LocalBus
+from speechpipe.backends.ports import Backend
+from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
+from speechpipe.embedded import runner
+from speechpipe.embedded.runner import AlreadyRunning, Runner
+from speechpipe.pipeline.outcomes import completion_event
+from speechpipe.settings import Limits
+from tests.doubles import START, FixedEngine, source
+from tests.record.test_artifacts import record
+
+Engines = dict[Stage, FixedEngine]
+
+
+@pytest.fixture
+def engines() -> Engines:
+    return {stage: FixedEngine(stage) for stage in Stage}
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SCAN_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
+
+
+@contextmanager
+def running(folder: Path, engines: Engines) -> Iterator[Runner]:
+    with Runner(folder, lambda: engines, Limits()) as work:
+        yield work
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.02)
+
+
+def task() -> Task:
+    uploaded = source()
+    return Task(
+        recording_id=uploaded.recording_id, stage=Stage.STT, source=uploaded, options=Options(), queued_at=START
+    )
+
+
+def partials(work: Runner) -> list[Partial]:
+    return [partial for recording in work.store.recordings() for partial in work.store.partials(recording.id)]
+
+
+def drop(folder: Path, name: str, body: bytes = b"audio") -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(body)
+
+
+def by_name(backend: Backend) -> dict[str, Recording]:
+    return {recording.source.name: recording for recording in backend.store.recordings()}
+
+
+def test_every_file_in_the_folder_ends_and_nothing_else_becomes_a_recording(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    drop(folder, "deep/b.mp3")
+    drop(folder, "empty.wav", b"")
+    drop(folder, "wrong.wav")
+    drop(folder, "wrong.wav.meta.json", b'{"language": "klingon"}')
+    drop(folder, ".hidden.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    recordings = by_name(connect(folder))
+    assert {name: recording.status.value for name, recording in recordings.items()} == {
+        "a.wav": "completed",
+        "deep/b.mp3": "completed",
+        "empty.wav": "rejected",
+        "wrong.wav": "rejected",
+    }
+    assert len({event.id for event in connect(folder).completions.receive(0.2)}) == 4
+
+
+def test_a_file_that_still_grows_is_not_taken(folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SCAN_SECONDS", 1.5)  # a busy machine may stop the writer for a second
+    with running(folder, engines) as work:
+        with (folder / "long.wav").open("wb") as file:
+            for _ in range(20):
+                file.write(b"more")
+                file.flush()
+                time.sleep(0.03)
+        until(lambda: bool(by_name(connect(folder))))
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.source.size == 80
+
+
+def test_what_is_uploaded_is_whole_and_need_not_be_watched(
+    folder: Path, engines: Engines, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder, "copied.wav")
+    connect(folder).uploads.upload(audio, "uploaded.wav", {})
+    scan = threading.Event()
+    monkeypatch.setattr(Runner, "_scan", lambda self: scan.wait(20))
+    with running(folder, engines) as work:
+        until(lambda: list(by_name(connect(folder))) == ["uploaded.wav"])
+        scan.set()
+        monkeypatch.undo()
+        until(lambda: len(by_name(connect(folder))) == 2)
+        until(work.idle)
+    assert [engine.runs for engine in engines.values()] == [2, 2]  # the look found the other only
+
+
+def test_a_second_run_repeats_nothing_and_a_changed_file_is_new(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    for _ in range(2):
+        with running(folder, engines) as work:
+            until(work.idle)
+    assert engines[Stage.STT].runs == 1
+    os.utime(folder / "a.wav", ns=(7, 7))
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert engines[Stage.STT].runs == 2
+    assert len(connect(folder).store.recordings()) == 2
+
+
+def test_one_stage_that_always_fails_ends_partial(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    engines[Stage.SER].error = RuntimeError("broken")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.PARTIAL
+    assert recording.error is not None
+    assert recording.error.attempts == runner.MAX_ATTEMPTS == engines[Stage.SER].runs
+    assert recording.preview == "where is my order it is late"
+    assert [event.data.status for event in connect(folder).completions.receive(0.2)] == [Status.PARTIAL]
+
+
+def test_a_failure_that_passes_is_retried_to_success(folder: Path, engines: Engines) -> None:
+    class Flaky(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            self.error = OSError("for now") if self.runs < 2 else None
+            return super().__call__(path, options, progress)
+
+    engines[Stage.STT] = Flaky(Stage.STT)
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.COMPLETED
+    assert recording.halves[Stage.STT].attempts == 3
+
+
+def test_a_stop_in_the_middle_is_quick_and_the_next_run_finishes(folder: Path, engines: Engines) -> None:
+    drop(folder, "a.wav")
+    gate = threading.Event()
+    engines[Stage.STT].gate = gate
+    with running(folder, engines) as work:
+        until(lambda: engines[Stage.STT].runs == 1 and bool(partials(work)))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    gate.set()
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.COMPLETED
+    assert engines[Stage.SER].runs == 1  # done before the stop, not done again
+
+
+def test_two_processes_do_not_work_on_one_folder(folder: Path, engines: Engines) -> None:
+    with running(folder, engines), pytest.raises(AlreadyRunning, match="another speechpipe process"):
+        Runner(folder, lambda: engines, Limits()).__enter__()
+
+
+def test_a_process_that_dies_at_work_is_not_a_stage_that_fails(folder: Path) -> None:
+    backend = connect(folder)
+    assert isinstance(backend.bus, LocalBus)
+    backend.bus.publish_completion(completion_event(record()))
+    backend.bus.publish_task(task())
+    for crashes in range(3):
+        message = backend.bus.take("stt-tasks")
+        assert message is not None
+        assert (message.attempts, message.crashes) == (1, crashes)
+        assert backend.bus.take("stt-tasks") is None  # hidden while it is in hand
+        backend.bus.recover()
+    message = backend.bus.take("stt-tasks")
+    assert message is not None
+    backend.bus.refuse(message, 0.0)
+    message = backend.bus.take("stt-tasks")
+    assert message is not None
+    assert (message.attempts, message.crashes) == (2, 3)
+
+
+def test_a_recording_that_takes_the_process_down_every_time_is_given_up(
+    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_CRASHES", 0)
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.FAILED
+    assert engines[Stage.STT].runs == 0
+
+
+def test_a_full_disk_stops_nobody_for_good(folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "UNUSABLE_SECONDS", 0.01)
+    full = dict.fromkeys(("take", "acknowledge", "refuse"), 5)  # calls that find no room
+
+    def failing(name: str) -> Callable[..., object]:
+        real = getattr(LocalBus, name)
+
+        def call(*args: object, **kwargs: object) -> object:
+            if full[name]:
+                full[name] -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in full:
+        monkeypatch.setattr(LocalBus, name, failing(name))
+    engines[Stage.SER].error = RuntimeError("broken")
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert full == dict.fromkeys(full, 0)
+    (recording,) = by_name(connect(folder)).values()
+    assert recording.status == Status.PARTIAL
+
+
+def test_what_a_killed_process_had_begun_to_write_is_cleared_away(folder: Path, engines: Engines) -> None:
+    state = folder / STATE_FOLDER
+    for begun in (state / "scratch" / "speechpipe-x" / "input", state / "staging" / "0123"):
+        begun.parent.mkdir(parents=True)
+        begun.write_bytes(b"half of it")
+    (state / "uploading").mkdir()
+    for name, age in (("killed", 2 * 86_400), ("under way", 60)):
+        (state / "uploading" / name).write_bytes(b"half of it")
+        os.utime(state / "uploading" / name, (time.time() - age,) * 2)
+    drop(folder, "a.wav")
+    with running(folder, engines) as work:
+        until(work.idle)
+    assert not list((state / "scratch").iterdir())
+    assert not list((state / "staging").iterdir())
+    assert [path.name for path in (state / "uploading").iterdir()] == ["under way"]
+    results = [path.name for path in (state / "results").rglob("*") if path.is_file()]
+    assert sorted(results) == ["emotion.vtt", "record.json", "report.html", "transcript.srt", "transcript.vtt"]
+
+
+def test_traces_begin_a_new_file_once_there_are_many(
+    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = folder / STATE_FOLDER
+    monkeypatch.setattr(runner, "MOST_TRACES", 1000)
+    state.mkdir()
+    for size, kept in ((1000, False), (1001, True)):
+        (state / "traces.jsonl").write_bytes(b"x" * size)
+        with running(folder, engines) as work:
+            until(work.idle)
+        assert (state / "traces.1.jsonl").exists() is kept
+    assert (state / "traces.1.jsonl").read_bytes() == b"x" * 1001

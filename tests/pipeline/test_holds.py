@@ -1,0 +1,385 @@
+"""Caps, quotes and releases: what is over a cap is held, once and for good, until somebody lets it run."""
+
+from __future__ import annotations
+
+import random
+import struct
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speechpipe.client.explain import life_story
+from speechpipe.contract import Recording, Stage, Status
+from speechpipe.contract.errors import ErrorCode, NotFound, SettingsMissing
+from speechpipe.contract.prices import preset
+from speechpipe.pipeline import operations, steps
+from speechpipe.record.report import render_report
+from speechpipe.settings import FunctionSettings, Limits, read
+from tests.doubles import source
+from tests.world import Crash, World
+
+
+def wav(seconds: int) -> bytes:
+    """The header of a 16 kHz, 16 bit, mono file of that length."""
+    size = 32000 * seconds
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", size
+    )
+
+
+def world_of(limits: Limits, seconds: int = 60, **files: int) -> World:
+    """A world whose `call.wav` has that many seconds; others by name."""
+    world = World(limits=limits)
+    for name, length in {"call": seconds, **files}.items():
+        world.uploads.bodies[f"{name}.wav"] = wav(length)
+    return world
+
+
+def arrive(world: World, name: str = "call", **metadata: str) -> Recording:
+    """Upload one and let everything happen that happens."""
+    upload = source(f"{name}.wav", size=44 + 32000 * 60, metadata=metadata)
+    body = world.uploads.bodies[upload.name]
+    upload = upload.model_copy(update={"size": 44 + int.from_bytes(body[40:44], "little")})
+    world.arrive(upload)
+    world.settle()
+    found = world.store.recording(upload.recording_id)
+    assert found is not None
+    return found
+
+
+def release(world: World, recording_id: str) -> Recording:
+    return operations.release(recording_id, **world.ports("store", "bus"))
+
+
+PRICES = preset("l4")
+MINUTE_OF_BOTH = (PRICES.per_audio_hour(Stage.STT) + PRICES.per_audio_hour(Stage.SER)) / 60
+
+
+# -------------------------------------------------------------------------------------------------- quotes
+
+
+def test_without_a_cap_and_a_price_table_nothing_is_read() -> None:
+    world = world_of(Limits())
+    recording = arrive(world)
+    assert recording.status is Status.COMPLETED
+    assert recording.quote is None
+    assert recording.accepted_at == recording.queued_at
+    assert world.uploads.opened == 0
+
+
+def test_with_a_price_table_a_recording_has_its_quote_and_then_its_cost() -> None:
+    recording = arrive(world_of(Limits(prices=PRICES)))
+    assert recording.quote is not None
+    assert recording.quote.exact
+    assert recording.quote.audio_seconds == 60
+    assert recording.quote.cost is not None
+    assert recording.quote.cost.amount == pytest.approx(MINUTE_OF_BOTH, abs=1e-6)
+    record = recording.result
+    assert record is not None
+    costs = [PRICES.cost(stage, 0.25) for stage in Stage]
+    assert [record.halves[stage].cost for stage in Stage] == costs
+    assert record.cost is not None
+    assert record.cost.amount == pytest.approx(sum(cost.amount for cost in costs))
+
+
+def test_the_event_tells_the_cost() -> None:
+    world = world_of(Limits(prices=PRICES))
+    recording = arrive(world)
+    assert recording.result is not None
+    assert [event.data.cost for event in world.completions()] == [recording.result.cost]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stt", "ser"),
+    [
+        ({}, 1, 1),
+        ({"channels": "split"}, 2, 2),
+        ({"channels": "split", "emotion": "1"}, 2, 1),
+        ({"channels": "split", "emotion": "0,1,7"}, 2, 2),
+    ],
+)
+def test_a_channel_on_its_own_is_quoted_as_work_of_its_own(metadata: dict[str, str], stt: int, ser: int) -> None:
+    world = world_of(Limits(prices=PRICES))
+    stereo = bytearray(wav(60))
+    stereo[22:24], stereo[28:32], stereo[32:34] = b"\2\0", struct.pack("<I", 64000), b"\4\0"
+    world.uploads.bodies["call.wav"] = bytes(stereo)
+    recording = arrive(world, **metadata)
+    assert recording.quote is not None
+    assert recording.quote.audio_seconds == 30
+    speed = PRICES.speed
+    assert recording.quote.compute_seconds == {
+        Stage.STT: round(30 * stt / speed[Stage.STT], 3),
+        Stage.SER: round(30 * ser / speed[Stage.SER], 3),
+    }
+
+
+def test_a_quote_counts_the_stages_asked_for() -> None:
+    recording = arrive(world_of(Limits(prices=PRICES)), emotion="off")
+    assert recording.quote is not None
+    assert list(recording.quote.compute_seconds) == [Stage.STT]
+
+
+# --------------------------------------------------------------------------------------------------- holds
+
+
+@pytest.mark.parametrize(
+    ("limits", "cap", "words"),
+    [
+        (Limits(max_duration=59), "max_duration", ["1:00 of audio", "max_duration is 0:59"]),
+        (Limits(max_cost=0.0001, prices=PRICES), "max_cost", ["0.0003 USD", "max_cost is 0.0001 USD"]),
+        (Limits(max_duration_per_day=59), "max_duration_per_day", ["after 0:00 of audio accepted today"]),
+        (Limits(max_cost_per_day=0.0001, prices=PRICES), "max_cost_per_day", ["max_cost_per_day is 0.0001 USD"]),
+    ],
+)
+def test_over_a_cap_a_recording_is_held_and_nothing_runs(limits: Limits, cap: str, words: list[str]) -> None:
+    world = world_of(limits)
+    recording = arrive(world)
+    assert recording.status is Status.HELD
+    assert recording.hold is not None
+    assert recording.hold.code == cap
+    for word in [*words, f"speechpipe release {recording.id}"]:
+        assert word in recording.hold.message
+    assert recording.quote is not None
+    assert recording.accepted_at is None
+    assert [engine.runs for engine in world.engines.values()] == [0, 0]
+    assert world.completions() == []
+
+
+@pytest.mark.parametrize("limits", [Limits(max_duration=60), Limits(max_duration_per_day=60)])
+def test_up_to_a_cap_a_recording_runs(limits: Limits) -> None:
+    assert arrive(world_of(limits)).status is Status.COMPLETED
+
+
+def test_a_guess_says_that_it_is_one() -> None:
+    world = world_of(Limits(max_duration=60))
+    world.uploads.bodies["call.wav"] = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
+    recording = arrive(world)
+    assert recording.hold is not None
+    assert "about 8:20 of audio, guessed from its size" in recording.hold.message
+
+
+def test_the_caps_of_a_day_count_what_was_accepted_today_and_nothing_else() -> None:
+    world = world_of(Limits(max_duration_per_day=150), b=60, c=60, d=20, e=100)
+    assert arrive(world).status is Status.COMPLETED
+    assert arrive(world, "b").status is Status.COMPLETED
+    over = arrive(world, "c")
+    assert over.status is Status.HELD
+    assert over.hold is not None
+    assert "after 2:00 of audio accepted today" in over.hold.message
+    assert arrive(world, "d").status is Status.COMPLETED  # the held one does not count
+    world.clock.pass_time(hours=12)  # to midnight
+    assert arrive(world, "e").status is Status.COMPLETED
+    assert release(world, over.id).status is Status.QUEUED  # and now it counts, today
+    assert world.store.accepted_since(world.clock.now).audio_seconds == 160
+
+
+def test_a_reject_is_neither_read_nor_held() -> None:
+    world = world_of(Limits(max_duration=1))
+    recording = arrive(world, language="klingon")
+    assert recording.status is Status.REJECTED
+    assert world.uploads.opened == 0
+    assert world.store.accepted_since(recording.queued_at).audio_seconds == 0
+
+
+def test_an_object_that_is_gone_when_it_is_to_be_read_ends_rejected() -> None:
+    world = world_of(Limits(max_duration=1))
+    world.uploads.gone.add("call.wav")
+    recording = arrive(world)
+    assert recording.status is Status.REJECTED
+    assert recording.error is not None
+    assert recording.error.code is ErrorCode.OBJECT_GONE
+
+
+def test_a_repeated_event_changes_no_decision() -> None:
+    world = world_of(Limits(max_duration=59))
+    held = arrive(world)
+    world.limits = Limits()  # somebody raises the cap: that is for what comes later
+    world.clock.pass_time(hours=1)
+    assert arrive(world) == held
+    release(world, held.id)
+    world.limits = Limits(max_duration=59)
+    world.settle()
+    assert arrive(world).status is Status.COMPLETED
+    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+
+
+def test_sweep_leaves_a_held_recording_alone_however_long_it_waits() -> None:
+    world = world_of(Limits(max_duration=59))
+    held = arrive(world)
+    world.clock.pass_time(days=30)
+    assert world.sweep() == steps.SweepReport()
+    world.settle()
+    assert world.only() == held
+
+
+# ------------------------------------------------------------------------------------------------- release
+
+
+def test_a_released_recording_runs_with_as_much_time_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    world = world_of(Limits(max_duration=59, retention_days=30))
+    held = arrive(world)
+    world.clock.pass_time(days=20)
+    caplog.set_level("INFO")
+    released = release(world, held.id)
+    assert released.status is Status.QUEUED
+    assert released.accepted_at == world.clock.now
+    assert released.deadline_at - world.clock.now == held.deadline_at - held.queued_at
+    assert released.expires_at is not None
+    assert (released.expires_at - world.clock.now).days == 30
+    assert released.hold == held.hold
+    assert world.sweep().given_up == 0
+    world.settle()
+    recording = world.only()
+    assert recording.status is Status.COMPLETED
+    assert recording.announced_at is not None
+    assert recording.halves[Stage.STT].queued_at == released.accepted_at
+    assert len(world.completions()) == 1
+    [turnaround] = [vars(line)["turnaround_seconds"] for line in caplog.records if hasattr(line, "turnaround_seconds")]
+    assert turnaround == 0  # and not twenty days
+
+
+def test_releasing_again_does_no_work_again() -> None:
+    world = world_of(Limits(max_duration=59))
+    held = arrive(world)
+    for _ in range(3):
+        release(world, held.id)
+    world.settle()
+    release(world, held.id)
+    world.settle()
+    assert world.only().status is Status.COMPLETED
+    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    assert len(world.completions()) == 1
+
+
+def test_what_was_never_held_is_not_published_again() -> None:
+    world = World()
+    world.arrive(source())
+    world.deliver(world.pending()[0])
+    before = world.pending()
+    assert release(world, world.only().id).status is Status.QUEUED
+    assert world.pending() == before
+    with pytest.raises(NotFound):
+        release(world, "rec_none")
+
+
+@pytest.mark.parametrize("mended_by", ["sweep", "release"])
+def test_a_release_cut_off_before_it_published_is_made_good(mended_by: str) -> None:
+    world = world_of(Limits(max_duration=59))
+    held = arrive(world)
+    world.crash_at = (world._writes + 1, "after")
+    with pytest.raises(Crash):
+        release(world, held.id)
+    assert world.crashes == 1
+    assert world.pending() == []
+    if mended_by == "sweep":
+        world.clock.pass_time(minutes=16)
+        assert world.sweep().republished == 2
+    else:
+        release(world, held.id)
+    world.settle()
+    assert world.only().status is Status.COMPLETED
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    crashes=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["before", "after"])), max_size=4),
+)
+def test_whatever_is_repeated_reordered_or_cut_off_a_held_recording_runs_once_it_is_released(
+    seed: int, crashes: list[tuple[int, str]]
+) -> None:
+    chance = random.Random(seed)
+    world = world_of(Limits(max_duration=59, prices=PRICES))
+    upload = source(size=44 + 32000 * 60)
+    for _ in range(chance.randint(1, 3)):
+        world.arrive(upload)
+    asked = released = False
+    for _ in range(300):
+        if world.crash_at is None and crashes:
+            count, when = crashes.pop()
+            world.crash_at = (world._writes + 1 + count, when)
+        pending = world.pending()
+        if not pending and released:
+            break
+        if chance.random() < 0.2 or not pending:
+            with suppress(NotFound, Crash):
+                asked = asked or bool(world.store.recordings())
+                release(world, upload.recording_id)
+                released = True
+        else:
+            world.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
+        assert asked or not any(engine.runs for engine in world.engines.values())
+    else:
+        raise AssertionError(f"never settles: {world.pending()}")
+    world.crash_at = None
+    for _ in range(3):
+        world.clock.pass_time(hours=1)
+        world.sweep()
+        world.settle()
+    recording = world.only()
+    assert recording.status is Status.COMPLETED
+    assert recording.announced_at is not None
+    assert recording.accepted_at is not None
+    assert {event.id for event in world.completions()} == {f"{recording.id}.r1.completed"}
+    assert world.store.unfinished() == []
+    assert world.results.conflicts == []
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+PROJECT = {"GOOGLE_CLOUD_PROJECT": "p", "SPEECHPIPE_UPLOADS_BUCKET": "u", "SPEECHPIPE_RESULTS_BUCKET": "r"}
+
+
+def test_caps_and_prices_come_from_the_environment() -> None:
+    given = {"SPEECHPIPE_MAX_COST": "1.5", "SPEECHPIPE_MAX_DURATION_PER_DAY": "3600", "SPEECHPIPE_PRICES": "l4"}
+    settings = read(FunctionSettings, PROJECT | given)
+    assert (settings.max_cost, settings.max_duration_per_day, settings.prices) == (1.5, 3600, PRICES)
+
+
+@pytest.mark.parametrize("cap", ["SPEECHPIPE_MAX_COST", "SPEECHPIPE_MAX_COST_PER_DAY"])
+def test_a_cap_on_cost_wants_prices(cap: str) -> None:
+    with pytest.raises(SettingsMissing, match=f"{cap} .*need SPEECHPIPE_PRICES|{cap} need SPEECHPIPE_PRICES"):
+        read(Limits, {cap: "1"})
+
+
+def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missing() -> None:
+    with pytest.raises(SettingsMissing) as raised:
+        read(FunctionSettings, {"SPEECHPIPE_PRICES": "a100"})
+    message = str(raised.value)
+    assert "SPEECHPIPE_PRICES: given 'a100': it is no preset and no JSON; it wants l4 or rtx-pro-6000" in message
+    assert "GOOGLE_CLOUD_PROJECT" in message
+
+
+# ------------------------------------------------------------------------------------------- what is told
+
+
+def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -> None:
+    world = world_of(Limits(max_duration=59, prices=PRICES))
+    held = arrive(world)
+
+    def story() -> list[tuple[str, str]]:
+        found = world.only()
+        return [(m.what, m.detail) for m in life_story(found, world.store.partials(found.id), [], world.clock())]
+
+    assert [what for what, _ in story()] == ["uploaded", "seen", "held"]
+    assert "60.0 s of audio, about 0.0003 USD" in story()[1][1]
+    assert "due by" not in story()[1][1]
+    assert held.hold is not None
+    assert story()[2][1] == held.hold.message
+    world.clock.pass_time(hours=1)
+    release(world, held.id)
+    world.settle()
+    told = story()
+    assert [what for what, _ in told[:5]] == ["uploaded", "seen", "held", "released", "queued"]
+    assert [detail for what, detail in told if what == "partial"] == [
+        "fixed, 0.2 s for 4.0 s of audio, under 0.0001 USD"
+    ] * 2
+
+
+def test_the_report_tells_the_cost() -> None:
+    recording = arrive(world_of(Limits(prices=PRICES)))
+    assert recording.result is not None
+    assert "<dt>Compute<dd>about 0.0001 USD" in render_report(recording.result)
+    assert "<dt>Compute" not in render_report(recording.result.model_copy(update={"cost": None}))

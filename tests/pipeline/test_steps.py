@@ -1,0 +1,618 @@
+"""The guarantees of the pipeline, each with a test that fails without it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speechpipe.contract import Lease, Recording, Source, Stage, Status, Task
+from speechpipe.contract.errors import Busy, ErrorCode, Rejected, Unreadable
+from speechpipe.pipeline import steps
+from speechpipe.settings import Limits
+from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
+from tests.world import World
+
+
+def quiet(*sources_options: dict[str, str]) -> World:
+    world = World()
+    for options in sources_options or ({},):
+        world.arrive(source(metadata=options))
+    world.settle()
+    return world
+
+
+def timeless(recording: Recording) -> str:
+    """The outcome without what may differ between two runs: when, by which attempt."""
+    assert recording.result is not None
+    record = recording.result.model_dump(mode="json", exclude={"timing"})
+    for half in record["halves"].values():
+        for moving in ("attempts", "queued_at", "started_at", "finished_at"):
+            half.pop(moving)
+    return str(record)
+
+
+# ------------------------------------------------------------------------------------------ the quiet run
+
+
+def test_an_upload_becomes_a_record_and_one_completion_event() -> None:
+    world = quiet({"ref": "case-7"})
+    recording = world.only()
+    assert recording.status == Status.COMPLETED
+    assert recording.result is not None
+    assert recording.result.text == "where is my order it is late"
+    assert recording.announced_at is not None
+    (event,) = world.completions()
+    assert event.id == f"{recording.id}.r1.completed"
+    assert event.type == "dev.speechpipe.recording.v1.completed"
+    assert event.data.ref == "case-7"
+    assert event.data.summary.dominant_emotion == "neutral"
+    folder = f"gs://results/{recording.id}/r1"
+    assert set(world.results.objects) == {
+        f"{folder}/{name}" for name in ("record.json", "transcript.vtt", "transcript.srt", "emotion.vtt", "report.html")
+    }
+
+
+# -------------------------------------------------------------------------------------------- 1. identity
+
+
+def test_the_id_is_known_before_anybody_is_asked() -> None:
+    assert quiet().only().id == source().recording_id
+    assert source(generation="2").recording_id != source().recording_id
+
+
+def test_a_repeated_event_is_the_same_recording_and_does_no_work_again() -> None:
+    world = quiet()
+    world.arrive(source())
+    world.settle()
+    assert world.only().status == Status.COMPLETED
+    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    assert len(world.completions()) == 1
+
+
+def test_a_new_upload_under_the_same_name_says_what_it_supersedes() -> None:
+    world = quiet()
+    for generation in ("3", "12"):  # by number, not by letter
+        world.arrive(source(generation=generation))
+        world.settle()
+    ids = {g: source(generation=g).recording_id for g in ("1", "3", "12")}
+    newest, middle = world.store.recording(ids["12"]), world.store.recording(ids["3"])
+    assert newest is not None
+    assert newest.supersedes == ids["3"]
+    assert middle is not None
+    assert middle.supersedes == ids["1"]
+
+
+# ----------------------------------------------------------------------------- 2. the recording comes first
+
+
+@pytest.mark.parametrize(
+    ("upload", "code"),
+    [
+        (source(size=0), ErrorCode.EMPTY_OBJECT),
+        (source(size=10**13), ErrorCode.TOO_LARGE),
+        (source(metadata={"language": "klingon"}), ErrorCode.INVALID_OPTION),
+        (source(metadata={"colour": "red"}), ErrorCode.INVALID_OPTION),
+    ],
+)
+def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: ErrorCode) -> None:
+    world = World()
+    world.arrive(upload)
+    world.settle()
+    recording = world.only()
+    assert recording.status == Status.REJECTED
+    assert recording.error is not None
+    assert recording.error.code == code
+    assert not recording.error.retryable
+    assert [event.type.rsplit(".", 1)[1] for event in world.completions()] == ["rejected"]
+    assert [engine.runs for engine in world.engines.values()] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["folder/", "elsewhere/call.wav"])
+def test_what_is_no_recording_leaves_nothing(name: str) -> None:
+    world = World()
+    ports = world.ports("store", "bus", "uploads", "results")
+    assert steps.ingest(source(name), **ports, limits=Limits(prefix="incoming/")) is None
+    assert world.store.recordings() == []
+    assert world.pending() == []
+
+
+# ---------------------------------------------------------------------------- 3. partials are create-only
+
+
+def first_task(world: World, stage: Stage = Stage.STT) -> Task:
+    world.arrive(source())
+    world.deliver(world.pending()[0])
+    return next(t for t in (Task.model_validate_json(body) for _, _, body in world.pending()) if t.stage == stage)
+
+
+def test_a_delivery_whose_partial_exists_never_touches_the_engine() -> None:
+    world = World()
+    task = first_task(world)
+    assert world.perform(task) is True
+    assert world.perform(task) is False
+    assert world.engines[Stage.STT].runs == 1
+    lease = world.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert len(lease.attempts) == 1  # it did not even ask for the lease
+
+
+def test_an_overlapping_delivery_is_busy_and_never_touches_the_engine() -> None:
+    world = World()
+    task = first_task(world)
+    inner: list[BaseException] = []
+
+    class Overlapped(FixedEngine):
+        def __call__(self, *args: object) -> object:  # type: ignore[override]
+            try:
+                world.perform(task, holder="another")
+            except Busy as busy:
+                inner.append(busy)
+            return super().__call__(*args)  # type: ignore[arg-type]
+
+    world.engines[Stage.STT] = Overlapped(Stage.STT)
+    assert world.perform(task) is True
+    assert len(inner) == 1
+    assert world.engines[Stage.STT].runs == 1
+
+
+def test_of_two_attempts_the_first_to_write_wins() -> None:
+    world = World()
+    task = first_task(world)
+    results: list[bool] = []
+
+    class Slow(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            if not results:
+                results.append(False)
+                world.clock.pass_time(seconds=700)  # the lease runs out, another attempt does it all
+                results[0] = world.perform(task, holder="another")
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = Slow(Stage.STT)
+    assert world.perform(task) is False
+    assert results == [True]
+    (partial,) = world.store.partials(task.recording_id)
+    assert partial.attempt == 2
+
+
+def test_a_failed_attempt_frees_the_lease_for_the_next() -> None:
+    world = World()
+    task = first_task(world)
+    world.engines[Stage.STT].error = RuntimeError("/secret/path")
+    with pytest.raises(RuntimeError):
+        world.perform(task)
+    world.engines[Stage.STT].error = None
+    assert world.perform(task, holder="another") is True
+    lease = world.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert [(a.outcome, a.error) for a in lease.attempts] == [("failed", "RuntimeError"), ("done", None)]
+
+
+def test_a_running_attempt_shows_progress() -> None:
+    world = World()
+    task = first_task(world)
+    seen: list[float] = []
+    left: list[float] = []
+
+    class Long(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            for tenth in range(1, 10):
+                world.clock.pass_time(seconds=20)
+                progress(tenth / 10)
+                half = world.only().halves[Stage.STT]
+                assert half.expected_at is not None
+                seen.append(half.progress)
+                left.append((half.expected_at - world.clock()).total_seconds())
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = Long(Stage.STT)
+    assert world.perform(task) is True
+    assert seen == [tenth / 10 for tenth in range(1, 10)]
+    assert left == pytest.approx([20 * (10 - tenth) for tenth in range(1, 10)], abs=0.01)
+
+
+def test_progress_is_written_at_most_once_a_second() -> None:
+    world = World()
+    task = first_task(world)
+    written: list[float] = []
+    show = world.store.progress
+
+    def watched(recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
+        written.append(share)
+        show(recording_id, stage, share, expected_at)
+
+    class Eager(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            for hundredth in range(100):
+                world.clock.pass_time(milliseconds=40)
+                progress(hundredth / 100)
+            return super().__call__(path, options, progress)
+
+    world.engines[Stage.STT] = Eager(Stage.STT)
+    world.store.progress = watched  # type: ignore[method-assign]
+    assert world.perform(task) is True
+    assert written == [0.24, 0.49, 0.74, 0.99, 1.0]  # the end at once
+
+
+def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:
+    world = World(file=tmp_path / "state.sqlite3")
+    task = first_task(world)
+    began = world.clock()
+    ends: list[float] = []
+    beaten = threading.Event()
+    extend = world.store.extend
+
+    def watched(lease: Lease, until: datetime) -> Lease:
+        extended = extend(lease, until)
+        ends.append((until - began).total_seconds())
+        beaten.set()
+        return extended
+
+    class Wedged(FixedEngine):  # shows no progress: a download, hours of silence, one slow batch
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            for _ in range(3):
+                beaten.clear()
+                world.clock.pass_time(seconds=0.25)  # of a lease of 0.3 seconds, in a request of one
+                assert beaten.wait(10)
+                with pytest.raises(Busy):
+                    world.perform(task, holder="another")
+            world.clock.pass_time(seconds=0.3)
+            world.engines[Stage.STT] = FixedEngine(Stage.STT)
+            assert world.perform(task, holder="another") is True
+            return super().__call__(path, options, lambda share: None)
+
+    world.store.extend = watched  # type: ignore[method-assign]
+    world.engines[Stage.STT] = Wedged(Stage.STT)
+    assert world.perform(task, lease_seconds=0.3, longest_seconds=1) is False
+    assert ends == [0.55, 0.8, 1.0]
+
+
+def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_path: Path) -> None:
+    world = World(file=tmp_path / "state.sqlite3")
+    task = first_task(world)
+
+    class Slow(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            world.clock.pass_time(seconds=1)
+            now = world.clock()
+            until = now + timedelta(hours=1)
+            world.store.claim(task.recording_id, Stage.STT, 1, holder="another", now=now, until=until)
+            for _ in range(1000):  # until the heartbeat has noticed
+                time.sleep(0.01)
+                progress(0.5)
+            raise AssertionError("it went on")
+
+    world.engines[Stage.STT] = Slow(Stage.STT)
+    with pytest.raises(Busy):
+        world.perform(task, lease_seconds=0.3)
+    assert world.store.partials(task.recording_id) == []
+
+
+# --------------------------------------------------------------------------- 5 and 6. join, announce, mark
+
+
+def test_two_joins_that_race_write_the_same_bytes_and_announce_one_id() -> None:
+    world = quiet()
+    recording = world.only()
+    before = dict(world.results.objects)
+    unmarked = recording.model_copy(update={"announced_at": None})
+    with world.database.write() as connection:
+        connection.execute("UPDATE recordings SET body = ?", (unmarked.model_dump_json(exclude={"result"}),))
+    steps.join(recording.id, 1, **world.joining)
+    assert world.results.objects == before
+    assert world.results.conflicts == []
+    assert len(world.completions()) == 2
+    assert len({event.model_dump_json() for event in world.completions()}) == 1
+    assert timeless(world.only()) == timeless(recording)
+
+
+def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
+    world = World()
+    many = tuple(segment(i, i + 1, f"word{i} " * 20, i) for i in range(600))
+
+    class Talkative(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            analysis = super().__call__(path, options, progress)
+            return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
+
+    world.engines[Stage.STT] = Talkative(Stage.STT)
+    world.arrive(source())
+    world.settle()
+    recording = world.only()
+    assert recording.status == Status.COMPLETED
+    assert recording.result is None  # too large for the document: it points to the file
+    assert recording.preview is not None
+    assert recording.preview.startswith("word0")
+    stt = next(p for p in world.store.partials(recording.id) if p.stage == Stage.STT)
+    assert stt.analysis is None
+    assert len(stt.model_dump_json()) < 1000
+    assert recording.artifacts is not None
+    assert b"word599" in world.results.read(recording.artifacts.record)
+    assert len(world.completions()[0].model_dump_json()) < 20_000
+
+
+def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> None:
+    world = World()
+    task = first_task(world)
+    texts = iter(["winner", "loser"])
+    late: list[bool] = []
+
+    class Talkative(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            if not late:
+                late.append(True)
+                world.clock.pass_time(seconds=700)
+                world.perform(task, holder="another")
+            many = tuple(segment(i, i + 1, f"{text} " * 20, i) for text in [next(texts)] for i in range(600))
+            analysis = super().__call__(path, options, lambda share: None)
+            return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
+
+    world.engines[Stage.STT] = Talkative(Stage.STT)
+    assert world.perform(task) is False
+    world.settle()
+    assert world.only().preview == ("winner " * 40)[:200]
+    assert world.results.conflicts == []
+
+
+# --------------------------------------------------------------------------------- 7. a failure is an outcome
+
+
+def test_audio_that_can_never_work_ends_rejected_without_a_retry() -> None:
+    world = World()
+    for engine in world.engines.values():
+        engine.error = Rejected(ErrorCode.NO_AUDIO_STREAM, "a video without sound")
+    world.arrive(source())
+    world.settle()
+    recording = world.only()
+    assert recording.status == Status.REJECTED
+    assert recording.error is not None
+    assert recording.error.message == "a video without sound"
+    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+
+
+def test_an_object_deleted_before_it_was_read_ends_rejected() -> None:
+    world = World()
+    world.uploads.gone.add("call.wav")
+    world.arrive(source())
+    world.settle()
+    assert world.only().error is not None
+    assert world.only().status == Status.REJECTED
+
+
+def test_a_stage_given_up_leaves_the_other_half_intact() -> None:
+    world = World()
+    task = first_task(world, Stage.SER)
+    world.engines[Stage.SER].error = RuntimeError("no")
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            world.perform(task)
+    steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="ser failed")
+    world.settle()
+    recording = world.only()
+    assert recording.status == Status.PARTIAL
+    assert recording.result is not None
+    assert recording.result.text == "where is my order it is late"
+    assert recording.error is not None
+    assert (recording.error.stage, recording.error.attempts) == (Stage.SER, 3)
+    assert "RuntimeError" in recording.error.message
+    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial"]
+
+
+def test_giving_up_what_has_an_outcome_changes_nothing() -> None:
+    world = World()
+    task = first_task(world)
+    world.settle()
+    assert steps.give_up(task, **world.ports("store"), code=ErrorCode.TIMEOUT, reason="late") is False
+    assert world.only().status == Status.COMPLETED
+
+
+def test_sweep_publishes_again_what_was_lost_and_not_more_often_than_needed() -> None:
+    world = World()
+    first_task(world)
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    assert world.sweep().republished == 0  # perhaps it is only slow
+    world.clock.pass_time(minutes=16)
+    assert world.sweep().republished == 2
+    assert world.sweep().republished == 0
+    world.settle()
+    assert world.only().status == Status.COMPLETED
+
+
+def test_sweep_does_not_wait_for_a_clock_that_was_hours_ahead() -> None:
+    """A worker whose clock was wrong is killed, and its task lost: nobody comes back for the lease that it left."""
+    world = World()
+    task = first_task(world)
+    now = world.clock()
+    ahead = now + timedelta(hours=5)
+    world.store.claim(task.recording_id, task.stage, 1, holder="lost", now=ahead, until=ahead + timedelta(seconds=30))
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    world.clock.pass_time(minutes=16)
+    assert world.sweep().republished == 2
+    assert world.sweep().republished == 0
+    world.settle()
+    assert world.only().status == Status.COMPLETED
+
+
+def test_sweep_gives_up_past_the_deadline() -> None:
+    world = World()
+    first_task(world)
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    world.clock.pass_time(hours=25)
+    assert world.sweep().given_up == 2
+    world.settle()
+    assert world.only().status == Status.FAILED
+    assert world.only().error is not None
+    assert world.only().error.code == ErrorCode.TIMEOUT  # type: ignore[union-attr]
+
+
+def test_sweep_joins_what_no_event_told_of() -> None:
+    world = World()
+    for stage in Stage:
+        world.perform(first_task(world, stage))
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    assert world.sweep().joined == 1
+    assert world.only().announced_at is not None
+    assert len(world.completions()) == 1
+    assert world.sweep() == steps.SweepReport()
+
+
+def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_PAGE", 2)
+    world = World()
+    for number in range(5):
+        world.arrive(source(f"{number}.wav"))
+        world.deliver(world.pending()[0])
+        with world.database.write() as connection:
+            connection.execute("DELETE FROM messages")
+    world.clock.pass_time(minutes=16)
+    assert world.sweep().examined == 5
+    world.settle()
+    assert {recording.status for recording in world.store.recordings()} == {Status.COMPLETED}
+
+
+def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    for number in range(3):
+        world.arrive(source(f"{number}.wav"))
+        world.clock.pass_time(seconds=1)
+    for message in world.pending():
+        world.deliver(message)
+    for message in world.pending():
+        world.deliver(message)  # both halves; their events are lost
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM messages")
+    first, *others = [source(f"{number}.wav").recording_id for number in range(3)]
+    there = world.results.create
+
+    def create(path: str, body: bytes, content_type: str) -> str:
+        if path.startswith(first):
+            raise OSError("refused")
+        return there(path, body, content_type)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.results, "create", create)
+        report = world.sweep()
+    assert (report.examined, report.joined, report.failed) == (3, 2, 1)
+    assert {event.data.recording_id for event in world.completions()} == set(others)
+    assert [(r.__dict__["action"], r.__dict__["recording_id"]) for r in caplog.records if r.levelname == "ERROR"] == [
+        ("not_swept", first)
+    ]
+    assert (world.sweep().joined, world.sweep().examined) == (1, 0)
+
+
+def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() -> None:
+    world = World()
+    task = first_task(world)
+
+    class Late(FixedEngine):
+        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+            world.clock.pass_time(hours=25)
+            world.sweep()
+            world.settle()
+            return super().__call__(path, options, lambda share: None)
+
+    world.engines[Stage.STT] = Late(Stage.STT)
+    assert world.perform(task) is True
+    world.settle()
+    recording = world.only()
+    assert (recording.status, recording.revision, recording.rerun) == (Status.PARTIAL, 2, (Stage.STT,))
+    assert recording.result is not None
+    assert recording.result.text == "where is my order it is late"
+    assert recording.result.halves[Stage.SER].error is not None  # given up, and nobody ran it again
+    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.failed", f"{recording.id}.r2.partial"]
+    assert world.store.unfinished() == []
+
+
+def test_a_value_that_comes_before_the_other_half_waits_for_it() -> None:
+    world = World()
+    task = first_task(world)
+    steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="stt failed")
+    assert world.perform(task) is False  # a delivery after the end of it all
+    late = next(p for p in quiet().store.partials(task.recording_id) if p.stage is Stage.STT)
+    assert world.store.create_partial(late.model_copy(update={"revision": 2}))
+    steps.join(task.recording_id, 2, **world.joining)
+    assert world.only().revision == 1
+    world.settle()
+    recording = world.only()
+    assert (recording.revision, recording.status) == (2, Status.COMPLETED)
+    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
+
+
+def test_a_task_without_a_recording_is_unreadable() -> None:
+    world = World()
+    task = first_task(world)
+    with world.database.write() as connection:
+        connection.execute("DELETE FROM recordings")
+    with pytest.raises(Unreadable):
+        world.perform(task)
+    with pytest.raises(Unreadable):
+        steps.join(task.recording_id, 1, **world.joining)
+
+
+# --------------------------------------------------------------- everything at once: orders, repeats, crashes
+
+UPLOADS: list[dict[str, str]] = [{}, {"emotion": "off"}, {"language": "klingon"}]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    upload=st.sampled_from(UPLOADS),
+    crashes=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["before", "after"])), max_size=4),
+)
+def test_whatever_is_repeated_reordered_or_cut_off_the_outcome_is_that_of_a_quiet_run(
+    seed: int, upload: dict[str, str], crashes: list[tuple[int, str]]
+) -> None:
+    chance = random.Random(seed)
+    world = World()
+    for _ in range(chance.randint(1, 3)):
+        world.arrive(source(metadata=upload))
+    for _ in range(400):
+        pending = world.pending()
+        if not pending:
+            break
+        if world.crash_at is None and crashes:
+            count, when = crashes.pop()
+            world.crash_at = (world._writes + 1 + count, when)
+        world.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
+    else:
+        raise AssertionError(f"never settles: {world.pending()}")
+    world.clock.pass_time(hours=1)
+    world.sweep()  # what a crash left recorded and not announced
+    world.settle()
+    expected = quiet(upload)
+    assert timeless(world.only()) == timeless(expected.only())
+    assert world.only().announced_at is not None
+    assert {event.id for event in world.completions()} == {event.id for event in expected.completions()}
+    assert world.store.unfinished() == []
+    assert world.results.conflicts == []
+    assert len(world.store.partials(world.only().id)) == len(expected.store.partials(expected.only().id))
+
+
+def test_a_crash_at_every_single_write_of_a_run_is_survived() -> None:
+    survived = 0
+    for when in ("before", "after"):
+        for count in range(100):
+            world = World(crash_at=(count, when))
+            world.arrive(source())
+            world.settle()
+            if not world.crashes:
+                break
+            survived += 1
+            assert world.only().status == Status.COMPLETED, (count, when)
+            assert len({event.id for event in world.completions()}) == 1
+            assert world.results.conflicts == [], (count, when)
+    assert survived >= 30  # there are that many places to die in

@@ -1,0 +1,81 @@
+"""The report as a file; what a browser makes of it is in tests/browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from speechpipe.contract import Waveform
+from speechpipe.record.artifacts import render
+from speechpipe.record.report import charts, content_security_policy, render_report
+from speechpipe.record.report.looks import looks_of
+from tests.cli.test_cli import Run, run  # noqa: F401 - a fixture
+from tests.doubles import AUDIO
+from tests.record.test_artifacts import HOSTILE, record
+
+
+def test_the_same_record_gives_the_same_bytes() -> None:
+    assert render(record()) == render(record())
+
+
+def test_its_policy_names_just_the_style_and_the_script_in_it() -> None:
+    page = render_report(record())
+    for kind, text in (("style", r"<style>(.*?)</style>"), ("script", r"<script>(.*?)</script>")):
+        (found,) = re.findall(text, page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(found.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in content_security_policy()
+    assert f'content="{content_security_policy()}"' in page
+    assert " style=" not in page  # the policy would refuse it
+
+
+def test_the_sound_is_a_file_where_the_recording_is_one_and_otherwise_what_is_given() -> None:
+    made = record()
+    assert "data-audio" not in render_report(made).split("<script", 1)[0]
+    local = made.model_copy(update={"source": made.source.model_copy(update={"uri": "file:///calls/a%20b.wav"})})
+    assert ' data-audio="file:///calls/a%20b.wav"' in render_report(local)
+    assert ' data-audio="/sound?a&amp;b=&quot;"' in render_report(local, audio='/sound?a&b="')
+
+
+def test_labels_of_any_model_are_told_apart_without_colour() -> None:
+    labels = ["neutral", "negative", "ne", "happy", "happiness", HOSTILE, "x", *(f"mood {n}" for n in range(30))]
+    looks = looks_of(labels)
+    assert len({look.code for look in looks.values()}) == len(labels)
+    assert looks["neutral"].code == "Ne"
+    assert len({look.slot for look in list(looks.values())[:16]}) == 16
+    assert looks_of(["angry"])["angry"].slot == looks_of(["calm", "anger"])["anger"].slot
+
+
+def test_an_outline_of_all_channels_is_not_drawn_as_that_of_one() -> None:
+    made = record()
+    loud = AUDIO.model_copy(update={"waveforms": (Waveform(peaks=(255, 0)),)})
+    mixed = charts.timeline_of(made.model_copy(update={"audio": loud}), looks_of(["anger", "neutral", "other"]))
+    assert mixed
+    assert "V1H" in charts.waveform(mixed, 0, loud.waveforms)
+    two = charts.Timeline(mixed.seconds, (0, 1), {0: mixed.parts[0], 1: []}, mixed.looks, {0: "a", 1: "b"})
+    assert "V1H" not in charts.waveform(two, 0, loud.waveforms)
+
+
+def test_a_report_with_its_sound_in_it(run: Run, audio: Path, tmp_path: Path) -> None:  # noqa: F811
+    run("submit", str(audio), "--wait")
+    status, _, err = run("report", "call.wav", "--embed", "-o", str(tmp_path / "a.html"))
+    assert (status, err) == (0, f"{tmp_path / 'a.html'}\n")
+    sound = base64.b64encode(b"audio").decode()
+    assert re.search(f'data-audio="data:audio/[a-z-]+;base64,{sound}"', (tmp_path / "a.html").read_text())
+
+
+def test_a_sound_that_is_too_large_for_a_page(
+    run: Run,  # noqa: F811
+    audio: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("speechpipe.cli.report.MOST_EMBEDDED_BYTES", 4)
+    run("submit", str(audio), "--wait")
+    status, _, err = run("report", "call.wav", "--audio", str(audio), "-o", str(tmp_path / "a.html"))
+    assert status == 2
+    assert "give --audio a smaller" in err
+    assert not (tmp_path / "a.html").exists()

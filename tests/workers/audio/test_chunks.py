@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workers.audio import chunks, vad
+from workers.audio.chunks import Rules, Stretch, _Listener
+from workers.audio.reader import prepare
+from workers.audio.vad import Span
+
+SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
+EMOTION = Rules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
+TEXT = Rules(gap=2.0, pad=0.4, longest=8.0)
+
+Sound = npt.NDArray[np.int16]
+
+
+def sound_of(name: str, *, split: bool = False) -> Sound:
+    with prepare(SAMPLES / name, split=split, max_seconds=100) as recording:
+        return np.concatenate(list(recording), axis=1)
+
+
+def heard(sound: Sound, rules: Rules, sizes: Iterator[int]) -> list[Stretch]:
+    """The stretches of one channel that comes in blocks of these sizes."""
+    listener = _Listener(0, rules)
+    found: list[Stretch] = []
+    at = 0
+    while at < len(sound):
+        size = next(sizes)
+        found += listener.feed(sound[at : at + size])
+        at += size
+    return [*found, *listener.finish()]
+
+
+def spans(found: Sequence[Stretch]) -> list[Span]:
+    return [stretch.span for stretch in found]
+
+
+@pytest.mark.parametrize("rules", [EMOTION, TEXT], ids=["emotion", "text"])
+@pytest.mark.parametrize("name", ["happy_customer.mp3", "changing_mood.m4a"])
+def test_blocks_of_any_size_give_the_same_stretches_with_their_own_audio(name: str, rules: Rules) -> None:
+    (sound,) = sound_of(name)
+    whole = heard(sound, rules, itertools.repeat(len(sound)))
+    random = np.random.default_rng(0)
+    pieces = heard(sound, rules, iter(lambda: int(random.integers(1, 30_000)), None))
+    assert len(whole) > 1
+    assert spans(pieces) == spans(whole)
+    for one, other in zip(pieces, whole, strict=True):
+        first, last = (round(at * 16_000) for at in one.span)
+        np.testing.assert_array_equal(one.samples, sound[first:last])
+        np.testing.assert_array_equal(other.samples, sound[first:last])
+        assert one.speech == other.speech
+
+
+def test_without_a_length_to_keep_to_they_are_the_joined_spans_of_the_whole() -> None:
+    (sound,) = sound_of("changing_mood.m4a")
+    found = heard(sound, replace(EMOTION, shortest=0.0), itertools.repeat(16_000))
+    bare = vad.find(sound)
+    assert spans(found) == vad.join(bare, gap=0.3, pad=0.1, duration=len(sound) / 16_000)
+    assert [span for stretch in found for span in stretch.speech] == bare
+
+
+def test_a_long_stretch_is_cut_in_pauses() -> None:
+    (sound,) = sound_of("changing_mood.m4a")
+    found = heard(sound, TEXT, itertools.repeat(16_000))
+    assert all(stretch.span.length <= 8.0 for stretch in found)
+    assert [span for stretch in found for span in stretch.speech] == vad.find(sound)
+
+
+def test_speech_of_a_moment_is_widened_but_not_out_of_the_recording() -> None:
+    (sound,) = sound_of("happy_customer.mp3")
+    first = vad.find(sound)[0]
+    sound = sound[round(first.start * 16_000) : round(first.start * 16_000) + 12_000]
+    (only,) = heard(sound, EMOTION, itertools.repeat(1000))
+    assert only.span == Span(0.0, 0.75)
+    (only,) = heard(np.pad(sound, (0, 16_000)), EMOTION, itertools.repeat(1000))
+    assert only.span.length >= 1.0
+    assert len(only.samples) == round(only.span.length * 16_000)
+
+
+def test_what_is_held_does_not_grow_with_the_length() -> None:
+    (sound,) = sound_of("changing_mood.m4a")
+    listener = _Listener(0, TEXT)
+    held = []
+    for _ in range(10):
+        for at in range(0, len(sound), 16_000):
+            list(listener.feed(sound[at : at + 16_000]))
+            held.append(len(listener._audio) / 16_000)
+    assert max(held) < 20
+
+
+def test_speech_without_a_pause_is_cut_to_fit_whispers_window() -> None:
+    (sound,) = sound_of("changing_mood.m4a")
+    spoken = np.concatenate([sound[round(s.start * 16_000) : round(s.end * 16_000)] for s in vad.find(sound)])
+    rules = Rules(gap=2.0, pad=0.0, longest=28.0)
+    found = heard(np.tile(spoken, 10), rules, itertools.repeat(16_000))
+    assert all(stretch.span.length <= chunks.UNBROKEN for stretch in found)
+    assert sum(stretch.span.length for stretch in found) > 0.9 * 10 * len(spoken) / 16_000
+
+
+def test_only_the_channels_that_are_wanted() -> None:
+    path = SAMPLES / "support_call_stereo.wav"
+    with prepare(path, split=True, max_seconds=100) as recording:
+        both = list(chunks.stretches(recording, EMOTION))
+        assert recording.channels == recording.audio.channels == 2
+    with prepare(path, split=True, max_seconds=100) as recording:
+        second = list(chunks.stretches(recording, EMOTION, [1]))
+    assert {stretch.channel for stretch in both} == {0, 1}
+    assert spans(second) == [stretch.span for stretch in both if stretch.channel == 1]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.sampled_from([0, 1]), min_size=1, max_size=60), st.integers(1, 40_000))
+def test_stretches_stay_in_order_and_inside(pattern: list[int], size: int) -> None:
+    (sound,) = sound_of("happy_customer.mp3")
+    voice = sound[round(vad.find(sound)[0].start * 16_000) :][:8000]
+    mixed = np.concatenate([voice if on else np.zeros(8000, np.int16) for on in pattern])
+    found = heard(mixed, TEXT, itertools.repeat(size))
+    assert all(0 <= span.start < span.end <= len(mixed) / 16_000 for span in spans(found))
+    assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(spans(found)))

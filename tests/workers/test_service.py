@@ -1,0 +1,455 @@
+"""The worker's service as Pub/Sub and Cloud Run see it: on the embedded backend, with an engine that is quick."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from speechpipe.backends import local
+from speechpipe.backends.ports import Analyse, Backend
+from speechpipe.contract import Cost, Emotions, Options, Stage, Task, wire
+from speechpipe.contract.errors import Busy, ErrorCode, Rejected
+from speechpipe.contract.prices import preset
+from speechpipe.pipeline import steps
+from speechpipe.settings import EngineSettings, Limits, WorkerSettings
+from tests.doubles import START, FixedEngine
+from tests.media import SAMPLES
+from workers.models import choice
+from workers.service import MAX_BODY_BYTES, Load, create_app
+
+
+def settings(**changes: Any) -> WorkerSettings:
+    names: dict[str, Any] = {"project": "p", "uploads_bucket": "u", "results_bucket": "r", "stage": "stt"}
+    return WorkerSettings.model_validate({**names, "device": "cpu", **changes})
+
+
+def push(task: Task) -> bytes:
+    data, attributes = wire.task_to_message(task)
+    message = {"data": base64.b64encode(data).decode(), "attributes": attributes, "messageId": "1"}
+    return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s"}).encode()
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Backend:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    return local.connect(folder)
+
+
+@pytest.fixture
+def make_task(backend: Backend, tmp_path: Path) -> Callable[..., Task]:
+    def make(
+        name: str = "call.wav", stage: Stage = Stage.STT, *, known: bool = True, content: bytes | None = None
+    ) -> Task:
+        path = tmp_path / "upload"
+        path.write_bytes(content or b"sound of " + name.encode())
+        source = backend.uploads.upload(path, name, {})
+        if known:
+            steps.ingest(
+                source,
+                store=backend.store,
+                bus=backend.bus,
+                uploads=backend.uploads,
+                results=backend.results,
+                limits=Limits.model_validate({}),
+                clock=lambda: START,
+            )
+        return Task(recording_id=source.recording_id, stage=stage, source=source, options=Options(), queued_at=START)
+
+    return make
+
+
+def loads(engine: Analyse) -> Load:
+    return lambda stage, settings: engine
+
+
+@pytest.fixture
+def serve(backend: Backend) -> Iterator[Callable[..., TestClient]]:
+    clients: list[TestClient] = []
+
+    def make(engine: Analyse | None = None, *, load: Load | None = None, **changes: Any) -> TestClient:
+        app = create_app(settings(**changes), backend, load or loads(engine or FixedEngine(Stage.STT)))
+        client = TestClient(app, raise_server_exceptions=False)
+        client.__enter__()
+        clients.append(client)
+        if load is None:
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+        return client
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.01)
+
+
+# ------------------------------------------------------------------------------------------------------ deliveries
+
+
+def test_a_task_is_performed_and_acknowledged(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    task = make_task()
+    response = serve().post("/", content=push(task))
+    assert (response.status_code, response.content) == (204, b"")
+    [partial] = backend.store.partials(task.recording_id)
+    assert partial.stage is Stage.STT
+    assert partial.analysis is not None
+
+
+@pytest.mark.parametrize(("prices", "cost"), [("", None), ("l4", preset("l4").cost(Stage.STT, 0.25))])
+def test_what_was_performed_costs_its_compute_seconds(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task], prices: str, cost: Cost | None
+) -> None:
+    task = make_task()
+    serve(prices=prices).post("/", content=push(task))
+    [partial] = backend.store.partials(task.recording_id)
+    assert partial.analysis is not None
+    assert partial.analysis.compute_seconds == 0.25
+    assert partial.analysis.cost == cost
+
+
+def test_a_repeated_delivery_does_not_run_again(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    engine = FixedEngine(Stage.STT)
+    client, body = serve(engine), push(make_task())
+    assert [client.post("/", content=body).status_code for _ in range(3)] == [204, 204, 204]
+    assert engine.runs == 1
+
+
+def test_audio_that_can_never_work_is_acknowledged_with_the_reason_kept(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    task = make_task()
+    engine = FixedEngine(Stage.STT, error=Rejected(ErrorCode.NO_AUDIO_STREAM, "the file has no audio track"))
+    assert serve(engine).post("/", content=push(task)).status_code == 204
+    [partial] = backend.store.partials(task.recording_id)
+    assert partial.failure is not None
+    assert partial.failure.code is ErrorCode.NO_AUDIO_STREAM
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"message": {"data": "!!"}}', b'{"message": {"data": "e30="}}', b"\xff" * 100]
+)
+def test_what_is_no_task_is_acknowledged_and_logged(
+    serve: Callable[..., TestClient], body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert serve().post("/", content=body).status_code == 204
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "not performed" in record.getMessage()
+
+
+def test_a_task_of_the_other_stage_or_of_no_recording_is_acknowledged_and_logged(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FixedEngine(Stage.STT)
+    client = serve(engine)
+    for task in (make_task(stage=Stage.SER), make_task("unknown.wav", known=False)):
+        assert client.post("/", content=push(task)).status_code == 204
+    assert engine.runs == 0
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "a task for ser came to a worker for stt" in errors[0]
+    assert "there is no recording" in errors[1]
+
+
+def test_a_failure_of_ours_asks_for_another_delivery_and_that_one_works(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = FixedEngine(Stage.STT, error=RuntimeError("CUDA error: /secret/path"))
+    client, body = serve(engine), push(make_task())
+    response = client.post("/", content=body)
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert any(record.exc_info for record in caplog.records)
+    engine.error = None
+    assert client.post("/", content=body).status_code == 204
+
+
+def test_without_a_free_slot_the_answer_is_429_at_once(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    gate = threading.Event()
+    client = serve(FixedEngine(Stage.STT, gate=gate), concurrency=2)
+    bodies = [push(make_task(f"{n}.wav")) for n in range(3)]
+    answers: list[int] = []
+    posts = [
+        threading.Thread(target=lambda body=body: answers.append(client.post("/", content=body).status_code))
+        for body in bodies[:2]
+    ]
+    for post in posts:
+        post.start()
+    slots = client.app.state.worker._slots  # type: ignore[attr-defined]
+    wait_until(lambda: slots._value == 0)
+    began = time.monotonic()
+    response = client.post("/", content=bodies[2])
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) > 0
+    assert time.monotonic() - began < 1
+    assert client.get("/healthz").status_code == 200  # whatever the engine does
+    gate.set()
+    for post in posts:
+        post.join()
+    assert answers == [204, 204]
+    assert client.post("/", content=bodies[2]).status_code == 204
+
+
+def test_a_delivery_that_another_attempt_works_on_is_429(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    gate = threading.Event()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client, body = serve(engine, concurrency=2), push(make_task())
+    first = threading.Thread(target=lambda: client.post("/", content=body))
+    first.start()
+    wait_until(lambda: engine.runs == 1)
+    assert client.post("/", content=body).status_code == 429
+    gate.set()
+    first.join()
+    assert client.post("/", content=body).status_code == 204
+    assert engine.runs == 1
+
+
+def test_an_engine_with_too_much_to_do_is_429_and_the_lease_is_free(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    task = make_task()
+    assert serve(FixedEngine(Stage.STT, error=Busy("enough"))).post("/", content=push(task)).status_code == 429
+    lease = backend.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert lease.holder is None
+
+
+@pytest.mark.engines
+def test_deliveries_at_the_same_time_share_the_engines_batches(
+    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+) -> None:
+    engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
+    batcher = engine._batcher  # type: ignore[attr-defined]
+    run = batcher._run
+    sizes: list[int] = []
+
+    def gathering(rows: Sequence[Any]) -> Sequence[Any]:
+        if not sizes:  # the first waits for the others
+            wait_until(lambda: len(batcher._turns) >= 2, 60)
+        sizes.append(len(rows))
+        return run(rows)  # type: ignore[no-any-return]
+
+    batcher._run = gathering
+    client = serve(load=loads(engine), stage="ser", concurrency=3)
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    sound = (SAMPLES / "angry_customer.ogg").read_bytes()
+    tasks = [make_task(f"{n}.ogg", Stage.SER, content=sound) for n in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda task: client.post("/", content=push(task)).status_code, tasks))
+    assert answers == [204] * 3
+    found = [backend.store.partials(task.recording_id)[0].analysis for task in tasks]
+    scores = []
+    for one in found:
+        assert one
+        assert isinstance(one.value, Emotions)
+        scores.append({(w.start, s.name): s.score for w in one.value.windows for s in (*w.scores, *w.sentiment)})
+    for others in scores[1:]:  # a batch of another size may be summed in another order
+        assert others == pytest.approx(scores[0], abs=1e-4)
+    assert max(sizes) > 1
+
+
+def test_a_request_larger_than_any_push_is_refused(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    assert client.post("/", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
+    assert client.post("/", content=b" " * MAX_BODY_BYTES).status_code == 204
+
+
+def test_only_these_addresses_answer(serve: Callable[..., TestClient]) -> None:
+    client = serve()
+    assert client.get("/").status_code == 405
+    assert client.post("/readyz").status_code == 405
+    assert client.get("/elsewhere").status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------- from start to end
+
+
+def test_it_listens_while_the_model_loads_and_takes_work_only_after(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    loaded = threading.Event()
+
+    def load(stage: Stage, settings: EngineSettings) -> Analyse:
+        assert loaded.wait(10)
+        return FixedEngine(stage)
+
+    client, body = serve(load=load), push(make_task())
+    assert client.get("/healthz").status_code == 200
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"ready": False, "stage": "stt", "reason": "the model is loading"}
+    assert client.post("/", content=body).status_code == 503
+    loaded.set()
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+    assert client.get("/readyz").json() == {"ready": True, "stage": "stt", "reason": None}
+    assert client.post("/", content=body).status_code == 204
+
+
+def test_a_model_that_cannot_be_loaded_is_told(backend: Backend) -> None:
+    failed = threading.Event()
+
+    def load(stage: Stage, settings: EngineSettings) -> Analyse:
+        raise FileNotFoundError("no model.bin")
+
+    with TestClient(create_app(settings(), backend, load, failed=failed.set)) as client:
+        assert failed.wait(10)
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert "no model.bin" in response.json()["reason"]
+
+
+def test_the_device_is_told(serve: Callable[..., TestClient]) -> None:
+    report = serve().get("/device").json()
+    assert report["device"] == "cpu"
+    assert report["compute_type"] in ("int8", "int8_float32", "float32")
+    assert report["libraries"]["ctranslate2"]
+    assert "gpu" in report
+
+
+def test_a_stopping_worker_takes_nothing_and_finishes_what_ends_soon(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.service.DRAIN_SECONDS", 60.0)
+    task, gate = make_task(), threading.Event()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine)
+    answers: list[int] = []
+    post = threading.Thread(target=lambda: answers.append(client.post("/", content=push(task)).status_code))
+    post.start()
+    wait_until(lambda: engine.runs == 1)
+    client.app.state.worker.stop()  # type: ignore[attr-defined]
+    assert client.post("/", content=push(task)).status_code == 503
+    gate.set()
+    post.join(10)
+    assert answers == [204]
+
+
+def test_a_stopping_worker_lets_go_of_its_recording(
+    serve: Callable[..., TestClient],
+    backend: Backend,
+    make_task: Callable[..., Task],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.service.DRAIN_SECONDS", 0.0)
+    task = make_task()
+    engine = FixedEngine(Stage.STT, gate=threading.Event())  # would never end
+    client = serve(engine)
+    answers: list[int] = []
+    post = threading.Thread(target=lambda: answers.append(client.post("/", content=push(task)).status_code))
+    post.start()
+    wait_until(lambda: engine.runs == 1)
+    client.app.state.worker.stop()  # type: ignore[attr-defined]
+    post.join(10)
+    assert answers == [429]
+    assert client.get("/readyz").status_code == 503
+    assert client.post("/", content=push(task)).status_code == 503
+    lease = backend.store.lease(task.recording_id, Stage.STT, 1)
+    assert lease is not None
+    assert lease.holder is None  # so the next delivery need not wait
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from speechpipe.backends import local
+from speechpipe.settings import WorkerSettings
+from tests.doubles import FixedEngine
+from workers.__main__ import serve
+
+def load(stage, settings):
+    if sys.argv[3] == "broken":
+        raise FileNotFoundError("no model.bin")
+    return FixedEngine(stage)
+
+names = {"project": "p", "uploads_bucket": "u", "results_bucket": "r", "stage": "stt", "port": int(sys.argv[2])}
+sys.exit(serve(WorkerSettings.model_validate(names), local.connect(Path(sys.argv[1])), load))
+"""
+
+
+def start(folder: Path, kind: str) -> tuple[subprocess.Popen[str], str]:
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder), str(port), kind],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return process, f"http://127.0.0.1:{port}"
+
+
+def test_the_process_ends_soon_after_sigterm(tmp_path: Path) -> None:
+    process, address = start(tmp_path / "recordings", "working")
+
+    def ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"{address}/readyz", timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_until(ready, 30)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.communicate(timeout=10)
+        assert time.monotonic() - began < 5
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_process_ends_with_a_message_if_there_is_no_model(tmp_path: Path) -> None:
+    process, _ = start(tmp_path / "recordings", "broken")
+    try:
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "The stt worker cannot start: FileNotFoundError: no model.bin" in errors
+    finally:
+        process.kill()
+
+
+def test_missing_settings_are_all_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from workers.__main__ import main
+
+    handlers = logging.getLogger().handlers[:]
+    try:
+        assert main() == 2
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    told = capsys.readouterr().err
+    for name in ("GOOGLE_CLOUD_PROJECT", "SPEECHPIPE_UPLOADS_BUCKET", "SPEECHPIPE_RESULTS_BUCKET", "SPEECHPIPE_STAGE"):
+        assert name in told

@@ -1,0 +1,308 @@
+"""The Whisper engine: its rules alone first, then real faster-whisper with the bundled demo model."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speechpipe.contract import Analysis, Language, Model, Options, Segment, Stage, Transcript, Word
+from speechpipe.contract.errors import ErrorCode, Rejected
+from speechpipe.settings import EngineSettings
+from tests.media import SAMPLES, alike, samples, word_errors
+from tests.workers.audio.media import decode, tone, write_audio
+from workers.models import choice
+from workers.whisper import engine as whisper
+from workers.whisper.engine import WhisperAnalyser
+
+# ------------------------------------------------------------------------------------------------------- the rules
+
+
+def found(*words: tuple[float, float], text: str = " some words", **changes: Any) -> Any:
+    """A segment as faster-whisper gives it."""
+    fields: dict[str, Any] = {
+        "start": words[0][0] if words else 0.0,
+        "end": words[-1][1] if words else 1.0,
+        "text": text,
+        "words": [SimpleNamespace(word=" word", start=a, end=b, probability=0.5) for a, b in words],
+        "avg_logprob": -0.2,
+        "no_speech_prob": 0.01,
+        "compression_ratio": 1.2,
+        "temperature": 0.0,
+    }
+    return SimpleNamespace(**{**fields, **changes})
+
+
+@given(st.lists(st.tuples(st.floats(-1, 30), st.floats(-1, 30)), max_size=12), st.floats(0, 9), st.floats(1, 10))
+def test_words_never_run_backwards_or_past_the_end(
+    times: list[tuple[float, float]], earliest: float, duration: float
+) -> None:
+    segment = whisper._segment(found(*times), 0, "en", min(earliest, duration), duration)
+    edges = [edge for word in segment.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert all(round(min(earliest, duration), 3) <= edge <= round(duration, 3) for edge in edges)
+    assert segment.start <= segment.end
+    if segment.words:
+        assert (segment.start, segment.end) == (edges[0], edges[-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "suspect"),
+    [
+        ({}, False),
+        ({"compression_ratio": 2.5}, True),  # the same again and again
+        ({"avg_logprob": -1.1}, True),
+        ({"no_speech_prob": 0.9, "avg_logprob": -0.2}, False),  # sure of its words all the same
+        ({"no_speech_prob": 0.9, "avg_logprob": -0.7}, True),
+    ],
+)
+def test_what_looks_invented_is_marked(changes: dict[str, Any], suspect: bool) -> None:
+    segment = whisper._segment(found((0, 1), **changes), 0, "en", 0, 10)
+    assert segment.quality.suspect is suspect
+
+
+def test_a_segment_without_words_takes_its_confidence_from_the_decoder() -> None:
+    segment = whisper._segment(found(start=1.0, end=2.5, words=None), 0, "en", 0, 10)
+    assert (segment.start, segment.end) == (1.0, 2.5)
+    assert segment.confidence == pytest.approx(np.exp(-0.2), abs=1e-4)
+
+
+def heard(channel: int, *starts: float, language: str = "en", words: int = 1) -> whisper._Heard:
+    segments = [
+        Segment(
+            id=0,
+            start=start,
+            end=start + 1,
+            channel=channel,
+            text="x",
+            confidence=1,
+            quality={"avg_logprob": 0, "no_speech_prob": 0, "compression_ratio": 1},
+            words=(Word(word="x", start=start, end=start, confidence=1),) * words,
+        )
+        for start in starts
+    ]
+    return whisper._Heard(channel, segments, Language(code=language, confidence=0.9), float(len(starts)))
+
+
+def test_channels_become_one_conversation_in_the_order_of_time() -> None:
+    transcript = whisper._transcript([heard(0, 0, 5, words=2), heard(1, 2, 5, 7, language="de")], named=True)
+    assert [(s.id, s.start, s.speaker) for s in transcript.segments] == [
+        (0, 0, "channel 0"),
+        (1, 2, "channel 1"),
+        (2, 5, "channel 0"),
+        (3, 5, "channel 1"),
+        (4, 7, "channel 1"),
+    ]
+    assert transcript.language == Language(code="en", confidence=0.9)  # of the channel with most words
+    assert transcript.speech_seconds == 5
+
+
+# ------------------------------------------------------------------------------------------------- the real engine
+
+
+@pytest.fixture(scope="module")
+def engine() -> WhisperAnalyser:
+    loaded = choice.load(Stage.STT, EngineSettings(models="demo", device="cpu"))
+    assert isinstance(loaded, WhisperAnalyser)
+    return loaded
+
+
+_analyses: dict[tuple[WhisperAnalyser, str, Options], Analysis] = {}
+
+
+def analysis_of(engine: WhisperAnalyser, name: str, **options: Any) -> Analysis:
+    """What the engine makes of a sample: run once, since many tests look at the same."""
+    key = (engine, name, Options(**options))
+    if key not in _analyses:
+        _analyses[key] = engine(SAMPLES / name, key[-1], lambda _: None)
+    return _analyses[key]
+
+
+def transcribe(engine: WhisperAnalyser, name: str, **options: Any) -> Transcript:
+    value = analysis_of(engine, name, **options).value
+    assert isinstance(value, Transcript)
+    return value
+
+
+def each_sample() -> list[Any]:
+    return [pytest.param(sample, id=sample["file"]) for sample in samples()]
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("sample", each_sample())
+def test_the_samples_are_transcribed(engine: WhisperAnalyser, sample: dict[str, Any]) -> None:
+    transcript = transcribe(engine, sample["file"], **sample["options"])
+    for channel, text in enumerate(sample["text"]):
+        said = " ".join(segment.text for segment in transcript.segments if segment.channel == channel)
+        assert word_errors(text, said) <= 0.25 * len(text.split())
+    assert transcript.language is not None
+    assert transcript.language.code == "en"
+    assert 0 < transcript.speech_seconds < sample["duration"] * sample["channels"]
+    assert [segment.id for segment in transcript.segments] == list(range(len(transcript.segments)))
+    assert [s.start for s in transcript.segments] == sorted(s.start for s in transcript.segments)
+    for segment in transcript.segments:
+        assert segment.words
+        assert " ".join(word.word for word in segment.words) == segment.text
+        edges = [edge for word in segment.words for edge in (word.start, word.end)]
+        assert edges == sorted(edges)
+        assert edges[-1] <= sample["duration"] + 0.01
+
+
+@pytest.mark.engines
+def test_words_stand_where_they_are_said(engine: WhisperAnalyser) -> None:
+    [sample] = [s for s in samples() if s["file"] == "order_inquiry.wav"]
+    transcript = transcribe(engine, sample["file"])
+    words = [word for segment in transcript.segments for word in segment.words]
+    inside = [any(t["start"] - 0.5 <= w.start and w.end <= t["end"] + 0.5 for t in sample["turns"]) for w in words]
+    assert sum(inside) / len(inside) > 0.9
+
+
+@pytest.mark.engines
+def test_a_call_of_two_channels_says_who_speaks(engine: WhisperAnalyser) -> None:
+    shown: list[float] = []
+    analysis = engine(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
+    assert isinstance(analysis.value, Transcript)
+    assert {(s.channel, s.speaker) for s in analysis.value.segments} == {(0, "channel 0"), (1, "channel 1")}
+    assert shown == sorted(shown)
+    assert len(shown) > 3
+    assert shown[-1] == 1
+    assert analysis.audio.channels == 2
+    assert 0 < analysis.compute_seconds < 60
+    assert [caution.code for caution in analysis.cautions] == ["demo_models"]
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("kind", ["silence", "noise", "tone"])
+def test_where_nobody_speaks_nothing_is_invented(engine: WhisperAnalyser, tmp_path: Path, kind: str) -> None:
+    sound = {
+        "silence": 0 * tone(4),
+        "noise": np.random.default_rng(0).normal(0, 0.05, 64_000).astype(np.float32),
+        "tone": tone(4),
+    }[kind]
+    path = write_audio(tmp_path / "a.wav", [sound], codec="pcm_s16le")
+    analysis = engine(path, Options(), lambda _: None)
+    assert analysis.value == Transcript(language=None, segments=(), speech_seconds=0)
+    assert "no_speech" in [caution.code for caution in analysis.cautions]
+
+
+@pytest.mark.engines
+def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperAnalyser) -> None:
+    [sample] = [s for s in samples() if s["file"] == "changing_mood.m4a"]
+    transcript = engine(SAMPLES / sample["file"], Options(), lambda _: None).value
+    assert isinstance(transcript, Transcript)
+    assert word_errors(sample["text"][0], " ".join(s.text for s in transcript.segments)) <= 8
+    assert transcript.segments[-1].end > 15  # the demo model is given a sentence at a time
+
+
+@pytest.mark.engines
+def test_hints_longer_than_the_prompt_are_cut_and_do_no_harm(engine: WhisperAnalyser) -> None:
+    for options in (
+        {"hotwords": "lamp " * 200},
+        {"initial_prompt": "The service was good. " * 45},
+        {"hotwords": "lamp " * 200, "initial_prompt": "The service was good. " * 45},
+        {"hotwords": "猫犬" * 500, "initial_prompt": "é" * 1000},
+    ):
+        hints = engine._hints(Options(**options))
+        hotwords = engine._model.hf_tokenizer.encode(hints.get("hotwords", ""), add_special_tokens=False).ids
+        assert len(hotwords) + len(hints.get("initial_prompt", ())) <= 223
+        transcribe(engine, "happy_customer.mp3", **options)  # does not raise
+
+
+@pytest.mark.engines
+def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperAnalyser) -> None:
+    analysis = analysis_of(engine, "happy_customer.mp3", channels="split")
+    assert "mono_split" in [caution.code for caution in analysis.cautions]
+    assert isinstance(analysis.value, Transcript)
+    assert {segment.speaker for segment in analysis.value.segments} == {None}
+
+
+@pytest.mark.engines
+def test_a_language_that_was_given_is_taken_as_given(engine: WhisperAnalyser) -> None:
+    assert transcribe(engine, "happy_customer.mp3", language="en").language == Language(code="en", confidence=1.0)
+
+
+@pytest.mark.engines
+def test_recordings_may_come_from_threads_at_once(engine: WhisperAnalyser) -> None:
+    names = ["happy_customer.mp3", "angry_customer.ogg"]
+    alone = [transcribe(engine, name) for name in names]
+    together: dict[str, Transcript] = {}
+
+    def work(name: str) -> None:
+        value = engine(SAMPLES / name, Options(), lambda _: None).value
+        assert isinstance(value, Transcript)
+        together[name] = value
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, one in zip(names, alone, strict=True):
+        assert alike(together[name].model_dump(mode="json"), one.model_dump(mode="json"))
+
+
+@pytest.mark.engines
+def test_nothing_that_was_said_is_logged(engine: WhisperAnalyser, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        engine(SAMPLES / "happy_customer.mp3", Options(hotwords="lamp"), lambda _: None)
+    assert not [record for record in caplog.records if "lamp" in record.getMessage() or "mp3" in record.getMessage()]
+
+
+@pytest.mark.engines
+def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperAnalyser) -> None:
+    model = analysis_of(engine, "happy_customer.mp3").model
+    assert (model.name, model.device, model.compute_type) == ("demo", "cpu", "int8")
+    assert re.fullmatch(r"sha256:[0-9a-f]{40}", model.revision)
+    assert model.engine == "faster-whisper 1.2.1"
+
+
+class Limited:
+    """The demo model, or a part of it, with some of its attributes others."""
+
+    def __init__(self, whole: Any, **others: Any) -> None:
+        self._whole, self._others = whole, others
+
+    def __getattr__(self, name: str) -> Any:
+        return self._others[name] if name in self._others else getattr(self._whole, name)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize(("multilingual", "told"), [(False, "knows English only"), (True, "model knows")])
+def test_a_language_that_the_model_lacks_is_rejected(
+    engine: WhisperAnalyser, multilingual: bool, told: str, tmp_path: Path
+) -> None:
+    tokenizer = engine._model.hf_tokenizer
+    known = Limited(tokenizer, token_to_id=lambda token: None if token == "<|de|>" else tokenizer.token_to_id(token))
+    part = Limited(engine._model.model, is_multilingual=multilingual)
+    limited: Any = Limited(engine._model, model=part, hf_tokenizer=known)
+    analyser = WhisperAnalyser(limited, Model(name="small.en", revision="1", engine="x"), max_seconds=60)
+    with pytest.raises(Rejected) as caught:
+        analyser(tmp_path / "not-even-read.wav", Options(language="de"), lambda _: None)
+    assert caught.value.code is ErrorCode.INVALID_OPTION
+    assert "'language': given 'de'" in caught.value.message
+    assert told in caught.value.message
+    analyser(SAMPLES / "happy_customer.mp3", Options(language="en"), lambda _: None)
+
+
+@pytest.mark.engines
+def test_translation_by_a_model_that_was_not_trained_for_it_is_remarked(engine: WhisperAnalyser) -> None:
+    identity = Model(name="mobiuslabsgmbh/faster-whisper-large-v3-turbo", revision="1", engine="x")
+    analyser = WhisperAnalyser(engine._model, identity, max_seconds=60)
+    analysis = analyser(SAMPLES / "happy_customer.mp3", Options(task="translate"), lambda _: None)
+    assert [caution.code for caution in analysis.cautions] == ["translate_untrained"]
+
+
+@pytest.mark.engines
+def test_the_cap_on_seconds_is_the_settings(engine: WhisperAnalyser) -> None:
+    analyser = WhisperAnalyser(engine._model, engine._identity, max_seconds=5)
+    with pytest.raises(Rejected, match="too long"):
+        analyser(SAMPLES / "happy_customer.mp3", Options(), lambda _: None)
+    assert decode(SAMPLES / "happy_customer.mp3", max_seconds=10).audio.duration > 5

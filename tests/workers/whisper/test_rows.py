@@ -1,0 +1,201 @@
+"""Rows in a batch: the bundled demo model on real CTranslate2, then the rules on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from faster_whisper import WhisperModel  # type: ignore[import-untyped]
+from faster_whisper.transcribe import Segment, Word  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from speechpipe.contract import Language
+from tests.media import SAMPLES, samples, words
+from tests.workers.audio.media import decode
+from workers.audio.decoder import SAMPLE_RATE
+from workers.models.choice import DEMO_MODELS
+from workers.whisper import checks
+from workers.whisper import words as whisper_words
+from workers.whisper.checks import Attempt, best, is_silence
+from workers.whisper.rows import WINDOW_FRAMES, Heard, Row, WhisperRows
+from workers.whisper.transcription import majority
+
+
+class Counting:
+    """A CTranslate2 model that says how many rows each of its methods got."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.calls: list[tuple[str, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        there = getattr(self._model, name)
+        if name not in ("encode", "generate", "align", "detect_language"):
+            return there
+
+        def counted(rows: Any, *arguments: Any, **named: Any) -> Any:
+            self.calls.append((name, rows.shape[0]))
+            return there(rows, *arguments, **named)
+
+        return counted
+
+    def count(self, name: str) -> list[int]:
+        """Rows of each call of a method."""
+        return [rows for called, rows in self.calls if called == name]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    loaded = WhisperModel(str(DEMO_MODELS / "whisper"), device="cpu", compute_type="float32", cpu_threads=1)
+    loaded.model = Counting(loaded.model)
+    return loaded
+
+
+@pytest.fixture
+def rows(model: Any) -> WhisperRows:
+    model.model.calls.clear()
+    return WhisperRows(model)
+
+
+def sentences(count: int) -> list[tuple[NDArray[np.int16], str]]:
+    """Sentences of several samples: audio and text."""
+    found = []
+    for sample in samples():
+        if sample["channels"] == 1:
+            audio = (decode(SAMPLES / sample["file"], max_seconds=100).samples[0] * 32768).astype(np.int16)
+            for turn in sample["turns"]:
+                first, last = (max(0, round(at * SAMPLE_RATE)) for at in (turn["start"] - 0.2, turn["end"] + 0.2))
+                found.append((audio[first:last], turn["text"]))
+    return found[:: len(found) // count][:count]
+
+
+def texts(heard: Sequence[Heard]) -> list[list[str]]:
+    return [words(" ".join(segment.text for segment in one.segments)) for one in heard]
+
+
+@pytest.mark.engines
+def test_a_row_is_answered_in_a_batch_as_by_itself(rows: WhisperRows) -> None:
+    """Languages, tasks and hints of one length may differ within the batch."""
+    known = [
+        {"language": "en", "hints": (100, 101)},
+        {"language": "de", "hints": (102, 103)},
+        {"language": "en", "task": "translate", "hints": (104, 105)},
+        {"language": "en", "hints": (104, 105)},
+    ]
+    batch = [rows.row(audio, **what) for (audio, _), what in zip(sentences(4), known, strict=True)]
+    assert len({rows.key(row) for row in batch}) == 1
+    together, alone = rows.run(batch), [rows.run([row])[0] for row in batch]
+    assert texts(together) == texts(alone)
+    for one, other in zip(together, alone, strict=True):
+        assert [s.avg_logprob for s in one.segments] == pytest.approx([s.avg_logprob for s in other.segments], abs=1e-4)
+        assert [(w.word, w.start, w.end) for s in one.segments for w in s.words] == [
+            (w.word, w.start, w.end) for s in other.segments for w in s.words
+        ]
+
+
+@pytest.mark.engines
+def test_word_times_are_aligned_once_for_each_start_sequence(rows: WhisperRows, model: Any) -> None:
+    languages = ("en", "de", "en", "fr")
+    heard = rows.run([rows.row(audio, language=code) for (audio, _), code in zip(sentences(4), languages, strict=True)])
+    assert all(segment.words for one in heard for segment in one.segments)
+    assert sorted(model.model.count("align")) == [1, 1, 2]
+
+
+@pytest.mark.engines
+def test_the_words_are_right_with_shorter_windows_too(model: Any) -> None:
+    rows = WhisperRows(model, windows=(500, 1000, WINDOW_FRAMES))
+    chosen = sentences(6)
+    batch = [rows.row(audio, language="en") for audio, _ in chosen]
+    assert {row.window for row in batch} == {500}
+    assert texts(rows.run(batch)) == [words(text) for _, text in chosen]
+
+
+@pytest.mark.engines
+def test_the_encoder_computes_a_row_once_for_its_language_and_its_words(rows: WhisperRows, model: Any) -> None:
+    [(audio, text)] = sentences(1)
+    row = rows.row(audio)
+    [asked] = rows.run([row])
+    assert asked.languages[0][0] == "en"
+    [heard] = rows.run([replace(row, language="en", encoded=asked.encoded)])
+    assert texts([heard]) == [words(text)]
+    assert model.model.count("encode") == [1]
+
+
+@pytest.mark.engines
+def test_only_rows_that_fail_are_tried_again_on_the_encoder_output_that_is_there(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.4)  # the demo model is sure of whatever it says
+    rows = WhisperRows(model, temperatures=(0.0, 0.4, 0.8))
+    (good, text), *others = sentences(8)
+    backwards = np.concatenate([audio for audio, _ in others])[::-1]
+    model.model.calls.clear()
+    heard = rows.run([rows.row(audio, language="en") for audio in (good, backwards, others[0][0])])
+    assert model.model.count("generate") == [3, 1, 1]
+    assert sum(model.model.count("encode")) == 3
+    assert texts(heard)[0] == words(text)
+    assert [{segment.temperature for segment in heard[index].segments} for index in (0, 2)] == [{0.0}, {0.0}]
+
+
+@pytest.mark.engines
+def test_only_rows_that_can_share_a_batch_have_one_key(rows: WhisperRows) -> None:
+    row = Row(np.zeros(3 * SAMPLE_RATE, np.int16), language="en", hints=(1, 2))
+    assert rows.key(row) == rows.key(replace(row, language="de", task="translate", hints=(3, 4)))
+    for other in (replace(row, hints=(1,)), replace(row, window=500), replace(row, language=None)):
+        assert rows.key(row) != rows.key(other)
+
+
+# ------------------------------------------------------------------------------------------------------- the rules
+
+
+def attempt(**changes: Any) -> Attempt:
+    fields: dict[str, Any] = {"tokens": (1,), "avg_logprob": -0.2, "no_speech_prob": 0.0, "compression_ratio": 1.2}
+    return Attempt(**{**fields, "temperature": 0.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed", "silence"),
+    [
+        ({}, False, False),
+        ({"compression_ratio": 2.5}, True, False),
+        ({"avg_logprob": -1.1}, True, False),
+        ({"avg_logprob": -1.1, "no_speech_prob": 0.7}, False, True),
+        ({"no_speech_prob": 0.7}, False, False),
+    ],
+)
+def test_an_attempt_is_judged_by_whispers_thresholds(changes: dict[str, Any], failed: bool, silence: bool) -> None:
+    assert (attempt(**changes).failed, is_silence(attempt(**changes))) == (failed, silence)
+
+
+def test_of_attempts_that_all_failed_the_likeliest_that_does_not_repeat_itself_stays() -> None:
+    looping, unsure, worse = attempt(compression_ratio=9), attempt(avg_logprob=-1.2), attempt(avg_logprob=-2)
+    assert best([looping, unsure, worse]) is unsure
+    assert best([looping, attempt(compression_ratio=9, avg_logprob=-3)]) is looping
+    passed = attempt(avg_logprob=-0.9)
+    assert best([looping, passed]) is passed
+
+
+def test_the_language_is_what_most_rows_say() -> None:
+    assert majority([("en", 0.5), ("de", 0.99), ("en", 0.6)]) == Language(code="en", confidence=0.6)
+    assert majority([("en", 0.5), ("de", 0.9)]) == Language(code="de", confidence=0.9)
+
+
+def segment(said: str, seconds: float) -> Segment:
+    each = seconds / len(said.split())
+    timed = [Word(i * each, (i + 1) * each, f" {word}", 0.9) for i, word in enumerate(said.split())]
+    return Segment(0, 0, 0.0, seconds, f" {said}", [], -0.1, 1.0, 0.0, timed, 0.0)
+
+
+def test_a_long_segment_is_cut_behind_its_sentences() -> None:
+    said = "It came today. Is it for me? Then"
+    assert [part.text for part in whisper_words._sentences(segment(said, 16.0))] == [
+        " It came today.",
+        " Is it for me?",
+        " Then",
+    ]
+    parts = list(whisper_words._sentences(segment(said, 16.0)))
+    assert [(part.start, part.end) for part in parts] == [(0.0, 6.0), (6.0, 14.0), (14.0, 16.0)]
+    assert [part.text for part in whisper_words._sentences(segment(said, 8.0))] == [f" {said}"]

@@ -1,0 +1,263 @@
+"""Recordings as they are decoded, in blocks: the service's side of the process that decodes (`decoding`).
+
+    with prepare(path, split=False, max_seconds=7200) as recording:
+        for block in recording:              # int16, shape (recording.channels, n), 16 kHz
+            ...
+        recording.audio, recording.cautions  # once all blocks have come
+
+Decoding runs ahead of the reader by about half a minute of audio and then waits: memory does not grow with the length
+of a recording. `stretches` turns blocks into stretches of speech.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from speechpipe.contract import Audio, Caution
+from speechpipe.contract.errors import ErrorCode, Rejected
+from workers.audio.decoder import MAX_CHANNELS, SAMPLE_RATE, Block
+from workers.audio.decoder_process import HEADER, SOCKET_BYTES
+
+#: Signals by which a limit, or its own fault, ends a child: the file is to blame, and would be again.
+_BY_THE_FILE = {
+    signal.SIGXCPU, signal.SIGALRM, signal.SIGXFSZ,
+    signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL,
+}  # fmt: skip
+#: Seconds in which a child must have the next block, and more for a large file, which is read to its end for its sum;
+#: waiting for its reader does not count.
+STALL_SECONDS = 20.0
+_READ_BYTES_A_SECOND = 200e6
+_MAX_BYTES = 1 << 26  #: of one message
+_MAX_MESSAGE = 500  #: characters for the user
+#: What the decoding process gets of the environment: no credential, no address.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+
+#: For glibc's malloc, in bytes: frames of half a megabyte come and go; to fetch their memory from the kernel each time
+#: would be a fifth of decoding an MP3.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
+
+
+class DecoderLost(RuntimeError):
+    """The process that decodes was ended from outside, for want of memory perhaps: to be tried again."""
+
+
+class Recording:
+    """A recording that is being decoded; iterate over it once. Made by `prepare`."""
+
+    def __init__(self, path: Path, *, split: bool, max_seconds: float) -> None:
+        request = {
+            "path": str(path.resolve(strict=True)),
+            "split": split,
+            "max_seconds": max_seconds,
+            "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_A_SECOND,
+        }
+        self._child: int | None
+        self._child, self._source = _process.begin(request)
+        self._left = 2 * max_seconds * SAMPLE_RATE + MAX_CHANNELS  # what a child that was taken over may send
+        self._audio: Audio | None = None
+        self.cautions: tuple[Caution, ...] = ()  #: complete after the last block
+        try:
+            _, content, _ = self._message()
+            with _nonsense_is_damage():
+                claimed = float(json.loads(content) or 0)
+            #: Its length by its header, if that can be: a claim, good enough to show progress.
+            self.expected_seconds = claimed if 0 < claimed <= max_seconds else None
+            self._first = self._block()
+        except BaseException:
+            self.close()
+            raise
+        #: Channels of every block: 1, or those of the source when split.
+        self.channels = 1 if self._first is None else len(self._first)
+
+    @property
+    def audio(self) -> Audio:
+        """What the source was; known after the last block."""
+        if self._audio is None:
+            raise RuntimeError("not all blocks have been read")
+        return self._audio
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield int16 blocks of shape (channels, n). Raises Rejected: too_long may come after hours of audio."""
+        block, self._first = self._first, None
+        while block is not None:
+            yield block
+            block = self._block()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End decoding, finished or not."""
+        self._source.close()
+        child, self._child = self._child, None
+        if child is not None:
+            _process.end(child)
+
+    def _block(self) -> Block | None:
+        kind, content, channels = self._message()
+        if kind == b"B" and channels:
+            with _nonsense_is_damage():
+                samples = np.frombuffer(content, np.int16).reshape(channels, -1)
+            self._left -= samples.size if channels > 1 else 2 * samples.size
+            if self._left >= 0:
+                return samples
+            raise _damaged()
+        with _nonsense_is_damage():
+            facts = json.loads(content)
+            self._audio = Audio.model_validate(facts["audio"])
+            self.cautions = tuple(Caution.model_validate(caution) for caution in facts["cautions"])
+        return None
+
+    def _message(self) -> tuple[bytes, bytearray, int]:
+        kind, channels, size = HEADER.unpack(self._receive(HEADER.size))
+        if size > _MAX_BYTES:
+            raise _damaged()
+        content = self._receive(size)
+        if kind == b"R":
+            with _nonsense_is_damage():
+                reason = json.loads(content)
+                rejected = Rejected(ErrorCode(reason["code"]), reason["message"][:_MAX_MESSAGE])
+            raise rejected
+        return kind, content, channels
+
+    def _receive(self, size: int) -> bytearray:
+        content = bytearray(size)
+        view = memoryview(content)
+        while view:
+            try:
+                count = self._source.recv_into(view)
+            except TimeoutError:  # its own alarm should have ended it
+                raise _damaged() from None
+            if not count:
+                raise self._ended()
+            view = view[count:]
+        return content
+
+    def _ended(self) -> Exception:
+        """Why a child went away before it was done."""
+        child, self._child = self._child, None
+        status = _process.end(child) if child is not None else 0
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _BY_THE_FILE:
+            return _damaged()
+        return DecoderLost(f"the process that decodes went away (wait status {status})")
+
+
+def prepare(path: Path, *, split: bool = False, max_seconds: float) -> Recording:
+    """Begin to decode a file, in a process of its own; see `decode.stream` for what it takes and raises.
+
+    Raises Rejected here if nothing of it can be decoded, and from the iteration for what shows later; DecoderLost.
+    """
+    return Recording(path, split=split, max_seconds=max_seconds)
+
+
+def _damaged() -> Rejected:
+    return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged: decoding it failed or took too much time or memory")
+
+
+@contextlib.contextmanager
+def _nonsense_is_damage() -> Iterator[None]:
+    """A child that says what no child says was taken over by its file."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError):
+        raise _damaged() from None
+
+
+class _Process:
+    """The decoding process, started when it is first wanted, and again should it have gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def begin(self, request: dict[str, Any]) -> tuple[int, socket.socket]:
+        """Have a file decoded: the child's number and where its messages arrive."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+            ours.settimeout(1.25 * request["stall_seconds"])
+            try:
+                return self._ask(request, [theirs.fileno()]), ours
+            except BaseException:
+                ours.close()
+                raise
+
+    def end(self, child: int) -> int:
+        """The wait status of a child, which is killed unless it has ended. 0 if the process has gone, child and all."""
+        try:
+            return self._ask({"end": child}, [])
+        except (DecoderLost, KeyError):
+            return 0
+
+    def stop(self) -> None:
+        """End the process and its children."""
+        with self._lock:
+            self._drop()
+
+    def _ask(self, request: dict[str, Any], passed: list[int]) -> int:
+        with self._lock:
+            if self._running is not None and self._running[0].poll() is not None:
+                self._drop()
+            if self._running is None and "end" in request:
+                return 0
+            self._running = self._running or self._start()
+            try:
+                socket.send_fds(self._running[1], [json.dumps(request).encode()], passed)
+                reply = self._running[1].recv(64)
+            except OSError:
+                reply = b""
+            if not reply:
+                self._drop()
+                raise DecoderLost("the process that decodes went away")
+            return int(reply)
+
+    def _drop(self) -> None:
+        """Forget the process: it goes when it sees that nobody listens. The next recording gets another."""
+        if self._running is not None:
+            (process, control), self._running = self._running, None
+            control.close()
+            process.wait()
+
+    @staticmethod
+    def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+            environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+            environment["OPENBLAS_NUM_THREADS"] = "1"  # it forks: it must have one thread
+            environment |= _KEEP_MEMORY
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "workers.audio.decoder_process", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the service, which ends this one
+            )
+        return process, ours
+
+
+_process = _Process()
+
+
+@atexit.register
+def stop() -> None:
+    """End the process that decodes; the next recording starts another."""
+    _process.stop()

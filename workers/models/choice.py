@@ -1,0 +1,243 @@
+"""Which model: the real ones at pinned revisions, or the bundled demo models where there is no way to get those.
+
+`auto` takes the defaults below from the local Hugging Face cache or from the hub. Where neither has them, which is
+decided within three seconds, the demo models in `workers/demo/models` step in, and every result says so. A model that
+was named is never replaced by another.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speechpipe.backends.ports import Analyse
+from speechpipe.contract import Caution, Model, Options, Stage
+from speechpipe.settings import EngineSettings
+from workers.audio.decoder import SAMPLE_RATE
+from workers.models.device import (
+    Device,
+    choose_device,
+    cpu_threads,
+    ct2_compute_type,
+    installed,
+    share_cores,
+    torch_dtype,
+)
+from workers.models.hub import ModelMissing, cached, digest_of, downloaded, lacking
+
+if TYPE_CHECKING:  # each image holds the libraries of one of the two
+    from workers.emotion.classifier import EmotionAnalyser
+    from workers.whisper.engine import WhisperAnalyser
+
+log = logging.getLogger(__name__)
+
+#: The demo recogniser hears a sentence at a time: of several in one window it drops or repeats some (its card has the
+#: figures). Real models want the context.
+DEMO_ROW_SECONDS = 3.0
+#: Frames that its encoder may compute for a row. Of 2959 words, samples and a recording of 20 minutes, it gets 4 wrong
+#: with these, 5 with 3000 alone. Not for any model: a small one for spoken digits then got 72 % wrong instead of 10 %.
+DEMO_WINDOWS = (500, 1000, 1500, 3000)
+DEMO_MODELS = Path(__file__).parents[1] / "demo" / "models"
+
+#: Batches that an engine has under way: while one is written out (alignment, words), the other computes. Two batches
+#: with half of the cores each take 0.7 of the time of one after the other with all of them (docs/decisions/0011), for
+#: emotion on a CPU 0.9.
+BATCHES_AT_ONCE = 2
+
+#: Default models; Whisper by faster-whisper's short names.
+DEFAULT_WHISPER: dict[Device, str] = {"cuda": "large-v3-turbo", "cpu": "small"}
+DEFAULT_CLASSIFIER = "CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
+
+#: Commits that these models are loaded at. The first three are named so in many public repositories' model manifests,
+#: with the same file hashes; CAiRE's is the last one that changed code or weights, as the hub's own page of that commit
+#: lists it (later ones add the training log).
+PINS = {
+    "Systran/faster-whisper-small": "536b0662742c02347bc0e980a01041f333bce120",
+    "Systran/faster-whisper-large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+    "mobiuslabsgmbh/faster-whisper-large-v3-turbo": "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+    DEFAULT_CLASSIFIER: "483d4df75288fc2be486ea2d87f55d6883e7d64d",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model on this machine's disk, and what has to be said about it."""
+
+    stage: Stage
+    name: str
+    revision: str
+    folder: Path
+    notice: str | None = None  #: for the person at the terminal: the demo models are in use
+
+    @property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What every result of this model has to say."""
+        return (Caution(code="demo_models", message=self.notice),) if self.notice else ()
+
+
+def load(stage: Stage, settings: EngineSettings) -> Analyse:
+    """Load a stage's engine and warm it up: on return, the first recording is as fast as the tenth.
+
+    Raises ModelMissing, NoSuchDevice, UninitialisedWeights, UnreadableModel. Logs a warning for the demo models.
+    """
+    choice = choose(stage, settings)
+    if choice.notice:
+        log.warning("%s", choice.notice, extra={"action": "demo_models"})
+    engine = _load_whisper(choice, settings) if stage is Stage.STT else _load_classifier(choice, settings)
+    engine.warm_up()
+    _analyse_a_second(engine)
+    return engine
+
+
+def choose(stage: Stage, settings: EngineSettings) -> Choice:
+    """Find the model's files, downloading them if need be. Raises ModelMissing."""
+    named = settings.stt_model if stage is Stage.STT else settings.ser_model
+    if named is None and settings.models not in ("auto", "demo"):
+        named = settings.models
+    if named is not None and named != "demo":
+        return _find(stage, named, settings)
+    if named == "demo" or settings.models == "demo":
+        return demo(stage)
+    default = DEFAULT_WHISPER[choose_device(stage, settings)] if stage is Stage.STT else DEFAULT_CLASSIFIER
+    try:
+        return _find(stage, default, settings)
+    except ModelMissing as missing:
+        return demo(stage, because=str(missing))
+
+
+def demo(stage: Stage, *, because: str | None = None) -> Choice:
+    """The bundled model of a stage. Raises ModelMissing if this installation has none."""
+    folder = DEMO_MODELS / ("whisper" if stage is Stage.STT else "ser")
+    missing = lacking(stage, folder)
+    if missing:
+        reason = f" ({because})" if because else ""
+        raise ModelMissing(f"the bundled demo model is not in this installation: {folder} has no {missing}{reason}")
+    return Choice(stage, "demo", digest_of(folder), folder, notice=_demo_notice(because))
+
+
+def _demo_notice(because: str | None) -> str:
+    reason = f"{because}; " if because else ""
+    return (
+        f"{reason}bundled demo models are in use: they know about 200 English words and synthetic voices, and"
+        " nothing else. For real recordings use the real models: with access to huggingface.co they are downloaded by"
+        " themselves (--models auto), or name a folder that holds them (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
+    )
+
+
+# ------------------------------------------------------------------------------------------------- finding files
+
+
+def _find(stage: Stage, name: str, settings: EngineSettings) -> Choice:
+    """A folder, else a repository in the local cache, else one on the hub."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        missing = lacking(stage, folder)
+        if missing:
+            raise ModelMissing(f"the folder {folder} holds no model for {stage.value}: {missing} is missing")
+        return Choice(stage, folder.resolve().name, digest_of(folder), folder)
+    repository = _repository(stage, name)
+    revision = settings.stt_revision if stage is Stage.STT else settings.ser_revision
+    revision = revision or PINS.get(repository)
+    folder = cached(stage, repository, revision) or downloaded(stage, repository, revision)
+    return Choice(stage, repository, folder.name, folder)
+
+
+def _repository(stage: Stage, name: str) -> str:
+    """A hub id. Raises ModelMissing for what is neither that nor a name that faster-whisper knows."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return name
+    known: dict[str, str] = {}
+    if stage is Stage.STT:
+        from faster_whisper.utils import _MODELS as known  # type: ignore[import-untyped,no-redef]
+    if name not in known:
+        names = f", or one of {', '.join(known)}" if known else ""
+        raise ModelMissing(
+            f"there is no model {name!r} for {stage.value}: give a folder, owner/name of a hub model{names}"
+        )
+    return known[name]
+
+
+# ----------------------------------------------------------------------------------------------------- loading
+
+
+def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
+    from faster_whisper import WhisperModel  # type: ignore[import-untyped]
+
+    from workers.whisper.engine import ROW_SECONDS, WhisperAnalyser
+    from workers.whisper.rows import WINDOW_FRAMES
+
+    # Its messages are about the audio of our users; what matters of them is in the results.
+    logging.getLogger("faster_whisper").setLevel(logging.ERROR)
+    device = choose_device(choice.stage, settings)
+    compute_type = ct2_compute_type(device, settings)
+    model = WhisperModel(
+        str(choice.folder),
+        device=device,
+        compute_type=compute_type,
+        cpu_threads=max(1, cpu_threads(settings) // BATCHES_AT_ONCE),
+        num_workers=BATCHES_AT_ONCE,
+        local_files_only=True,
+    )
+    bands = model.feature_extractor.mel_filters.shape[0]
+    if bands != model.model.n_mels:  # large-v3 without its preprocessor_config.json
+        raise ModelMissing(
+            f"{choice.name} wants {model.model.n_mels} mel bands, its preprocessor_config.json gives {bands}"
+        )
+    identity = _identity(choice, "faster-whisper", device, compute_type)
+    return WhisperAnalyser(
+        model,
+        identity,
+        max_seconds=settings.max_seconds,
+        cautions=choice.cautions,
+        row_seconds=DEMO_ROW_SECONDS if choice.notice else ROW_SECONDS,
+        windows=DEMO_WINDOWS if choice.notice else (WINDOW_FRAMES,),
+    )
+
+
+def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionAnalyser:
+    from workers.emotion.classifier import EmotionAnalyser, load_classifier
+
+    device = choose_device(choice.stage, settings)
+    dtype = torch_dtype(device, settings)
+    at_once = BATCHES_AT_ONCE if device == "cpu" else 1  # one stream on a GPU
+    share_cores(settings, at_once)
+    model, extractor = load_classifier(choice.folder, device=device, dtype=dtype)
+    identity = _identity(choice, "transformers", device, dtype)
+    return EmotionAnalyser(
+        model,
+        extractor,
+        identity,
+        max_seconds=settings.max_seconds,
+        cautions=choice.cautions,
+        batches_at_once=at_once,
+    )
+
+
+def _identity(choice: Choice, engine: str, device: str, compute_type: str) -> Model:
+    return Model(
+        name=choice.name,
+        revision=choice.revision,
+        engine=f"{engine} {installed(engine)}",
+        device=device,
+        compute_type=compute_type,
+    )
+
+
+def _analyse_a_second(engine: Analyse) -> None:
+    """Send a second of a tone through everything that a recording goes through, file and decoder included."""
+    tone = (8000 * np.sin(np.arange(SAMPLE_RATE) * 2 * np.pi * 220 / SAMPLE_RATE)).astype("<i2")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tone.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes(tone.tobytes())
+        engine(path, Options(), lambda share: None)

@@ -1,0 +1,251 @@
+"""The worker's HTTP service: a push delivery in, one stage performed, a status code that says who tries again.
+
+    POST /         a task from Pub/Sub      204 done, or never to be tried again; 429, 500, 503: deliver again;
+                                            401, 403: not of a caller that the settings name, deliver again too
+    GET  /healthz  is the process alive     200, whatever the model does
+    GET  /readyz   may it get work          200 once the model is loaded and warmed up, else 503 and a reason
+    GET  /device   what it runs on          200
+
+Starlette on uvicorn in one process, a thread a delivery, and their rows in shared batches of the model (`batcher`):
+functions-framework forks after loading, which breaks CUDA. The server listens at once and loads in the background, so
+that a probe sees "loading" rather than nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from google.auth.exceptions import TransportError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from speechpipe.backends.gcp import oidc
+from speechpipe.backends.ports import Analyse, Backend
+from speechpipe.contract import Stage, Task
+from speechpipe.contract.errors import Busy, Unreadable, Untrusted
+from speechpipe.contract.resources import ALIVE_PATH, READY_PATH
+from speechpipe.contract.wire import task_from_push
+from speechpipe.observe import instrumented
+from speechpipe.observe.log import about
+from speechpipe.observe.spans import OFF, Tracing, failed
+from speechpipe.pipeline.interruptible import Interruptible
+from speechpipe.pipeline.steps import perform
+from speechpipe.settings import EngineSettings, WorkerSettings
+from workers.models.device import NoSuchDevice, device_report
+from workers.models.hub import ModelMissing
+
+log = logging.getLogger(__name__)
+
+Load = Callable[[Stage, EngineSettings], Analyse]
+
+#: A push request: Pub/Sub's 10 MB in base64, and attributes. Larger is none.
+MAX_BODY_BYTES = 15 * 1024**2
+#: How long an analysis may go on once the process has to go; the lease must be free well before it is killed.
+DRAIN_SECONDS = 4.0
+_RETRY_AFTER = {"Retry-After": "10"}  # seconds
+
+
+class Worker:
+    """One stage's engine with its slots, from loading to shutdown."""
+
+    def __init__(self, settings: WorkerSettings, backend: Backend, load: Load, tracing: Tracing = OFF) -> None:
+        self.settings = settings
+        self._backend, self._load = instrumented.over(backend, tracing, instrumented.GOOGLE), load
+        self._tracing = tracing
+        self._engine: Analyse | None = None
+        self.failure: str | None = None  #: why the model could not be loaded
+        self._leaving, self._stopping = threading.Event(), threading.Event()
+        self._slots = threading.BoundedSemaphore(settings.concurrency)
+        # A model loads for tens of seconds and an analysis takes minutes: they have threads of their own.
+        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="analysis")
+
+    @property
+    def unready(self) -> str | None:
+        """Why there is no work for this worker now; None when it is ready."""
+        if self._leaving.is_set():
+            return "the worker is shutting down"
+        if self.failure is not None:
+            return f"the model could not be loaded: {self.failure}"
+        return "the model is loading" if self._engine is None else None
+
+    def start(self, failed: Callable[[], None]) -> None:
+        """Load the model in the background; call `failed` if that does not work."""
+
+        def work() -> None:
+            try:
+                self._engine = self._load(self.settings.stage, self.settings)
+                log.info("the model is ready", extra={"action": "ready", "stage": self.settings.stage.value})
+            except BaseException as error:
+                self.failure = f"{type(error).__name__}: {error}"
+                told = isinstance(error, (ModelMissing, NoSuchDevice))  # their messages say it all
+                log.critical("the model could not be loaded", exc_info=not told, extra={"action": "load_failed"})
+                failed()
+
+        threading.Thread(target=work, name="load", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more work. What runs may finish within DRAIN_SECONDS, then ends at its next step, its lease free."""
+        self._leaving.set()
+        interrupt = threading.Timer(DRAIN_SECONDS, self._stopping.set)
+        interrupt.daemon = True
+        interrupt.start()
+
+    async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
+        """Perform what a push request asks for, and say who tries again; `delivery` is the request's traceparent."""
+        reason = self.unready
+        if reason is not None:
+            return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
+        if not self._slots.acquire(blocking=False):
+            return JSONResponse({"error": "every slot is in use"}, status_code=429, headers=_RETRY_AFTER)
+        try:
+            # Shielded: the slot is free when the thread has ended, not when the client went away.
+            loop = asyncio.get_running_loop()
+            return await asyncio.shield(loop.run_in_executor(self._threads, self._handle, body, delivery))
+        except RuntimeError:  # the executor is shut down
+            self._slots.release()
+            return JSONResponse({"error": "the worker is shutting down"}, status_code=503, headers=_RETRY_AFTER)
+
+    def _handle(self, body: bytes, delivery: str | None) -> Response:
+        try:
+            with about(stage=self.settings.stage.value):
+                return self._answer(body, delivery)
+        finally:
+            self._slots.release()
+
+    def _answer(self, body: bytes, delivery: str | None) -> Response:
+        try:
+            task = task_from_push(body)
+            if task.stage is not self.settings.stage:
+                raise Unreadable(f"a task for {task.stage.value} came to a worker for {self.settings.stage.value}")
+        except Unreadable as error:
+            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
+            return Response(status_code=204)
+        holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"  # each delivery is another
+        with self._tracing.perform(task, holder, delivery=delivery):
+            return self._perform(task, holder)
+
+    def _perform(self, task: Task, holder: str) -> Response:
+        assert self._engine
+        try:
+            perform(
+                task,
+                store=self._backend.store,
+                uploads=self._backend.uploads,
+                results=self._backend.results,
+                analyse=Interruptible(self._engine, self._stopping),
+                clock=lambda: datetime.now(UTC),
+                holder=holder,
+                lease_seconds=self.settings.lease_seconds,
+                longest_seconds=self.settings.request_seconds,
+                max_bytes=self.settings.max_bytes,
+                prices=self.settings.prices,
+            )
+        except Unreadable as error:
+            log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
+        except Busy as error:
+            failed(error)
+            log.info("busy: %s", error, extra={"action": "busy"})
+            return JSONResponse({"error": "busy"}, status_code=429, headers=_RETRY_AFTER)
+        except Exception as error:
+            failed(error)
+            log.exception("the analysis failed", extra={"action": "failed"})
+            return JSONResponse({"error": "the analysis failed; see the log"}, status_code=500)
+        return Response(status_code=204)
+
+    def close(self) -> None:
+        """Let go of the threads without waiting for them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def create_app(
+    settings: WorkerSettings,
+    backend: Backend,
+    load: Load,
+    *,
+    failed: Callable[[], None] = lambda: None,
+    tracing: Tracing = OFF,
+) -> Starlette:
+    """Make the service. It loads the model when it starts; `app.state.worker` is the Worker.
+
+    `failed` is called, in another thread, when the model cannot be loaded.
+    """
+    worker = Worker(settings, backend, load, tracing)
+    callers = oidc.callers(settings)
+
+    async def push(request: Request) -> Response:
+        if callers is not None:  # in a thread: certificates may have to be fetched
+            refused = await asyncio.to_thread(_refusal, callers, request.headers.get("authorization"))
+            if refused is not None:
+                return refused
+        body = await _read(request)
+        if body is None:
+            return JSONResponse({"error": "the request is too large"}, status_code=413)
+        return await worker.deliver(body, request.headers.get("traceparent"))
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    async def readyz(_: Request) -> Response:
+        reason = worker.unready
+        body = {"ready": reason is None, "stage": settings.stage.value, "reason": reason}
+        return JSONResponse(body, status_code=200 if reason is None else 503)
+
+    async def device(_: Request) -> Response:
+        report = await asyncio.to_thread(device_report, settings.stage, settings)
+        return JSONResponse({**report, "ready": worker.unready is None})
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        worker.start(failed)
+        try:
+            yield
+        finally:
+            worker.stop()
+            worker.close()
+
+    app = Starlette(
+        routes=[
+            Route("/", push, methods=["POST"]),
+            Route(ALIVE_PATH, healthz),
+            Route(READY_PATH, readyz),
+            Route("/device", device),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.worker = worker
+    return app
+
+
+def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | None:
+    """The answer to whoever is none of the callers; None for one of them."""
+    try:
+        callers.check(authorization)
+    except Untrusted as error:
+        log.warning("refused: %s", error, extra={"action": "refused"})
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+    except TransportError:
+        log.exception("Google's certificates could not be fetched", extra={"action": "unverified"})
+        return JSONResponse({"error": "callers cannot be verified now"}, status_code=503, headers=_RETRY_AFTER)
+    return None
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body; None if it is larger than any push request. Counted as it comes: a header may lie."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return bytes(body)
