@@ -1,0 +1,36 @@
+"""What all types of the contract share: an immutable base, and scalars that are rounded the same way everywhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3)), Field(ge=0)]
+Score = Annotated[float, AfterValidator(lambda score: round(score, 6)), Field(ge=0, le=1)]
+
+
+def _utc(time: datetime) -> datetime:
+    """Millisecond UTC: what every store keeps unharmed (Firestore keeps microseconds, JSON readers often less)."""
+    try:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:  # the first and last hours of the calendar, elsewhere; pydantic expects a ValueError
+        raise ValueError("not a time that UTC has") from None
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+Time = Annotated[datetime, AfterValidator(_utc)]
+
+
+class Frozen(BaseModel):
+    """Base of every contract type: immutable, tolerant of unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+
+
+class Cost(Frozen):
+    """An amount of money: compute seconds times a price from the configuration, so always an estimate."""
+
+    amount: Annotated[float, AfterValidator(lambda amount: round(amount, 6)), Field(ge=0)]
+    currency: str = "USD"  #: ISO 4217

@@ -1,0 +1,34 @@
+"""The event that announces an outcome."""
+
+from __future__ import annotations
+
+from speechpipe.contract.analysis import Failure
+from speechpipe.contract.base import Cost, Frozen, Time
+from speechpipe.contract.record import Artifacts, Status, Summary
+
+
+class CompletionData(Frozen):
+    """Body of the completion event: thin on purpose, under 20 kB."""
+
+    recording_id: str
+    revision: int
+    status: Status
+    uri: str
+    generation: str
+    ref: str | None = None
+    summary: Summary = Summary()
+    artifacts: Artifacts | None = None  #: None of an erased recording
+    cost: Cost | None = None
+    error: Failure | None = None
+
+
+class Completion(Frozen):
+    """The CloudEvent that announces an outcome. Delivered at least once; `id` is the same each time."""
+
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: Time
+    data: CompletionData
+    traceparent: str | None = None  #: root of the recording's trace, so the same each time
