@@ -32,7 +32,8 @@ from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
 from workers.models.choice import BATCHES_AT_ONCE
 from workers.whisper.engine import ROWS_PER_BATCH, WhisperAnalyser
-from workers.whisper.log_mel import HOP, LogMel
+from workers.whisper.features import LogMel
+from workers.whisper.log_mel import HOP
 from workers.whisper.log_mel_torch import GpuLogMel, view
 
 _LONG_FORMAT = "m4a 44.1 kHz mono"

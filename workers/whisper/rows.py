@@ -24,7 +24,8 @@ from workers.audio.decoder import SAMPLE_RATE, Block
 from workers.whisper import words
 from workers.whisper.checks import BEST_OF, TEMPERATURES, Attempt, attempt_of, best, is_silence
 from workers.whisper.encoder_output import Array, Encoded
-from workers.whisper.log_mel import HOP, LogMel
+from workers.whisper.features import LogMel
+from workers.whisper.log_mel import HOP
 
 #: Frames of a whole window: 30 s at 100 a second.
 WINDOW_FRAMES = 3000

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
-from workers.audio.decoder import as_float
-from workers.whisper.log_mel import HOP, N_FFT, LogMel, log_mel
-from workers.whisper.log_mel_torch import GpuLogMel
+from workers.whisper.log_mel import N_FFT, log_mel
 
 
 @pytest.mark.parametrize("bands", [80, 128])
@@ -26,20 +24,3 @@ def test_features_are_those_of_faster_whisper(bands: int, length: int) -> None:
 def test_silence_is_a_number() -> None:
     features = log_mel(np.zeros(16_000, np.float32), FeatureExtractor(feature_size=80).mel_filters)
     np.testing.assert_allclose(features, -1.5, atol=1e-6)
-
-
-@pytest.mark.parametrize("bands", [80, 128])
-@pytest.mark.parametrize("frames", [500, 3000])
-@pytest.mark.parametrize("made_by", [LogMel, GpuLogMel])
-def test_rows_of_a_batch_are_padded_with_what_silence_gives(made_by: type, frames: int, bands: int) -> None:
-    """Torch's too, here on a CPU: soft rows and loud ones, a full one, one that is silent, one of a single sample."""
-    extractor = FeatureExtractor(feature_size=bands)
-    rng = np.random.default_rng(frames)
-    sizes = {1: 9000, 16_000: 30, 40_961: 3000, frames * HOP: 3000, 20_000: 0}
-    rows = [rng.normal(0, loud, length).clip(-32768, 32767).astype(np.int16) for length, loud in sizes.items()]
-    made = np.array(made_by(extractor.mel_filters, "cpu")(rows, frames))
-    assert made.shape == (len(rows), bands, frames)
-    assert made.dtype == np.float32
-    for row, features in zip(rows, made, strict=True):
-        whole = extractor(np.pad(as_float(row), (0, frames * HOP - len(row))), padding=N_FFT)[:, :frames]
-        np.testing.assert_allclose(features, whole, atol=2e-5)
