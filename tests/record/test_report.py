@@ -12,7 +12,7 @@ import pytest
 from speechpipe.contract import Waveform
 from speechpipe.record.artifacts import render
 from speechpipe.record.report import charts, content_security_policy, render_report
-from speechpipe.record.report.looks import looks_of
+from speechpipe.record.report.label_styles import looks_of
 from tests.cli.test_cli import Run, run  # noqa: F401 - a fixture
 from tests.doubles import AUDIO
 from tests.record.test_artifacts import HOSTILE, record

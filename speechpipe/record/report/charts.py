@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from speechpipe.contract import EmotionWindow, Record, TurningPoint, Waveform
 from speechpipe.record.report.escaping import escape
-from speechpipe.record.report.looks import PATTERNS, Look
+from speechpipe.record.report.label_styles import PATTERNS, Look
 
 PARTS = 400
 TABLE_ROWS = 20

@@ -18,9 +18,9 @@ from speechpipe.record.cues import cues
 from speechpipe.record.exports import to_csv
 from speechpipe.record.report.charts import clock_time, patterns, timeline_of
 from speechpipe.record.report.escaping import escape
-from speechpipe.record.report.looks import Look, looks_of
+from speechpipe.record.report.label_styles import Look, looks_of
 from speechpipe.record.report.player import player
-from speechpipe.record.report.words import glance, transcript
+from speechpipe.record.report.transcript import glance, transcript
 from speechpipe.record.subtitles import subrip, webvtt
 
 #: What each half is, to who reads.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from speechpipe.contract import HalfStatus, Record, Segment, Stage
 from speechpipe.record.report.charts import Timeline, clock_time
 from speechpipe.record.report.escaping import escape
-from speechpipe.record.report.looks import PATTERNS, Look
+from speechpipe.record.report.label_styles import PATTERNS, Look
 
 #: Segments laid out together: what is far from the window is not laid out at all (content-visibility).
 CHUNK = 40
