@@ -140,7 +140,7 @@ def with_push(passages: Sequence[Passage], traces: Path) -> list[Passage]:
             published[span["trace_id"], stage] = span["end"]
         elif verb == "perform":
             delivered[span["trace_id"], stage] = span["start"]
-    keys = [(f"{spans.root(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
+    keys = [(f"{spans.root_context(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
     return [replace(each, push=delivered[key] - published[key]) for each, key in zip(passages, keys, strict=True)]
 
 

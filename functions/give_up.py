@@ -25,8 +25,8 @@ def give_up(request: flask.Request) -> tuple[str, int]:
     letter = wire.dead_letter_from_push(request.get_data())
     service = services()
     task = letter.task
-    cause = spans.parsed(task.traceparent)
-    with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
+    cause = spans.parse_traceparent(task.traceparent)
+    with service.tracing.step("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
         steps.give_up(
             task,
             store=service.backend.store,

@@ -20,7 +20,7 @@ def ingest(event: CloudEvent) -> None:
     source = wire.source_from_event(event.get_data())
     service = services()
     backend = service.backend
-    with service.tracing.verb("ingest", source.recording_id, delivery=delivery()):
+    with service.tracing.step("ingest", source.recording_id, delivery=delivery()):
         steps.ingest(
             source,
             store=backend.store,

@@ -23,6 +23,6 @@ def join(event: CloudEvent) -> None:
     """
     path = wire.partial_from_path(event.get("document") or event.get("subject"))
     service = services()
-    cause = spans.creation(*path)
-    with service.tracing.verb("join", path.recording_id, parent=cause, delivery=delivery()):
+    cause = spans.creation_context(*path)
+    with service.tracing.step("join", path.recording_id, parent=cause, delivery=delivery()):
         steps.join(path.recording_id, path.revision, **service.joining)

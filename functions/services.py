@@ -83,7 +83,7 @@ def _services() -> Services:
     # Flushed before each answer: between requests a function has no CPU.
     service = os.environ.get("K_SERVICE") or os.environ.get("FUNCTION_TARGET", "functions")
     tracing = exporters.tracing_to(settings.traces, service, flush_each=True)
-    return Services(settings, instrumented.over(backend, tracing, instrumented.GOOGLE), tracing)
+    return Services(settings, instrumented.instrument(backend, tracing, instrumented.GOOGLE), tracing)
 
 
 def delivery() -> str | None:

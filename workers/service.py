@@ -37,8 +37,8 @@ from speechpipe.contract.errors import Busy, Unreadable, Untrusted
 from speechpipe.contract.resources import ALIVE_PATH, READY_PATH
 from speechpipe.contract.wire import task_from_push
 from speechpipe.observe import instrumented
-from speechpipe.observe.log import about
-from speechpipe.observe.spans import OFF, Tracing, failed
+from speechpipe.observe.log import bound_fields
+from speechpipe.observe.spans import OFF, Tracing, record_failure
 from speechpipe.pipeline.interruptible import Interruptible
 from speechpipe.pipeline.steps import perform
 from speechpipe.settings import EngineSettings, WorkerSettings
@@ -61,7 +61,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, backend: Backend, load: Load, tracing: Tracing = OFF) -> None:
         self.settings = settings
-        self._backend, self._load = instrumented.over(backend, tracing, instrumented.GOOGLE), load
+        self._backend, self._load = instrumented.instrument(backend, tracing, instrumented.GOOGLE), load
         self._tracing = tracing
         self._engine: Analyse | None = None
         self.failure: str | None = None  #: why the model could not be loaded
@@ -118,7 +118,7 @@ class Worker:
 
     def _handle(self, body: bytes, delivery: str | None) -> Response:
         try:
-            with about(stage=self.settings.stage.value):
+            with bound_fields(stage=self.settings.stage.value):
                 return self._answer(body, delivery)
         finally:
             self._slots.release()
@@ -154,11 +154,11 @@ class Worker:
         except Unreadable as error:
             log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
         except Busy as error:
-            failed(error)
+            record_failure(error)
             log.info("busy: %s", error, extra={"action": "busy"})
             return JSONResponse({"error": "busy"}, status_code=429, headers=_RETRY_AFTER)
         except Exception as error:
-            failed(error)
+            record_failure(error)
             log.exception("the analysis failed", extra={"action": "failed"})
             return JSONResponse({"error": "the analysis failed; see the log"}, status_code=500)
         return Response(status_code=204)

@@ -40,7 +40,7 @@ from speechpipe.backends.ports import Analyse, Backend
 from speechpipe.contract import Source, Stage, Task
 from speechpipe.contract.errors import Busy, ErrorCode, Unreadable
 from speechpipe.observe import instrumented, spans
-from speechpipe.observe.spans import OFF, parsed
+from speechpipe.observe.spans import OFF, parse_traceparent
 from speechpipe.pipeline import steps
 from speechpipe.pipeline.interruptible import Interruptible
 from speechpipe.settings import Limits
@@ -120,7 +120,7 @@ class Runner:
             from speechpipe.observe import exporters
 
             self._tracing = exporters.tracing_to(self._traces, "run")
-            self._ports = instrumented.over(self._ports, self._tracing, instrumented.EMBEDDED)
+            self._ports = instrumented.instrument(self._ports, self._tracing, instrumented.EMBEDDED)
         self.store.free_leases()
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
@@ -245,7 +245,7 @@ class Runner:
     def _ingest(self, message: Message) -> None:
         source = Source.model_validate_json(message.body)
         ports = self._ports
-        with self._tracing.verb("ingest", source.recording_id):
+        with self._tracing.step("ingest", source.recording_id):
             steps.ingest(
                 source,
                 store=ports.store,
@@ -259,8 +259,8 @@ class Runner:
     def _join(self, message: Message) -> None:
         body = json.loads(message.body)
         recording_id, revision = body["recording_id"], body["revision"]
-        cause = spans.creation(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
-        with self._tracing.verb("join", recording_id, parent=cause):
+        cause = spans.creation_context(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
+        with self._tracing.step("join", recording_id, parent=cause):
             steps.join(recording_id, revision, **self._joining)
 
     @property
@@ -303,7 +303,9 @@ class Runner:
 
     def _give_up(self, task: Task) -> None:
         reason = f"{task.stage.value} failed"
-        with self._tracing.verb("give_up", task.recording_id, parent=parsed(task.traceparent), stage=task.stage):
+        with self._tracing.step(
+            "give_up", task.recording_id, parent=parse_traceparent(task.traceparent), stage=task.stage
+        ):
             steps.give_up(task, store=self._ports.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
 
     def _sweep_forever(self) -> None:

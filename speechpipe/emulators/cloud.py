@@ -28,7 +28,7 @@ from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, exported, make_topics, make_trigger
-from speechpipe.observe.counters import Tally
+from speechpipe.observe.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Snapshot:
     recordings: dict[Status, int]
     events_pending: int  #: Firestore events that `join` has not taken
     queue_age: float | None  #: seconds that the oldest half waits for a worker; None when none does
-    tally: Tally  #: the figures of all log lines so far
+    counters: Counters  #: the figures of all log lines so far
 
 
 @dataclass
@@ -107,7 +107,7 @@ class LocalCloud:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.traces = root / "traces.jsonl"
         self._lines = Logs(self.logs)
-        self._tally = Tally()
+        self._counters = Counters()
         self._processes = Processes(self.logs)
         self._deliverer: Deliverer | None = None
         self._relay: Relay | None = None
@@ -247,13 +247,13 @@ class LocalCloud:
     def status(self) -> Snapshot:
         """What runs, how many recordings are in each state, and the figures."""
         for line in self._lines.new():
-            self._tally.add(line)
+            self._counters.add(line)
         return Snapshot(
             processes=self.running(),
             recordings=self._counts(),
             events_pending=self._deliverer.pending if self._deliverer else 0,
             queue_age=self._queue_age(),
-            tally=self._tally,
+            counters=self._counters,
         )
 
     def _counts(self) -> dict[Status, int]:

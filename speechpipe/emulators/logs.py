@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechpipe.observe.log import parsed
+from speechpipe.observe.log import parse_line
 
 
 class Logs:
@@ -25,5 +25,5 @@ class Logs:
                 text, newline, _ = log.read().rpartition(b"\n")  # a line that is half written waits
             self._read[path] = start + len(text) + len(newline)
             for line in text.decode(errors="replace").splitlines():
-                if fields := parsed(line):
+                if fields := parse_line(line):
                     yield fields

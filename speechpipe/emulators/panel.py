@@ -10,7 +10,7 @@ from rich.text import Text
 
 from speechpipe.contract import Stage
 from speechpipe.emulators.cloud import Snapshot
-from speechpipe.observe.counters import Figure, Tally
+from speechpipe.observe.counters import Counters, Distribution
 
 
 def line(snapshot: Snapshot) -> str:
@@ -27,18 +27,18 @@ def panel(snapshot: Snapshot) -> Group:
         processes.append(f" {name} ", style="green" if up else "bold red reverse")
     counts = _table(status.value for status in snapshot.recordings)
     counts.add_row(*(str(n) for n in snapshot.recordings.values()))
-    return Group(processes, counts, Text(), _stages(snapshot.tally), Text(), _whole(snapshot))
+    return Group(processes, counts, Text(), _stages(snapshot.counters), Text(), _whole(snapshot))
 
 
-def _stages(tally: Tally) -> Table:
+def _stages(counters: Counters) -> Table:
     """A row a stage."""
     grid = _table(("", "queue p50", "p95", "audio s / compute s", "batch fill", "row fill", "idle", "attempts"))
     for stage in Stage:
         name = stage.value
-        queue = tally.figure("queue_seconds", name)
-        audio, compute = (tally.figure(metric, name).total for metric in ("audio_seconds", "compute_seconds"))
-        shares = (tally.figure(metric, name).mean for metric in ("batch_fill", "row_fill", "gpu_idle_share"))
-        attempts = {each: tally.figure("attempts", name, each).count for each in ("performed", "busy", "failed")}
+        queue = counters.distribution("queue_seconds", name)
+        audio, compute = (counters.distribution(metric, name).total for metric in ("audio_seconds", "compute_seconds"))
+        shares = (counters.distribution(metric, name).mean for metric in ("batch_fill", "row_fill", "gpu_idle_share"))
+        attempts = {each: counters.count("attempts", name, each) for each in ("performed", "busy", "failed")}
         grid.add_row(
             name,
             _seconds(queue.p50),
@@ -52,15 +52,15 @@ def _stages(tally: Tally) -> Table:
 
 def _whole(snapshot: Snapshot) -> Text:
     """What is not by stage, in a line."""
-    tally = snapshot.tally
-    turnaround = tally.figure("turnaround_seconds")
+    counters = snapshot.counters
+    turnaround = counters.distribution("turnaround_seconds")
     parts = [f"oldest waiting {_seconds(snapshot.queue_age)}"]
     parts.append(f"turnaround p50 {_seconds(turnaround.p50)} p95 {_seconds(turnaround.p95)}")
-    outcomes = ", ".join(f"{n} {status}" for (status,), n in tally.counts("outcomes").items())
+    outcomes = ", ".join(f"{n} {status}" for (status,), n in counters.counts("outcomes").items())
     parts.append(f"ended: {outcomes or '-'}")
-    if given_up := sum(tally.counts("given_up").values()):
+    if given_up := sum(counters.counts("given_up").values()):
         parts.append(f"given up {given_up}")
-    parts.append(f"cost per audio hour {_money(tally.figure('cost_per_audio_hour'))}")
+    parts.append(f"cost per audio hour {_money(counters.distribution('cost_per_audio_hour'))}")
     return Text("   ".join(parts))
 
 
@@ -79,5 +79,5 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def _money(figure: Figure) -> str:
-    return "-" if figure.mean is None else f"{figure.mean:.4f}"
+def _money(cost: Distribution) -> str:
+    return "-" if cost.mean is None else f"{cost.mean:.4f}"

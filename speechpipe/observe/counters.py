@@ -1,4 +1,4 @@
-"""Figures by metric and label, from log lines as they come: what log-based metrics do in the cloud."""
+"""Counters and distributions, updated from log lines as they arrive, as log-based metrics do in the cloud."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from speechpipe.observe.metrics import METRICS, Kind, Metric
 
-#: The percentiles are those of so many values: the latest.
+#: Percentiles are computed over this many of the latest values.
 WINDOW = 1000
 
 Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What lines add up to. A counter has no values, only a count."""
+class Distribution:
+    """The values of a metric's field: their number, sum and percentiles."""
 
     count: int
     total: float = 0.0
@@ -27,12 +27,12 @@ class Figure:
 
     @property
     def mean(self) -> float | None:
-        """Of all values; None where there is none."""
+        """The mean of all values; None if there are none."""
         return self.total / self.count if self.count else None
 
 
-class Tally:
-    """Takes parsed log lines; gives a metric's figure, by the values of its labels."""
+class Counters:
+    """Live values of the log-based metrics, by metric and label values, from parsed log lines."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, Labels], int] = defaultdict(int)
@@ -40,7 +40,7 @@ class Tally:
         self._latest: dict[tuple[str, Labels], deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Count one line; one that no metric is made of counts nowhere."""
+        """Add one line to each metric that counts its action; ignore it if there is none."""
         for metric in METRICS:
             if line.get("action") in metric.actions:
                 self._count(metric, line)
@@ -54,16 +54,20 @@ class Tally:
             self._totals[key] += value
             self._latest[key].append(value)
 
-    def figure(self, name: str, *labels: str) -> Figure:
-        """A metric's figure for these values of its labels, in the order of its definition; all zero before any."""
+    def count(self, name: str, *labels: str) -> int:
+        """A metric's number of lines with these label values, in the order in which the metric defines its labels."""
+        return self._counts.get((name, labels), 0)
+
+    def counts(self, name: str) -> dict[Labels, int]:
+        """A metric's number of lines for each combination of label values."""
+        return {labels: count for (metric, labels), count in sorted(self._counts.items()) if metric == name}
+
+    def distribution(self, name: str, *labels: str) -> Distribution:
+        """A metric's values for these label values; empty before the first line."""
         key = name, labels
         latest = self._latest.get(key)
         cuts = _percentiles(latest) if latest else (None, None)
-        return Figure(self._counts.get(key, 0), self._totals.get(key, 0.0), *cuts)
-
-    def counts(self, name: str) -> dict[Labels, int]:
-        """How many lines a metric has, by the values of its labels."""
-        return {labels: count for (metric, labels), count in sorted(self._counts.items()) if metric == name}
+        return Distribution(self._counts.get(key, 0), self._totals.get(key, 0.0), *cuts)
 
 
 def _percentiles(values: Iterable[float]) -> tuple[float, float]:

@@ -41,9 +41,9 @@ def tracing_to(traces: str, service: str, *, flush_each: bool = False) -> Tracin
     try:
         processor = _processor(traces)
     except Exception as error:
-        _lost(type(error).__name__)
+        _warn_lost(type(error).__name__)
         return spans.OFF
-    provider = TracerProvider(resource=_resource(service), id_generator=_Ids(), shutdown_on_exit=True)
+    provider = TracerProvider(resource=_resource(service), id_generator=_DerivedIds(), shutdown_on_exit=True)
     provider.add_span_processor(processor)
     return Tracing(provider, flush_each=flush_each)
 
@@ -64,18 +64,20 @@ def _resource(service: str) -> Resource:
 
 def _processor(traces: str) -> SpanProcessor:
     if traces == "console":
-        return SimpleSpanProcessor(Gentle(JsonLines(2)))
+        return SimpleSpanProcessor(BestEffortExporter(JsonLinesExporter(2)))
     if traces not in ("cloud", "otlp"):
         path = Path(traces)
         path.parent.mkdir(parents=True, exist_ok=True)
         # A line is one write to a file opened for appending: lines of several processes do not mix.
-        return SimpleSpanProcessor(Gentle(JsonLines(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))))
+        return SimpleSpanProcessor(
+            BestEffortExporter(JsonLinesExporter(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)))
+        )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    # The exporter complains of each span that it cannot send; `Gentle` says it once.
+    # The exporter complains of each span that it cannot send; `BestEffortExporter` says it once.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(timeout=EXPORT_SECONDS) if traces == "otlp" else _cloud()
-    return BatchSpanProcessor(Gentle(exporter))
+    return BatchSpanProcessor(BestEffortExporter(exporter))
 
 
 def _cloud() -> SpanExporter:
@@ -88,25 +90,25 @@ def _cloud() -> SpanExporter:
     return OTLPSpanExporter(endpoint=CLOUD_ENDPOINT, session=session, timeout=EXPORT_SECONDS)
 
 
-def _lost(reason: str) -> None:
+def _warn_lost(reason: str) -> None:
     log.warning("traces are not taken: %s", reason, extra={"action": "traces_lost"})
 
 
-class _Ids(RandomIdGenerator):
+class _DerivedIds(RandomIdGenerator):
     """Random ids, except where a span's are derived."""
 
     def generate_span_id(self) -> int:
         """The next span's."""
-        ids = spans.wanted.get()
+        ids = spans.next_span_ids.get()
         return ids.span_id if ids else super().generate_span_id()
 
     def generate_trace_id(self) -> int:
         """The next trace's."""
-        ids = spans.wanted.get()
+        ids = spans.next_span_ids.get()
         return ids.trace_id if ids else super().generate_trace_id()
 
 
-class Gentle(SpanExporter):
+class BestEffortExporter(SpanExporter):
     """An exporter that never raises, and after a failure drops spans for a while without trying."""
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -124,7 +126,7 @@ class Gentle(SpanExporter):
         except Exception as error:
             reason = type(error).__name__
         self._paused_until = time.monotonic() + PAUSE_SECONDS
-        _lost(reason)
+        _warn_lost(reason)
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
@@ -132,7 +134,7 @@ class Gentle(SpanExporter):
         self._exporter.shutdown()
 
 
-class JsonLines(SpanExporter):
+class JsonLinesExporter(SpanExporter):
     """A span a line, each in one write."""
 
     def __init__(self, descriptor: int) -> None:

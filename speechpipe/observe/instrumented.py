@@ -19,10 +19,10 @@ from opentelemetry.trace import SpanContext, SpanKind
 from speechpipe.backends.ports import Backend, Bus, Results, Store, Uploads
 from speechpipe.contract import Completion, Lease, Partial, Recording, Stage, Task
 from speechpipe.observe import spans
-from speechpipe.observe.spans import Attribute, Tracing, past, span
+from speechpipe.observe.spans import AttributeValue, Tracing, record_span, span
 
 #: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, `extend`).
-_UNTRACED = frozenset({"uri", "progress", "extend"})
+_UNINSTRUMENTED = frozenset({"uri", "progress", "extend"})
 _READS = frozenset(
     {"recording", "recordings", "unfinished", "changes", "lease", "partials", "read", "find", "download"}
 )
@@ -41,43 +41,43 @@ GOOGLE = Systems("gcp.firestore", "gcp_pubsub", "gcs")
 EMBEDDED = Systems("sqlite", "sqlite", "folder")
 
 
-def over(backend: Backend, tracing: Tracing, systems: Systems) -> Backend:
+def instrument(backend: Backend, tracing: Tracing, systems: Systems) -> Backend:
     """The backend with spans round its calls; itself when nothing is traced."""
     if not tracing.on:
         return backend
-    storage: dict[str, Attribute] = {"speechpipe.storage": systems.storage}
+    storage: dict[str, AttributeValue] = {"speechpipe.storage": systems.storage}
     return replace(
         backend,
-        store=cast(Store, _Store(backend.store, "store", {"db.system.name": systems.database})),
-        bus=cast(Bus, _Bus(backend.bus, systems.messaging)),
-        uploads=cast(Uploads, _Traced(backend.uploads, "uploads", storage)),
-        results=cast(Results, _Traced(backend.results, "results", storage)),
+        store=cast(Store, _InstrumentedStore(backend.store, "store", {"db.system.name": systems.database})),
+        bus=cast(Bus, _InstrumentedBus(backend.bus, systems.messaging)),
+        uploads=cast(Uploads, _InstrumentedPort(backend.uploads, "uploads", storage)),
+        results=cast(Results, _InstrumentedPort(backend.results, "results", storage)),
     )
 
 
-class _Traced:
+class _InstrumentedPort:
     """A port whose calls are spans."""
 
-    def __init__(self, port: object, name: str, attributes: Mapping[str, Attribute]) -> None:
+    def __init__(self, port: object, name: str, attributes: Mapping[str, AttributeValue]) -> None:
         self._port, self._name, self._attributes = port, name, attributes
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
-        if name in _UNTRACED or not callable(method):
+        if name in _UNINSTRUMENTED or not callable(method):
             return method
 
         @functools.wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
             recording_id = next((found for each in args if (found := _recording_id(each))), None)
-            place = _place(recording_id)
-            if place is None or (place.parent and name in _READS):
+            relations = _relations(recording_id)
+            if relations is None or (relations.parent and name in _READS):
                 return method(*args, **kwargs)
             attributes = {**self._attributes, **_artifact(self._name, args)}
             with span(
                 f"{self._name}.{name}",
                 kind=SpanKind.CLIENT,
-                parent=place.parent,
-                links=place.links,
+                parent=relations.parent,
+                links=relations.links,
                 attributes=attributes,
             ):
                 return method(*args, **kwargs)
@@ -85,36 +85,36 @@ class _Traced:
         return call
 
 
-class _Store(_Traced):
+class _InstrumentedStore(_InstrumentedPort):
     """The calls after which others go on."""
 
     def create_recording(self, recording: Recording) -> bool:
         """Create with the trace's context in it; whoever does has shown the root of the trace."""
-        root = spans.root(recording.id)
+        root = spans.root_context(recording.id)
         recording = recording.model_copy(update={"traceparent": spans.traceparent(root)})
         created: bool = self.__getattr__("create_recording")(recording)
         if created:
-            attributes: dict[str, Attribute] = {
+            attributes: dict[str, AttributeValue] = {
                 "speechpipe.recording_id": recording.id,
                 "speechpipe.bytes": recording.source.size,
             }
-            past(spans.ROOT, recording.source.created_at, recording.queued_at, ids=root, attributes=attributes)
+            record_span(spans.ROOT, recording.source.created_at, recording.queued_at, ids=root, attributes=attributes)
         return created
 
     def create_partial(self, partial: Partial) -> bool:
         """Create. The span of the creation, of which there is one, has the ids that the join goes on from."""
-        ids = spans.creation(partial.recording_id, partial.stage, partial.revision)
-        place = _place(partial.recording_id) or _Place()
+        ids = spans.creation_context(partial.recording_id, partial.stage, partial.revision)
+        relations = _relations(partial.recording_id) or _Relations()
         began = time.time_ns()
         partial = partial.model_copy(update={"traceparent": spans.traceparent(ids)})
         created: bool = cast(Store, self._port).create_partial(partial)
-        past(
+        record_span(
             "store.create_partial",
             began,
             ids=ids if created else None,
             kind=SpanKind.CLIENT,
-            parent=place.parent,
-            links=place.links,
+            parent=relations.parent,
+            links=relations.links,
             attributes={**self._attributes, "speechpipe.stage": partial.stage.value, "speechpipe.created": created},
         )
         return created
@@ -130,23 +130,23 @@ class _Store(_Traced):
         since, publisher = published
         last = before[-1] if before else None
         if last and last.outcome == "expired":
-            past(
+            record_span(
                 f"perform {stage.value}",
                 last.started_at,
                 last.ended_at,
                 parent=publisher,
-                ids=spans.attempt(recording_id, last.holder),
+                ids=spans.attempt_context(recording_id, last.holder),
                 kind=SpanKind.CONSUMER,
                 error="WorkerLost",
                 attributes={"speechpipe.recording_id": recording_id, "speechpipe.attempt": last.number},
             )
         since = max(filter(None, (since, last.ended_at if last else None)))
-        _waited(stage, since, this.started_at, publisher, this.number)
+        _record_queue_span(stage, since, this.started_at, publisher, this.number)
         return lease
 
 
-def _waited(stage: Stage, since: datetime, until: datetime, publisher: SpanContext, attempt: int) -> None:
-    past(
+def _record_queue_span(stage: Stage, since: datetime, until: datetime, publisher: SpanContext, attempt: int) -> None:
+    record_span(
         f"queue {stage.value}",
         min(since, until),
         until,
@@ -155,12 +155,12 @@ def _waited(stage: Stage, since: datetime, until: datetime, publisher: SpanConte
     )
 
 
-class _Bus:
+class _InstrumentedBus:
     """Publishing, with the context in what is published."""
 
     def __init__(self, port: Bus, system: str) -> None:
         self._port = port
-        self._attributes: dict[str, Attribute] = {
+        self._attributes: dict[str, AttributeValue] = {
             "messaging.system": system,
             "messaging.operation.type": "send",
             "messaging.operation.name": "publish",
@@ -168,13 +168,13 @@ class _Bus:
 
     def publish_task(self, task: Task) -> None:
         """The worker goes on from the span that published."""
-        place = _place(task.recording_id) or _Place()
+        relations = _relations(task.recording_id) or _Relations()
         attributes = {**self._attributes, "speechpipe.stage": task.stage.value}
         with span(
             f"publish {task.stage.value}",
             kind=SpanKind.PRODUCER,
-            parent=place.parent,
-            links=place.links,
+            parent=relations.parent,
+            links=relations.links,
             attributes=attributes,
         ) as opened:
             context = spans.traceparent(opened.get_span_context())
@@ -183,35 +183,35 @@ class _Bus:
     def publish_completion(self, completion: Completion) -> None:
         """Subscribers go on from the root of the trace, which is the same each time that the event is repeated."""
         recording_id = completion.data.recording_id
-        place = _place(recording_id) or _Place()
-        context = spans.traceparent(spans.root(recording_id))
+        relations = _relations(recording_id) or _Relations()
+        context = spans.traceparent(spans.root_context(recording_id))
         with span(
             "publish completion",
             kind=SpanKind.PRODUCER,
-            parent=place.parent,
-            links=place.links,
+            parent=relations.parent,
+            links=relations.links,
             attributes={**self._attributes, "speechpipe.status": completion.data.status.value},
         ):
             self._port.publish_completion(completion.model_copy(update={"traceparent": context}))
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Relations:
     """Where in which trace a call belongs; without a parent, under the current span."""
 
     parent: SpanContext | None = None
     links: tuple[SpanContext, ...] = ()
 
 
-def _place(recording_id: str | None) -> _Place | None:
+def _relations(recording_id: str | None) -> _Relations | None:
     """None for a call that belongs to no trace."""
     current = trace.get_current_span().get_span_context()
     if recording_id is None:
-        return _Place() if current.is_valid else None
-    root = spans.root(recording_id)
+        return _Relations() if current.is_valid else None
+    root = spans.root_context(recording_id)
     if current.trace_id == root.trace_id:
-        return _Place()
-    return _Place(root, (current,) if current.is_valid else ())
+        return _Relations()
+    return _Relations(root, (current,) if current.is_valid else ())
 
 
 def _recording_id(argument: object) -> str | None:
@@ -224,7 +224,7 @@ def _recording_id(argument: object) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _artifact(port: str, args: tuple[Any, ...]) -> dict[str, Attribute]:
+def _artifact(port: str, args: tuple[Any, ...]) -> dict[str, AttributeValue]:
     """Which file of ours; never an object's name, which is the uploader's."""
     if port != "results" or not args or not isinstance(args[0], str):
         return {}

@@ -42,7 +42,7 @@ _OF_MACHINES = re.compile(r"CUDA|cuDNN|cuBLAS|NVIDIA|out of memory|\.so\b")
 _ADDRESS = re.compile(r"\S*(?:://|/o/)")
 WITHHELD = "(what it says is withheld: it may quote content)"
 
-_about: ContextVar[Mapping[str, Any]] = ContextVar("about")
+_bound_fields: ContextVar[Mapping[str, Any]] = ContextVar("bound_fields")
 
 
 def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
@@ -63,14 +63,14 @@ def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO |
 
 
 @contextmanager
-def about(**fields: str | None) -> Iterator[None]:
+def bound_fields(**fields: str | None) -> Iterator[None]:
     """Put these fields on every line that this thread logs inside."""
-    before = _about.get({})
-    token = _about.set({**before, **{key: value for key, value in fields.items() if value is not None}})
+    before = _bound_fields.get({})
+    token = _bound_fields.set({**before, **{key: value for key, value in fields.items() if value is not None}})
     try:
         yield
     finally:
-        _about.reset(token)
+        _bound_fields.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -159,7 +159,7 @@ def _said(error: BaseException) -> str:
     return (said[: address.start()] + "..." if address else said) if trusted else WITHHELD
 
 
-def parsed(line: str) -> dict[str, Any] | None:
+def parse_line(line: str) -> dict[str, Any] | None:
     """A line of ours as it was written; None for anybody else's."""
     if not line.startswith("{"):
         return None
@@ -172,7 +172,7 @@ def parsed(line: str) -> dict[str, Any] | None:
 
 def as_text(line: str) -> str:
     """A JSON line of ours as `TextFormatter` would have written it; any other line as it is, printable."""
-    fields = parsed(line)
+    fields = parse_line(line)
     if fields is None:
         return printable(line)
     extra = {key: fields[key] for key in fields if key not in _FOR_MACHINES and not key.startswith(_TRACE)}
@@ -192,4 +192,4 @@ def _pairs(extra: Mapping[str, Any]) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {**_about.get({}), **{key: value for key, value in vars(record).items() if key not in _OWN}}
+    return {**_bound_fields.get({}), **{key: value for key, value in vars(record).items() if key not in _OWN}}

@@ -27,33 +27,33 @@ from speechpipe.contract import Stage, Task
 from speechpipe.contract.errors import Busy, Rejected
 from speechpipe.observe import log
 
-Attribute = str | int | float | bool
+AttributeValue = str | int | float | bool
 
 #: Name of the span at the root of a trace.
 ROOT = "upload"
 
 _PROPAGATOR = TraceContextTextMapPropagator()
-_NOTHING = trace.NoOpTracer()
-_tracer: ContextVar[trace.Tracer] = ContextVar("tracer", default=_NOTHING)
+_NOOP_TRACER = trace.NoOpTracer()
+_tracer: ContextVar[trace.Tracer] = ContextVar("tracer", default=_NOOP_TRACER)
 _published: ContextVar[tuple[datetime, SpanContext] | None] = ContextVar("published", default=None)
 #: The ids that the next span has to get; read by the id generator in `exporters`.
-wanted: ContextVar[SpanContext | None] = ContextVar("wanted", default=None)
+next_span_ids: ContextVar[SpanContext | None] = ContextVar("next_span_ids", default=None)
 
 
 # ------------------------------------------------------------------------------------------------- contexts
 
 
-def root(recording_id: str) -> SpanContext:
+def root_context(recording_id: str) -> SpanContext:
     """The span at the root of a recording's trace: its upload."""
     return _derived(recording_id, ROOT)
 
 
-def creation(recording_id: str, stage: Stage, revision: int) -> SpanContext:
+def creation_context(recording_id: str, stage: Stage, revision: int) -> SpanContext:
     """The span that created a partial, and so triggered a join."""
     return _derived(recording_id, f"{stage.value}.r{revision}")
 
 
-def attempt(recording_id: str, holder: str) -> SpanContext:
+def attempt_context(recording_id: str, holder: str) -> SpanContext:
     """The span of a worker's attempt, by the holder of its lease, who is another each time."""
     return _derived(recording_id, holder)
 
@@ -73,7 +73,7 @@ def traceparent(context: SpanContext) -> str | None:
     return carrier.get("traceparent")
 
 
-def parsed(text: str | None) -> SpanContext | None:
+def parse_traceparent(text: str | None) -> SpanContext | None:
     """Read a traceparent; None if it is none."""
     context = _PROPAGATOR.extract({"traceparent": text or ""}, context=Context())
     found = trace.get_current_span(context).get_span_context()
@@ -91,28 +91,28 @@ def span(
     ids: SpanContext | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
     links: Sequence[SpanContext] = (),
-    attributes: dict[str, Attribute] | None = None,
+    attributes: dict[str, AttributeValue] | None = None,
 ) -> Iterator[Span]:
     """A span round a piece of work, under `parent` or the current span; does nothing while no verb runs.
 
     `ids` are the span's own, where they are derived. Of an exception the class is kept, never the message.
     """
-    token = wanted.set(ids)
+    token = next_span_ids.set(ids)
     try:
         opened = _tracer.get().start_span(
-            name, _under(parent), kind, attributes, [Link(each) for each in links], record_exception=False
+            name, _parent_context(parent), kind, attributes, [Link(each) for each in links], record_exception=False
         )
     finally:
-        wanted.reset(token)
+        next_span_ids.reset(token)
     with trace.use_span(opened, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield opened
         except BaseException as error:
-            failed(error)
+            record_failure(error)
             raise
 
 
-def past(
+def record_span(
     name: str,
     start: datetime | int,
     end: datetime | int | None = None,
@@ -122,40 +122,40 @@ def past(
     kind: SpanKind = SpanKind.INTERNAL,
     links: Sequence[SpanContext] = (),
     error: str | None = None,
-    attributes: dict[str, Attribute] | None = None,
+    attributes: dict[str, AttributeValue] | None = None,
 ) -> None:
     """A span of what is over, under `parent` or the current span; the root of a trace is under nothing.
 
     Times are datetimes or nanoseconds; without `end` it ends now.
     """
     started = _nanoseconds(start)
-    context = Context() if name == ROOT else _under(parent)
-    token = wanted.set(ids)
+    context = Context() if name == ROOT else _parent_context(parent)
+    token = next_span_ids.set(ids)
     try:
         opened = _tracer.get().start_span(name, context, kind, attributes, [Link(each) for each in links], started)
     finally:
-        wanted.reset(token)
+        next_span_ids.reset(token)
     if error:
-        _failed(opened, error)
+        _set_error(opened, error)
     opened.end(max(started, time.time_ns() if end is None else _nanoseconds(end)))
 
 
-def _under(parent: SpanContext | None) -> Context | None:
+def _parent_context(parent: SpanContext | None) -> Context | None:
     return trace.set_span_in_context(NonRecordingSpan(parent)) if parent else None
 
 
-def failed(error: BaseException) -> None:
+def record_failure(error: BaseException) -> None:
     """Say on the current span that it ended so; Busy is no error."""
     current = trace.get_current_span()
     if isinstance(error, Busy):
         current.set_attribute("speechpipe.outcome", "busy")
         return
-    _failed(current, type(error).__name__)
+    _set_error(current, type(error).__name__)
     if isinstance(error, Rejected):
         current.set_attribute("speechpipe.code", error.code.value)
 
 
-def _failed(opened: Span, error: str) -> None:
+def _set_error(opened: Span, error: str) -> None:
     opened.set_attribute("error.type", error)
     opened.set_status(Status(StatusCode.ERROR, error))
 
@@ -199,7 +199,7 @@ class Tracing:
     def __init__(self, provider: Provider | None = None, *, flush_each: bool = False) -> None:
         self._provider = provider
         self._flush_each = flush_each
-        self._own = provider.get_tracer("speechpipe") if provider else _NOTHING
+        self._own = provider.get_tracer("speechpipe") if provider else _NOOP_TRACER
 
     @property
     def on(self) -> bool:
@@ -218,7 +218,7 @@ class Tracing:
                 self.flush()
 
     @contextmanager
-    def verb(
+    def step(
         self,
         name: str,
         recording_id: str,
@@ -227,22 +227,22 @@ class Tracing:
         ids: SpanContext | None = None,
         stage: Stage | None = None,
         delivery: str | None = None,
-        attributes: dict[str, Attribute] | None = None,
+        attributes: dict[str, AttributeValue] | None = None,
     ) -> Iterator[None]:
         """A span and log fields round one verb for one recording.
 
         `delivery` is the traceparent of the request that brought the work. The platform made it for this one delivery
         and samples few of them, so it is linked to and not continued; with tracing off, log lines carry it.
         """
-        request = parsed(delivery)
-        above = (parent or root(recording_id)) if self.on else request
-        fields: dict[str, Attribute] = {"speechpipe.recording_id": recording_id, **(attributes or {})}
+        request = parse_traceparent(delivery)
+        above = (parent or root_context(recording_id)) if self.on else request
+        fields: dict[str, AttributeValue] = {"speechpipe.recording_id": recording_id, **(attributes or {})}
         if stage:
             fields["speechpipe.stage"] = stage.value
         links = [request] if request and self.on else []
         with (
             self.active(),
-            log.about(recording_id=recording_id, stage=stage.value if stage else None),
+            log.bound_fields(recording_id=recording_id, stage=stage.value if stage else None),
             span(name, parent=above, ids=ids, kind=SpanKind.CONSUMER, links=links, attributes=fields),
         ):
             yield
@@ -250,14 +250,14 @@ class Tracing:
     @contextmanager
     def perform(self, task: Task, holder: str, *, delivery: str | None = None) -> Iterator[None]:
         """`verb` for a delivery of a task: it goes on from what published the task."""
-        above = parsed(task.traceparent) or root(task.recording_id)
+        above = parse_traceparent(task.traceparent) or root_context(task.recording_id)
         token = _published.set((task.queued_at, above))
         try:
-            with self.verb(
+            with self.step(
                 f"perform {task.stage.value}",
                 task.recording_id,
                 parent=above,
-                ids=attempt(task.recording_id, holder),
+                ids=attempt_context(task.recording_id, holder),
                 stage=task.stage,
                 delivery=delivery,
                 attributes={"speechpipe.revision": task.revision},

@@ -14,7 +14,7 @@ import pytest
 
 from speechpipe.contract import Stage, Status, resources
 from speechpipe.emulators import LocalCloud
-from speechpipe.observe.spans import root, traceparent
+from speechpipe.observe.spans import root_context, traceparent
 from speechpipe.observe.waterfall.layout import Span, read
 from tests.emulators.conftest import CANNED_WORKER, User, started, using, wait_for
 
@@ -49,7 +49,7 @@ def tracer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 
 
 def trace_of(user: User, recording: str) -> list[Span]:
-    return read(user.cloud.traces, f"{root(recording).trace_id:032x}")
+    return read(user.cloud.traces, f"{root_context(recording).trace_id:032x}")
 
 
 def lost(spans: list[Span]) -> list[Span]:
@@ -67,7 +67,7 @@ def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User
     assert sum(span.name == "upload" for span in trace) == 1
     services = {"ingest", "join", "stt-worker", "ser-worker"}
     assert {span.service.removeprefix("speechpipe-") for span in trace} == services
-    expected = traceparent(root(recording))
+    expected = traceparent(root_context(recording))
     assert final.traceparent == expected
     assert {event.traceparent for event in tracer.events_of(recording)} == {expected}
 
@@ -133,8 +133,8 @@ def ours(logs: Path) -> list[Path]:
 
 def test_the_panel_has_the_figures(tracer: User) -> None:
     tracer.final(tracer.drop(b"RIFF0 three", "three.wav"))
-    tally = wait_for(lambda: t if (t := tracer.cloud.status().tally).counts("outcomes") else None)
-    assert tally.figure("outcomes", "completed").count >= 1
-    assert tally.figure("attempts", "stt", "performed").count >= 1
-    assert tally.figure("audio_seconds", "ser").mean == 2.0
-    assert tally.figure("rtfx", "stt").p50 == 20.0
+    counters = wait_for(lambda: t if (t := tracer.cloud.status().counters).counts("outcomes") else None)
+    assert counters.count("outcomes", "completed") >= 1
+    assert counters.count("attempts", "stt", "performed") >= 1
+    assert counters.distribution("audio_seconds", "ser").mean == 2.0
+    assert counters.distribution("rtfx", "stt").p50 == 20.0

@@ -72,7 +72,7 @@ def _usable_task(task: Task) -> str:
     """What a worker does with a task before it looks at the recording."""
     data, attributes = wire.task_to_message(task)
     assert wire.task_from_message(data, attributes) == task
-    spans.parsed(task.traceparent)
+    spans.parse_traceparent(task.traceparent)
     _usable(task.source)
     return "read"
 
@@ -125,7 +125,7 @@ def _completion(body: bytes) -> str:
 
 
 def _traceparent(body: bytes) -> str:
-    return "read" if spans.parsed(body.decode(errors="replace")) else "none"
+    return "read" if spans.parse_traceparent(body.decode(errors="replace")) else "none"
 
 
 # ------------------------------------------------------------------------- what uploaders and operators write
@@ -186,7 +186,7 @@ def _log_line(body: bytes) -> str:
     line = body.decode(errors="replace").replace("\n", " ")
     text = log.as_text(line)
     assert isinstance(text, str)
-    return "read" if log.parsed(line) else "none"
+    return "read" if log.parse_line(line) else "none"
 
 
 class _Counted(io.BytesIO):

@@ -61,7 +61,7 @@ def test_elsewhere_a_record_is_text(stream: io.StringIO, monkeypatch: pytest.Mon
 
 def test_a_line_has_its_recording_and_its_stage_wherever_it_is_written(stream: io.StringIO) -> None:
     log.configure("json", stream=stream)
-    with log.about(recording_id="rec_a"), log.about(stage="stt", other=None):
+    with log.bound_fields(recording_id="rec_a"), log.bound_fields(stage="stt", other=None):
         logging.getLogger("x").info("inside")
     logging.getLogger("x").info("outside")
     inside, outside = map(json.loads, stream.getvalue().splitlines())

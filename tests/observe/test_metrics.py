@@ -1,4 +1,4 @@
-"""Metrics: a real run writes every field, the tally adds them up, and the table says what they are."""
+"""Metrics: a real run writes every field, the counters add them up, and the table says what they are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from speechpipe.contract import Status
 from speechpipe.embedded.engines import load_engines
 from speechpipe.embedded.runner import Runner
 from speechpipe.observe import log
-from speechpipe.observe.counters import Tally
+from speechpipe.observe.counters import Counters
 from speechpipe.observe.metrics import METRICS, Kind, Metric
 from speechpipe.settings import EngineSettings, Limits, read
 from tests.embedded.test_runner import until
@@ -90,16 +90,16 @@ def test_the_table_has_the_metric_its_unit_and_its_sentence(metric: Metric) -> N
     )
 
 
-def test_a_tally_counts_by_label_and_knows_percentiles() -> None:
-    tally = Tally()
+def test_counters_count_by_label_and_know_percentiles() -> None:
+    counters = Counters()
     for number in range(1, 101):
-        tally.add({"action": "performed", "stage": "stt", "queue_seconds": number})
-    tally.add({"action": "busy", "stage": "ser"})
-    tally.add({"action": "ready", "stage": "ser"})
-    tally.add({"severity": "INFO"})
-    queue = tally.figure("queue_seconds", "stt")
+        counters.add({"action": "performed", "stage": "stt", "queue_seconds": number})
+    counters.add({"action": "busy", "stage": "ser"})
+    counters.add({"action": "ready", "stage": "ser"})
+    counters.add({"severity": "INFO"})
+    queue = counters.distribution("queue_seconds", "stt")
     assert (queue.count, queue.total, queue.mean) == (100, 5050, 50.5)
     assert queue.p50 == pytest.approx(50.5)
     assert queue.p95 == pytest.approx(95.05)
-    assert tally.counts("attempts") == {("ser", "busy"): 1, ("stt", "performed"): 100}
-    assert tally.figure("rtfx", "stt").mean is None
+    assert counters.counts("attempts") == {("ser", "busy"): 1, ("stt", "performed"): 100}
+    assert counters.distribution("rtfx", "stt").mean is None

@@ -17,7 +17,7 @@ from speechpipe.contract import Stage, Status
 from speechpipe.contract.errors import Busy
 from speechpipe.embedded.runner import Runner
 from speechpipe.observe import exporters
-from speechpipe.observe.spans import OFF, parsed, root
+from speechpipe.observe.spans import OFF, parse_traceparent, root_context
 from speechpipe.observe.waterfall.layout import Span, read
 from speechpipe.settings import Limits
 from tests.doubles import FixedEngine
@@ -63,15 +63,15 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_otlp_brings_spans_to_a_collector_before_the_verb_returns(collector: Collector) -> None:
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
-    with tracing.verb("ingest", "rec_a"):
+    with tracing.step("ingest", "rec_a"):
         assert not collector.requests
     (request,) = collector.requests
     tracing.shutdown()
     resource = {each.key: each.value.string_value for each in request.resource_spans[0].resource.attributes}
     assert resource["service.name"] == "speechpipe-ingest"
     (span,) = request.resource_spans[0].scope_spans[0].spans
-    assert (span.name, span.trace_id.hex()) == ("ingest", f"{root('rec_a').trace_id:032x}")
-    assert span.parent_span_id.hex() == f"{root('rec_a').span_id:016x}"
+    assert (span.name, span.trace_id.hex()) == ("ingest", f"{root_context('rec_a').trace_id:032x}")
+    assert span.parent_span_id.hex() == f"{root_context('rec_a').span_id:016x}"
 
 
 @pytest.mark.parametrize("collector", [400], indirect=True)
@@ -81,7 +81,7 @@ def test_a_collector_that_refuses_costs_one_warning_and_no_work(
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
     done = []
     for number in range(3):
-        with tracing.verb("ingest", f"rec_{number}"):
+        with tracing.step("ingest", f"rec_{number}"):
             done.append(number)
     tracing.shutdown()
     assert done == [0, 1, 2]
@@ -103,9 +103,9 @@ def test_a_place_that_cannot_be_written_costs_a_warning_and_no_work(
 def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "traces.jsonl"
     tracing = exporters.tracing_to(str(path), "test")
-    with pytest.raises(ValueError, match="Aubergine"), tracing.verb("fails", "rec_a"):
+    with pytest.raises(ValueError, match="Aubergine"), tracing.step("fails", "rec_a"):
         raise ValueError("Aubergine")
-    with pytest.raises(Busy), tracing.verb("waits", "rec_a"):
+    with pytest.raises(Busy), tracing.step("waits", "rec_a"):
         raise Busy("Aubergine")
     tracing.shutdown()
     fails, waits = lines(path)
@@ -117,18 +117,18 @@ def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> N
 def test_the_request_that_brought_the_work_is_linked_to(tmp_path: Path) -> None:
     request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
     tracing = exporters.tracing_to(str(tmp_path / "t"), "test")
-    with tracing.verb("ingest", "rec_a", delivery=request):
+    with tracing.step("ingest", "rec_a", delivery=request):
         pass
     tracing.shutdown()
     (span,) = lines(tmp_path / "t")
     assert span["links"] == ["0af7651916cd43dd8448eb211c80319c/b7ad6b7169203331"]
-    assert span["trace_id"] == f"{root('rec_a').trace_id:032x}"
+    assert span["trace_id"] == f"{root_context('rec_a').trace_id:032x}"
 
 
 def test_with_tracing_off_nothing_is_told_and_a_line_has_the_requests_trace() -> None:
     from opentelemetry import trace
 
-    with OFF.verb("ingest", "rec_a", delivery="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+    with OFF.step("ingest", "rec_a", delivery="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
         context = trace.get_current_span().get_span_context()
         assert f"{context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
     assert not trace.get_current_span().get_span_context().is_valid
@@ -136,7 +136,7 @@ def test_with_tracing_off_nothing_is_told_and_a_line_has_the_requests_trace() ->
 
 @pytest.mark.parametrize("text", [None, "", "nonsense", "00-" + "0" * 32 + "-b7ad6b7169203331-01"])
 def test_what_is_no_traceparent_is_none(text: str | None) -> None:
-    assert parsed(text) is None
+    assert parse_traceparent(text) is None
 
 
 def run(folder: Path, engines: dict[Stage, FixedEngine]) -> list[Span]:
@@ -144,7 +144,7 @@ def run(folder: Path, engines: dict[Stage, FixedEngine]) -> list[Span]:
         until(work.idle)
     (recording,) = connect(folder).store.recordings()
     path = folder / ".speechpipe" / TRACES_FILE
-    return read(path, f"{root(recording.id).trace_id:032x}")
+    return read(path, f"{root_context(recording.id).trace_id:032x}")
 
 
 def lost(spans: list[Span]) -> list[str]:
@@ -160,7 +160,7 @@ def test_a_folders_recording_is_one_connected_trace_without_its_name(folder: Pat
     assert {"upload", "ingest", "publish stt", "queue ser", "perform stt", "join", "publish completion"} <= set(names)
     assert "Aubergine" not in (folder / ".speechpipe" / TRACES_FILE).read_text()
     (event,) = connect(folder).completions.receive(0.2)
-    assert parsed(event.traceparent) == root(event.data.recording_id)
+    assert parse_traceparent(event.traceparent) == root_context(event.data.recording_id)
 
 
 def test_attempts_that_fail_and_the_giving_up_are_in_the_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

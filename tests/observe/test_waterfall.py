@@ -16,7 +16,7 @@ from speechpipe.observe import spans, waterfall
 from speechpipe.observe.waterfall.layout import Scale, duration, read, rows
 
 RECORDING = "rec_" + "a" * 26
-TRACE = f"{spans.root(RECORDING).trace_id:032x}"
+TRACE = f"{spans.root_context(RECORDING).trace_id:032x}"
 
 
 def span(span_id: str, parent: str | None, name: str, start: float, end: float, **more: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from speechpipe.backends.local import STATE_FOLDER, TRACES_FILE
 from speechpipe.contract.errors import NotFound
-from speechpipe.observe.spans import root
+from speechpipe.observe.spans import root_context
 from speechpipe.observe.waterfall.layout import Row, read, rows
 from speechpipe.observe.waterfall.svg import svg
 from speechpipe.observe.waterfall.terminal import draw
@@ -27,7 +27,7 @@ def rows_of(path: Path, recording_id: str) -> list[Row]:
     """The rows of a recording's waterfall. Raises NotFound."""
     if not path.exists():
         raise NotFound(f"there is no file of traces {path}")
-    found = rows(read(path, f"{root(recording_id).trace_id:032x}"))
+    found = rows(read(path, f"{root_context(recording_id).trace_id:032x}"))
     if not found:
         raise NotFound(f"{path} has no trace of {recording_id}")
     return found
@@ -38,5 +38,5 @@ def console_link(recording_id: str, environ: Mapping[str, str]) -> str:
     project = environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         raise NotFound("which traces? Name a file (--file), a folder (--dir), or set GOOGLE_CLOUD_PROJECT")
-    trace_id = f"{root(recording_id).trace_id:032x}"
+    trace_id = f"{root_context(recording_id).trace_id:032x}"
     return f"https://console.cloud.google.com/traces/explorer;traceId={trace_id}?project={project}"
