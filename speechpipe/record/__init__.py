@@ -1,5 +1,4 @@
-"""From partials to what people read: the record, subtitles, exports, tables and the report.
+"""Turn partials into a record, and a record into files: subtitles, exports, tables and the report.
 
-In: the partials of a recording, or its record. Out: a record, or text and bytes made of it. Pure: no clock, no I/O, so
-two joins that race compute the same bytes.
+Pure functions: no clock and no I/O, so two joins that race compute the same bytes.
 """

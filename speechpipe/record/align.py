@@ -1,7 +1,7 @@
-"""Emotion windows laid onto the transcript, and what follows from both: summary, trend, turning points. Pure.
+"""Align emotion windows with the transcript, and compute the summary, trend and turning points. Pure.
 
-A window counts for a segment by the time they share on the same channel. Scores are averaged with that time as
-weight; windows themselves stay in the record, so that anybody can do it differently.
+A segment's scores are the mean of the windows on its channel, weighted by how long each overlaps the segment. The
+windows themselves stay in the record, so that anyone can aggregate them differently.
 """
 
 from __future__ import annotations
@@ -26,57 +26,57 @@ from speechpipe.contract import (
 )
 
 TREND_SLICES = 4
-#: A change of emotion counts as a turning point when both sides last this long; shorter flickers are noise.
+#: A change of emotion is a turning point if both sides last at least this long; shorter ones are noise.
 TURNING_POINT_SECONDS = 2.0
-#: A word further than this (seconds) from every window has no emotion.
-NEAREST = 0.5
+#: A word further than this from every window gets no emotion.
+MAX_WORD_DISTANCE_SECONDS = 0.5
 
 
 def sorted_scores(scores: Mapping[str, float]) -> tuple[LabelScore, ...]:
-    """Scores from the highest; equal ones by name, so that the order never depends on the input's."""
+    """Sort scores, highest first and equal ones by name, so that the result does not depend on the input's order."""
     ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return tuple(LabelScore(name=name, score=min(max(score, 0.0), 1.0)) for name, score in ranked)
 
 
 def overlap(start: float, end: float, window: EmotionWindow) -> float:
-    """Seconds that [start, end] shares with a window; 0 if they do not meet."""
+    """Seconds that [start, end] shares with a window; 0 if they do not overlap."""
     return max(0.0, min(end, window.end) - max(start, window.start))
 
 
 def align_segments(transcript: Transcript, emotions: Emotions) -> tuple[Segment, ...]:
-    """The transcript's segments and words with the emotions of their time."""
+    """The transcript's segments and words, each with the emotion of the windows near it."""
     by_channel: dict[int, list[EmotionWindow]] = defaultdict(list)
     for window in emotions.windows:
         by_channel[window.channel].append(window)
-    near = {channel: _Near(windows) for channel, windows in by_channel.items()}
-    nowhere = _Near(())
+    indexes = {channel: _WindowIndex(windows) for channel, windows in by_channel.items()}
+    empty = _WindowIndex(())
     aligned = []
     for segment in transcript.segments:
         first = min([segment.start, *(word.start for word in segment.words)])
         last = max([segment.end, *(word.end for word in segment.words)])
-        windows = near.get(segment.channel, nowhere).to(first, last)
+        windows = indexes.get(segment.channel, empty).near(first, last)
         emotion = _segment_emotion(segment, windows, emotions.vocabulary)
         words = tuple(_word_emotion(word, windows, emotions.vocabulary) for word in segment.words)
         aligned.append(segment.model_copy(update={"emotion": emotion, "words": words}))
     return tuple(aligned)
 
 
-class _Near:
-    """Finds a channel's windows near a stretch without looking at all: ten hours have 7,000, and 100,000 words."""
+class _WindowIndex:
+    """Find a channel's windows near a time without a full scan: ten hours have 7,000 windows and 100,000 words."""
 
     def __init__(self, windows: Sequence[EmotionWindow]) -> None:
         self._windows = sorted(windows, key=lambda window: window.start)
         self._starts = [window.start for window in self._windows]
         self._longest = max((window.end - window.start for window in windows), default=0.0)
 
-    def to(self, start: float, end: float) -> list[EmotionWindow]:
-        """All windows within NEAREST seconds of the stretch, and perhaps some further off, by their start."""
-        first = bisect_left(self._starts, start - self._longest - NEAREST)
-        return self._windows[first : bisect_right(self._starts, end + NEAREST)]
+    def near(self, start: float, end: float) -> list[EmotionWindow]:
+        """All windows within MAX_WORD_DISTANCE_SECONDS of [start, end], perhaps some further away, sorted by start."""
+        first = bisect_left(self._starts, start - self._longest - MAX_WORD_DISTANCE_SECONDS)
+        return self._windows[first : bisect_right(self._starts, end + MAX_WORD_DISTANCE_SECONDS)]
 
 
 def top_label(window: EmotionWindow, vocabulary: Vocabulary) -> str:
-    """The highest of the labels that may be called dominant."""
+    """The highest-scoring primary label."""
     return next(s.name for s in window.scores if s.name in vocabulary.primary)
 
 
@@ -101,11 +101,11 @@ def _segment_emotion(
 
 
 def _word_emotion(word: Word, windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> Word:
-    """The label of the window nearest to the word's middle, or none if none is within NEAREST seconds."""
-    middle = (word.start + word.end) / 2
-    distances = [(max(w.start - middle, middle - w.end, 0.0), w.start, w) for w in windows]
+    """The word with the label of the window nearest to its midpoint, if one is within MAX_WORD_DISTANCE_SECONDS."""
+    midpoint = (word.start + word.end) / 2
+    distances = [(max(w.start - midpoint, midpoint - w.end, 0.0), w.start, w) for w in windows]
     distance, _, nearest = min(distances, key=lambda d: d[:2], default=(1.0, 0.0, None))
-    if nearest is None or distance > NEAREST:
+    if nearest is None or distance > MAX_WORD_DISTANCE_SECONDS:
         return word
     return word.model_copy(update={"emotion": top_label(nearest, vocabulary)})
 
@@ -121,7 +121,7 @@ def _mean(weighted: Iterable[tuple[float, tuple[LabelScore, ...]]]) -> tuple[Lab
 
 
 def summarise(transcript: Transcript | None, emotions: Emotions | None, duration: float) -> Summary:
-    """The recording at a glance, of whichever halves there are. `duration` in seconds."""
+    """Summarise the halves that exist. `duration` is the recording's, in seconds."""
     words = sum(len(s.words) or len(s.text.split()) for s in transcript.segments) if transcript else 0
     speech = transcript.speech_seconds if transcript else 0.0
     if emotions is None or not emotions.windows:
@@ -153,7 +153,7 @@ def _trend(emotions: Emotions, duration: float) -> tuple[TrendSlice, ...]:
 
 
 def turning_points(emotions: Emotions) -> tuple[TurningPoint, ...]:
-    """Where the dominant emotion of a channel changes and stays changed, by time."""
+    """Where a channel's dominant emotion changes and stays changed, sorted by time."""
     points = []
     channels = sorted({window.channel for window in emotions.windows})
     for channel in channels:
@@ -167,7 +167,7 @@ def turning_points(emotions: Emotions) -> tuple[TurningPoint, ...]:
 
 
 def _runs(windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> list[tuple[str, float, float]]:
-    """(label, start, scored seconds) of each stretch of windows with the same top label."""
+    """(label, start, scored seconds) of each run of windows with the same top label."""
     runs = []
     for label, group in groupby(windows, key=lambda w: top_label(w, vocabulary)):
         members = list(group)

@@ -1,6 +1,6 @@
-"""Two partials into one record. Pure: no clock, no I/O, and the order in which partials arrived makes no difference.
+"""Combine two partials into one record. Pure: no clock, no I/O, and the order in which partials arrive is irrelevant.
 
-Two joins that race therefore compute the same record, byte for byte, and nothing needs a transaction.
+So two joins that race compute the same record, byte for byte, and no transaction is needed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ V = TypeVar("V", Transcript, Emotions)
 
 
 def newest(partials: Iterable[Partial], recording: Recording) -> dict[Stage, Partial]:
-    """Each stage's newest partial up to the recording's revision: a half that is not run again keeps its outcome.
+    """Each stage's newest partial up to the recording's revision, so a half that is not rerun keeps its outcome.
 
-    Of a stage that this revision runs again, only this revision's counts.
+    For a stage that this revision reruns, only this revision's partial counts.
     """
     chosen: dict[Stage, Partial] = {}
     for partial in partials:
@@ -48,22 +48,22 @@ def newest(partials: Iterable[Partial], recording: Recording) -> dict[Stage, Par
 
 
 def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record | None:
-    """The record, or None while a half that was asked for is missing.
+    """The record, or None while a requested half is missing.
 
-    `partials` is what `newest` chose, each with its analysis or its failure in place.
+    `partials` come from `newest`, each with its analysis or failure filled in.
     """
-    asked = recording.options.stages
-    if any(stage not in partials for stage in asked):
+    requested = recording.options.stages
+    if any(stage not in partials for stage in requested):
         return None
-    analyses = {stage: partials[stage].analysis for stage in asked}
+    analyses = {stage: partials[stage].analysis for stage in requested}
     transcript = _value(analyses.get(Stage.STT), Transcript)
     emotions = _value(analyses.get(Stage.SER), Emotions)
     audio = next((a.audio for a in analyses.values() if a), None)
-    status = _status([partials[stage] for stage in asked])
+    status = _status([partials[stage] for stage in requested])
     segments = transcript.segments if transcript else ()
     if transcript and emotions:
         segments = align_segments(transcript, emotions)
-    failures = [f for stage in asked if (f := _failure(partials[stage]))]
+    failures = [f for stage in requested if (f := _failure(partials[stage]))]
     return Record(
         recording_id=recording.id,
         revision=recording.revision,
@@ -72,9 +72,9 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         source=recording.source,
         audio=audio,
         options=recording.options,
-        timing=_timing(recording, [partials[stage] for stage in asked], audio),
+        timing=_timing(recording, [partials[stage] for stage in requested], audio),
         cost=_cost([a.cost for a in analyses.values() if a]),
-        halves={stage: _half(recording, partials.get(stage) if stage in asked else None) for stage in Stage},
+        halves={stage: _half(recording, partials.get(stage) if stage in requested else None) for stage in Stage},
         language=transcript.language if transcript else None,
         text=_text(transcript),
         segments=segments,
@@ -83,7 +83,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         summary=summarise(transcript, emotions, audio.duration if audio else 0.0),
         artifacts=_artifacts(recording.results_uri, transcript, emotions),
         warnings=_warnings(a for a in analyses.values() if a),
-        error=_first_cause(failures),
+        error=_primary_failure(failures),
     )
 
 
@@ -106,8 +106,8 @@ def _status(partials: list[Partial]) -> Status:
     return Status.REJECTED if all(f.code.is_input for f in failures) else Status.FAILED
 
 
-def _first_cause(failures: list[Failure]) -> Failure | None:
-    """One failure to show for the whole: something of ours before something of the input, then by stage."""
+def _primary_failure(failures: list[Failure]) -> Failure | None:
+    """The failure to report for the whole recording: our faults before bad input, then `stt` before `ser`."""
     return min(failures, key=lambda f: (f.code.is_input, f.stage != Stage.STT), default=None)
 
 
@@ -131,7 +131,7 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
 
 
 def _queued_at(recording: Recording, stage: Stage) -> datetime | None:
-    """When the half's task was first published; of a half with an earlier revision's outcome, as it was then."""
+    """When the half's task was first published; if this revision did not rerun the half, the earlier time."""
     if recording.revision == 1:
         return recording.accepted_at or recording.queued_at
     return recording.revised_at if stage in recording.rerun else recording.halves[stage].queued_at
@@ -148,7 +148,7 @@ def _timing(recording: Recording, partials: list[Partial], audio: Audio | None) 
 
 
 def _cost(costs: list[Cost | None]) -> Cost | None:
-    """Their sum, where every half has one and all are in one currency."""
+    """The sum, or None unless every half has a cost and all are in the same currency."""
     known = [cost for cost in costs if cost]
     if not known or len(known) < len(costs) or len({cost.currency for cost in known}) > 1:
         return None
@@ -156,7 +156,7 @@ def _cost(costs: list[Cost | None]) -> Cost | None:
 
 
 def _text(transcript: Transcript | None) -> str:
-    """The whole text; a line a turn where channels were split."""
+    """The full text; one line per turn if channels were split."""
     if transcript is None:
         return ""
     lines: list[tuple[int, list[str]]] = []
@@ -178,7 +178,7 @@ def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotio
 
 
 def _warnings(analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
-    """Each caution once: both halves say `no_speech` of a silent file."""
+    """Each caution once: both halves report `no_speech` for a silent file."""
     seen: dict[str, Caution] = {}
     for analysis in analyses:
         for caution in analysis.cautions:

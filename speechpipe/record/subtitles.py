@@ -1,4 +1,4 @@
-"""Subtitles and emotions as text tracks: WebVTT (w3.org/TR/webvtt1) and SubRip. Pure; strangers' texts are escaped."""
+"""Write WebVTT (w3.org/TR/webvtt1) and SubRip files. Pure; untrusted text is escaped."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from speechpipe.record.cues import Cue, cues
 
 
 def transcript_vtt(record: Record) -> str:
-    """Its subtitles as WebVTT."""
+    """The transcript as a WebVTT file."""
     return webvtt(cues(record))
 
 
 def transcript_srt(record: Record) -> str:
-    """Its subtitles as SubRip."""
+    """The transcript as a SubRip file."""
     return subrip(cues(record))
 
 
-def webvtt(shown: Iterable[Cue]) -> str:
-    """WebVTT with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`."""
+def webvtt(subtitles: Iterable[Cue]) -> str:
+    """Cues as WebVTT, with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`."""
     blocks = ["WEBVTT\n"]
-    for cue in shown:
-        text = _markup("\n".join(cue.lines))
+    for cue in subtitles:
+        text = _escape("\n".join(cue.lines))
         if cue.emotion:
             text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
         if name := " ".join((cue.speaker or "").split()):
-            text = f"<v {_markup(name)}>{text}</v>"
+            text = f"<v {_escape(name)}>{text}</v>"
         blocks.append(f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{text}\n")
     return "\n".join(blocks)
 
 
-def subrip(shown: Iterable[Cue]) -> str:
-    """SubRip: the same cues, numbered, as plain text, with the speakers' names where there are several."""
+def subrip(subtitles: Iterable[Cue]) -> str:
+    """Cues as SubRip: numbered plain text, with the speaker's name if there are several speakers."""
     blocks = []
-    for number, cue in enumerate(shown, start=1):
-        # No format says so, but players end the times at an arrow, and a cue at an empty line.
+    for number, cue in enumerate(subtitles, start=1):
+        # SubRip has no specification, but players read an arrow as a time line and an empty line as the end of a cue.
         text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
         start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")
         blocks.append(f"{number}\n{start} --> {end}\n{text}\n")
@@ -45,7 +45,7 @@ def subrip(shown: Iterable[Cue]) -> str:
 
 
 def emotion_vtt(record: Record) -> str:
-    """A metadata track for `<track kind=metadata>`: one line of JSON a window."""
+    """Emotion windows as WebVTT for `<track kind=metadata>`: one line of JSON per window."""
     blocks = ["WEBVTT\n"]
     primary = record.emotion_vocabulary.primary if record.emotion_vocabulary else ()
     for window in record.emotion_windows:
@@ -54,9 +54,9 @@ def emotion_vtt(record: Record) -> str:
             "emotion": next((s.name for s in window.scores if s.name in primary), None),
             "scores": {s.name: s.score for s in window.scores},
         }
-        # A cue's text must not hold `-->`.
+        # WebVTT forbids `-->` in a cue's text.
         body = json.dumps(cue, ensure_ascii=False).replace(">", "\\u003e")
-        end = max(window.end, window.start + 0.001)  # a cue must take time
+        end = max(window.end, window.start + 0.001)  # WebVTT requires end > start
         blocks.append(f"{timestamp(window.start)} --> {timestamp(end)}\n{body}\n")
     return "\n".join(blocks)
 
@@ -69,11 +69,11 @@ def timestamp(seconds: float, decimal: str = ".") -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{decimal}{milliseconds % 1000:03}"
 
 
-def _markup(text: str) -> str:
-    """A text as WebVTT's text: `&` and `<` would begin something, and `-->` would be a cue's times."""
+def _escape(text: str) -> str:
+    """Escape for a WebVTT cue: `&` starts an entity, `<` a tag, and `-->` would be read as times."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _class_name(label: str) -> str:
-    """A label as a WebVTT class: no dots, spaces or markup."""
+    """A label as a WebVTT class name, without dots, spaces or markup."""
     return re.sub(r"[^\w-]+", "-", label).strip("-") or "unknown"
