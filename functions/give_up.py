@@ -26,7 +26,7 @@ def give_up(request: flask.Request) -> tuple[str, int]:
     service = services()
     task = letter.task
     cause = spans.parse_traceparent(task.traceparent)
-    with service.tracing.step("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
+    with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
         steps.give_up(
             task,
             store=service.backend.store,

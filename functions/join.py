@@ -24,5 +24,5 @@ def join(event: CloudEvent) -> None:
     path = wire.partial_from_path(event.get("document") or event.get("subject"))
     service = services()
     cause = spans.creation_context(*path)
-    with service.tracing.step("join", path.recording_id, parent=cause, delivery=delivery()):
+    with service.tracing.verb("join", path.recording_id, parent=cause, delivery=delivery()):
         steps.join(path.recording_id, path.revision, **service.joining)

@@ -245,7 +245,7 @@ class Runner:
     def _ingest(self, message: Message) -> None:
         source = Source.model_validate_json(message.body)
         ports = self._ports
-        with self._tracing.step("ingest", source.recording_id):
+        with self._tracing.verb("ingest", source.recording_id):
             steps.ingest(
                 source,
                 store=ports.store,
@@ -260,7 +260,7 @@ class Runner:
         body = json.loads(message.body)
         recording_id, revision = body["recording_id"], body["revision"]
         cause = spans.creation_context(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
-        with self._tracing.step("join", recording_id, parent=cause):
+        with self._tracing.verb("join", recording_id, parent=cause):
             steps.join(recording_id, revision, **self._joining)
 
     @property
@@ -303,7 +303,7 @@ class Runner:
 
     def _give_up(self, task: Task) -> None:
         reason = f"{task.stage.value} failed"
-        with self._tracing.step(
+        with self._tracing.verb(
             "give_up", task.recording_id, parent=parse_traceparent(task.traceparent), stage=task.stage
         ):
             steps.give_up(task, store=self._ports.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)

@@ -1,7 +1,7 @@
-"""Where traces go, by SPEECHPIPE_TRACES. The SDK and the exporters are imported when they are wanted, not before.
+"""Where traces go, by SPEECHPIPE_TRACES. Import this module only when tracing is on: it loads OpenTelemetry's SDK.
 
-An exporter that fails fails nobody's work: spans are dropped, a warning says so now and then, and for a minute nothing
-is tried, so that no answer waits for a collector that is not there.
+A failing exporter never fails the work. It drops the spans, logs a warning and pauses for a minute, so that no response
+waits for a collector that is down.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 #: Google's endpoint for OTLP (https://docs.cloud.google.com/stackdriver/docs/reference/telemetry/v1.traces.post).
 CLOUD_ENDPOINT = "https://telemetry.googleapis.com/v1/traces"
 CLOUD_SCOPE = "https://www.googleapis.com/auth/trace.append"
-EXPORT_SECONDS = 5.0  #: the longest that a function's answer waits for its spans
+EXPORT_SECONDS = 5.0  #: how long a function may delay its response to export its spans
 PAUSE_SECONDS = 60.0  #: after a failed export
 
 
 def tracing_to(traces: str, service: str, *, flush_each: bool = False) -> Tracing:
-    """Make the exporter of a process: `cloud`, `otlp`, `console`, or a file's path. Once a process, after any fork.
+    """Set up tracing to `cloud`, `otlp`, `console` or the file of this path. Call it once per process, after any fork.
 
-    What cannot be made, for want of credentials or a place to write, is told in a warning, and nothing is traced.
+    If that fails, for lack of credentials or of a writable path, log a warning and return a Tracing that is off.
     """
     try:
         processor = _processor(traces)
@@ -68,13 +68,13 @@ def _processor(traces: str) -> SpanProcessor:
     if traces not in ("cloud", "otlp"):
         path = Path(traces)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A line is one write to a file opened for appending: lines of several processes do not mix.
+        # Each line is a single write to a file opened for appending, so lines of several processes do not mix.
         return SimpleSpanProcessor(
             BestEffortExporter(JsonLinesExporter(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)))
         )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    # The exporter complains of each span that it cannot send; `BestEffortExporter` says it once.
+    # This exporter logs an error for every failed export; BestEffortExporter logs one warning instead.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(timeout=EXPORT_SECONDS) if traces == "otlp" else _cloud()
     return BatchSpanProcessor(BestEffortExporter(exporter))
@@ -91,32 +91,32 @@ def _cloud() -> SpanExporter:
 
 
 def _warn_lost(reason: str) -> None:
-    log.warning("traces are not taken: %s", reason, extra={"action": "traces_lost"})
+    log.warning("traces are being dropped: %s", reason, extra={"action": "traces_lost"})
 
 
 class _DerivedIds(RandomIdGenerator):
-    """Random ids, except where a span's are derived."""
+    """Random ids, except for spans whose ids are derived."""
 
     def generate_span_id(self) -> int:
-        """The next span's."""
+        """The next span's id."""
         ids = spans.next_span_ids.get()
         return ids.span_id if ids else super().generate_span_id()
 
     def generate_trace_id(self) -> int:
-        """The next trace's."""
+        """The next span's trace id."""
         ids = spans.next_span_ids.get()
         return ids.trace_id if ids else super().generate_trace_id()
 
 
 class BestEffortExporter(SpanExporter):
-    """An exporter that never raises, and after a failure drops spans for a while without trying."""
+    """Wraps an exporter: never raises, and after a failure drops spans for PAUSE_SECONDS instead of exporting them."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._paused_until = 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export, or drop."""
+        """Export the spans or drop them."""
         if time.monotonic() < self._paused_until:
             return SpanExportResult.FAILURE
         try:
@@ -130,31 +130,31 @@ class BestEffortExporter(SpanExporter):
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Stop."""
+        """Shut the exporter down."""
         self._exporter.shutdown()
 
 
 class JsonLinesExporter(SpanExporter):
-    """A span a line, each in one write."""
+    """Writes spans as JSON lines, each with a single write."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write."""
+        """Write each span as a line."""
         for span in spans:
             os.write(self._descriptor, json.dumps(_line(span), ensure_ascii=False).encode() + b"\n")
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
-        """Close, unless it is ours to keep."""
+        """Close the file, but never stdout or stderr."""
         if self._descriptor > 2:
             os.close(self._descriptor)
-            self._descriptor = -1  # the number will be another file's
+            self._descriptor = -1  # the number may be reused for another file
 
 
 def _line(span: ReadableSpan) -> dict[str, Any]:
-    """What `waterfall` reads. Times in seconds since 1970."""
+    """The fields that `waterfall` reads. Times are in seconds since 1970."""
     assert span.context
     return {
         "trace_id": f"{span.context.trace_id:032x}",

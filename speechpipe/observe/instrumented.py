@@ -1,7 +1,7 @@
-"""Spans round the ports: each call of a backend is one, named after its method, and contexts go where they belong.
+"""Instrumented ports: a span for each call of a backend, named after the method, and trace context in what it writes.
 
-The verbs know nothing of it. A call that writes or publishes is part of its recording's trace whoever makes it; one
-that reads is shown where a verb for that recording made it.
+The pipeline's verbs know nothing of tracing. A call that writes or publishes always belongs to its recording's trace,
+whoever makes it; a call that reads gets a span only inside a verb for that recording.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from speechpipe.contract import Completion, Lease, Partial, Recording, Stage, Ta
 from speechpipe.observe import spans
 from speechpipe.observe.spans import AttributeValue, Tracing, record_span, span
 
-#: Calls that are no work (`uri`), or so many that they would hide the others (`progress`, `extend`).
+#: Calls that do no I/O (`uri`), or are so frequent that their spans would hide the others (`progress`, `extend`).
 _UNINSTRUMENTED = frozenset({"uri", "progress", "extend"})
 _READS = frozenset(
     {"recording", "recordings", "unfinished", "changes", "lease", "partials", "read", "find", "download"}
@@ -30,7 +30,7 @@ _READS = frozenset(
 
 @dataclass(frozen=True)
 class Systems:
-    """What stands behind the ports, in OpenTelemetry's words (https://opentelemetry.io/docs/specs/semconv/)."""
+    """The systems behind the ports, by their OpenTelemetry names (https://opentelemetry.io/docs/specs/semconv/)."""
 
     database: str
     messaging: str
@@ -42,7 +42,7 @@ EMBEDDED = Systems("sqlite", "sqlite", "folder")
 
 
 def instrument(backend: Backend, tracing: Tracing, systems: Systems) -> Backend:
-    """The backend with spans round its calls; itself when nothing is traced."""
+    """The backend with a span for each call; the backend itself if tracing is off."""
     if not tracing.on:
         return backend
     storage: dict[str, AttributeValue] = {"speechpipe.storage": systems.storage}
@@ -56,7 +56,7 @@ def instrument(backend: Backend, tracing: Tracing, systems: Systems) -> Backend:
 
 
 class _InstrumentedPort:
-    """A port whose calls are spans."""
+    """A port with a span for each call."""
 
     def __init__(self, port: object, name: str, attributes: Mapping[str, AttributeValue]) -> None:
         self._port, self._name, self._attributes = port, name, attributes
@@ -86,10 +86,10 @@ class _InstrumentedPort:
 
 
 class _InstrumentedStore(_InstrumentedPort):
-    """The calls after which others go on."""
+    """A store that also writes the trace context that later verbs continue from."""
 
     def create_recording(self, recording: Recording) -> bool:
-        """Create with the trace's context in it; whoever does has shown the root of the trace."""
+        """Create the recording with its trace context in it; whoever creates it also records the root span."""
         root = spans.root_context(recording.id)
         recording = recording.model_copy(update={"traceparent": spans.traceparent(root)})
         created: bool = self.__getattr__("create_recording")(recording)
@@ -102,7 +102,7 @@ class _InstrumentedStore(_InstrumentedPort):
         return created
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create. The span of the creation, of which there is one, has the ids that the join goes on from."""
+        """Create the partial. Only the call that really creates it gets the derived ids: the join has one parent."""
         ids = spans.creation_context(partial.recording_id, partial.stage, partial.revision)
         relations = _relations(partial.recording_id) or _Relations()
         began = time.time_ns()
@@ -120,14 +120,14 @@ class _InstrumentedStore(_InstrumentedPort):
         return created
 
     def claim(self, recording_id: str, stage: Stage, revision: int, **times: Any) -> Lease:
-        """Claim; then show how long the task waited, and the attempt before if its worker died and could not."""
+        """Claim; then record the time in the queue, and the previous attempt if its worker died before it could."""
         lease: Lease = self.__getattr__("claim")(recording_id, stage, revision, **times)
         *before, this = lease.attempts
         trace.get_current_span().set_attribute("speechpipe.attempt", this.number)
         published = spans.published()
         if published is None:
             return lease
-        since, publisher = published
+        queued_at, publisher = published
         last = before[-1] if before else None
         if last and last.outcome == "expired":
             record_span(
@@ -140,8 +140,8 @@ class _InstrumentedStore(_InstrumentedPort):
                 error="WorkerLost",
                 attributes={"speechpipe.recording_id": recording_id, "speechpipe.attempt": last.number},
             )
-        since = max(filter(None, (since, last.ended_at if last else None)))
-        _record_queue_span(stage, since, this.started_at, publisher, this.number)
+        waiting_since = max(filter(None, (queued_at, last.ended_at if last else None)))
+        _record_queue_span(stage, waiting_since, this.started_at, publisher, this.number)
         return lease
 
 
@@ -156,7 +156,7 @@ def _record_queue_span(stage: Stage, since: datetime, until: datetime, publisher
 
 
 class _InstrumentedBus:
-    """Publishing, with the context in what is published."""
+    """A bus that puts the trace context into each message."""
 
     def __init__(self, port: Bus, system: str) -> None:
         self._port = port
@@ -167,7 +167,7 @@ class _InstrumentedBus:
         }
 
     def publish_task(self, task: Task) -> None:
-        """The worker goes on from the span that published."""
+        """Publish; the worker's span becomes a child of the publishing one."""
         relations = _relations(task.recording_id) or _Relations()
         attributes = {**self._attributes, "speechpipe.stage": task.stage.value}
         with span(
@@ -181,7 +181,7 @@ class _InstrumentedBus:
             self._port.publish_task(task.model_copy(update={"traceparent": context}))
 
     def publish_completion(self, completion: Completion) -> None:
-        """Subscribers go on from the root of the trace, which is the same each time that the event is repeated."""
+        """Publish with the root span as the context: it is the same whenever the event is repeated."""
         recording_id = completion.data.recording_id
         relations = _relations(recording_id) or _Relations()
         context = spans.traceparent(spans.root_context(recording_id))
@@ -197,14 +197,14 @@ class _InstrumentedBus:
 
 @dataclass(frozen=True)
 class _Relations:
-    """Where in which trace a call belongs; without a parent, under the current span."""
+    """A span's parent and links; without a parent it is a child of the current span."""
 
     parent: SpanContext | None = None
     links: tuple[SpanContext, ...] = ()
 
 
 def _relations(recording_id: str | None) -> _Relations | None:
-    """None for a call that belongs to no trace."""
+    """The parent and links of a call's span; None if the call belongs to no trace."""
     current = trace.get_current_span().get_span_context()
     if recording_id is None:
         return _Relations() if current.is_valid else None
@@ -215,7 +215,7 @@ def _relations(recording_id: str | None) -> _Relations | None:
 
 
 def _recording_id(argument: object) -> str | None:
-    """Whose a call is: an id, a path that begins with one, or something that knows its recording."""
+    """The recording that an argument refers to: an id, a path that begins with one, or an object that has one."""
     if isinstance(argument, str):
         return argument.partition("/")[0] if argument.startswith("rec_") else None
     if isinstance(argument, Recording):
@@ -225,7 +225,7 @@ def _recording_id(argument: object) -> str | None:
 
 
 def _artifact(port: str, args: tuple[Any, ...]) -> dict[str, AttributeValue]:
-    """Which file of ours; never an object's name, which is the uploader's."""
+    """The name of a file that we write; never an object's name, which the uploader chose."""
     if port != "results" or not args or not isinstance(args[0], str):
         return {}
     return {"speechpipe.artifact": args[0].rsplit("/", 1)[-1]}

@@ -1,8 +1,8 @@
-"""Logging: JSON lines where Cloud Logging reads them, plain text for people. Actions and ids, never content.
+"""Logging: JSON lines for Cloud Logging, plain text for people. Actions and ids, never content.
 
-A line is a sentence plus `extra={"action": "...", "recording_id": "..."}`; the closed list of actions stands in
-`docs/operate.md`. In tracebacks the messages of exceptions that may quote what they choked on are withheld. Cloud Run
-takes JSON on stderr as a structured entry (https://cloud.google.com/run/docs/logging#using-json).
+A line is a sentence plus `extra={"action": "...", "recording_id": "..."}`; `docs/operate.md` has the closed list of
+actions. Tracebacks withhold the message of any exception that may quote its input. Cloud Run parses JSON on stderr as a
+structured entry (https://cloud.google.com/run/docs/logging#using-json).
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from typing import Any, TextIO
 
 from opentelemetry import trace
 
-#: What every record has; the rest came with `extra=`.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-#: Libraries whose INFO is about themselves.
+#: Attributes of every LogRecord; any others came with `extra=`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+#: Libraries whose INFO lines are only about their own internals.
 _QUIET = ("google", "urllib3", "werkzeug", "httpx", "filelock", "transformers", "faster_whisper")
-#: Cloud Logging's own fields, which a person does not read.
-_FOR_MACHINES = ("severity", "message", "time", "logger")
+#: Cloud Logging's own fields, which the text format leaves out.
+_CLOUD_FIELDS = ("severity", "message", "time", "logger")
 _TRACE = "logging.googleapis.com/"
-#: Exceptions that say what a machine lacks or what Google answered, not what they were given; ours among them.
-_SAYS = (
+#: Modules whose exceptions say what a machine lacks or what Google replied, never what they were given.
+_TRUSTED_MODULES = (
     "speechpipe.contract.errors",
     "google.api_core.exceptions",
     "google.auth.exceptions",
     "workers.models.hub",
     "workers.models.device",
 )
-#: What an engine's own exceptions, plain RuntimeErrors mostly, say of a machine.
-_OF_MACHINES = re.compile(r"CUDA|cuDNN|cuBLAS|NVIDIA|out of memory|\.so\b")
-#: Where an address begins: it may hold an object's name.
+#: Words that mark an engine's exception, usually a plain RuntimeError, as one about the machine.
+_ABOUT_MACHINES = re.compile(r"CUDA|cuDNN|cuBLAS|NVIDIA|out of memory|\.so\b")
+#: The start of a URL or an object's path, which may hold an object's name.
 _ADDRESS = re.compile(r"\S*(?:://|/o/)")
-WITHHELD = "(what it says is withheld: it may quote content)"
+WITHHELD = "(message withheld: it may quote content)"
 
 _bound_fields: ContextVar[Mapping[str, Any]] = ContextVar("bound_fields")
 
 
 def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send logs to stderr, as `json` or `text`; `auto`: JSON in Cloud Run, which sets `K_SERVICE`.
+    """Send logs to stderr as `json` or `text`; `auto` means JSON in Cloud Run, which sets `K_SERVICE`.
 
-    May be called again.
+    May be called more than once.
     """
     as_json = form == "json" or (form == "auto" and bool(os.environ.get("K_SERVICE")))
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -58,13 +58,13 @@ def configure(form: str = "auto", *, level: int = logging.INFO, stream: TextIO |
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    # It warns of each repeated request, with its address, and so an object's name.
+    # It logs a warning for every retried request, with the URL, which may hold an object's name.
     logging.getLogger("urllib3").setLevel(max(level, logging.ERROR))
 
 
 @contextmanager
 def bound_fields(**fields: str | None) -> Iterator[None]:
-    """Put these fields on every line that this thread logs inside."""
+    """Add these fields to every line that this thread logs in the block."""
     before = _bound_fields.get({})
     token = _bound_fields.set({**before, **{key: value for key, value in fields.items() if value is not None}})
     try:
@@ -74,14 +74,14 @@ def bound_fields(**fields: str | None) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with Cloud Logging's own field names; with a current span, its trace."""
+    """One JSON object per line, with Cloud Logging's field names, and the current span's trace if there is one."""
 
     def __init__(self, project: str | None = None) -> None:
         super().__init__()
         self._traces = f"projects/{project}/traces/" if project else ""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line; a traceback goes into `message`, where Error Reporting finds it."""
+        """The record as one line; a traceback goes into `message`, where Error Reporting looks for it."""
         message = record.getMessage()
         if record.exc_info:
             message += "\n" + _traceback(record.exc_info[1])
@@ -96,7 +96,7 @@ class JsonFormatter(logging.Formatter):
         return printable_json(json.dumps(line, ensure_ascii=False, default=str))
 
     def _trace(self) -> dict[str, Any]:
-        """What links a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
+        """The fields that link a line to its span: https://cloud.google.com/logging/docs/structured-logging."""
         context = trace.get_current_span().get_span_context()
         if not context.is_valid:
             return {}
@@ -108,59 +108,59 @@ class JsonFormatter(logging.Formatter):
 
 
 def printable_json(text: str) -> str:
-    """A line of JSON with what cannot be printed escaped: it may hold C1 controls and directions as they are."""
+    """JSON with unprintable characters escaped: JSON itself allows C1 controls and text-direction marks unescaped."""
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def printable(text: str) -> str:
-    """Text as one line that cannot steer a terminal: control and direction characters are shown, not sent."""
+    """Text as one line that cannot control a terminal: control and direction characters are escaped."""
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, sentence, then the extra fields; a traceback is indented: no text in it passes for another line."""
+    """Time, level, sentence, extra fields. Tracebacks are indented, so that no text in one passes for a log line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, RUF100 - logging's own name
-        """The sentence with `key=value` after it."""
+        """The sentence, followed by `key=value` for each extra field."""
         return printable(super().formatMessage(record) + _pairs(_extra(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802, RUF100
-        """The traceback."""
+        """The traceback, indented."""
         return _indented(_traceback(ei[1]))
 
 
 def _traceback(error: BaseException | None) -> str:
-    """A traceback as Python writes it, without what exceptions may quote: a transcript, an option, an object's name."""
+    """A traceback as Python formats it, less anything that exceptions may quote: transcripts, options, object names."""
     parts: list[str] = []
     while error is not None:
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         frames = "".join(traceback.format_tb(error.__traceback__))
-        said = _said(error)
-        parts.append(f"Traceback (most recent call last):\n{frames}{name}{': ' if said else ''}{said}")
+        message = _safe_message(error)
+        parts.append(f"Traceback (most recent call last):\n{frames}{name}{': ' if message else ''}{message}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\n\nfrom which, or while handling which, came:\n\n".join(reversed(parts))
+    return "\n\nwhich caused, or during whose handling occurred:\n\n".join(reversed(parts))
 
 
-def _said(error: BaseException) -> str:
-    """What an exception says, as far as that can be no content."""
+def _safe_message(error: BaseException) -> str:
+    """An exception's message, less anything that may be content."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # without the file's name
-    said = str(error)
-    trusted = type(error).__module__.startswith(_SAYS)
+        return error.strerror  # which leaves out the file's name
+    message = str(error)
+    trusted = type(error).__module__.startswith(_TRUSTED_MODULES)
     if isinstance(error, (RuntimeError, MemoryError, ImportError)):
-        trusted = trusted or isinstance(error, ImportError) or bool(_OF_MACHINES.search(said))
-    if not said:
+        trusted = trusted or isinstance(error, ImportError) or bool(_ABOUT_MACHINES.search(message))
+    if not message:
         return ""
-    address = _ADDRESS.search(said)
-    return (said[: address.start()] + "..." if address else said) if trusted else WITHHELD
+    address = _ADDRESS.search(message)
+    return (message[: address.start()] + "..." if address else message) if trusted else WITHHELD
 
 
 def parse_line(line: str) -> dict[str, Any] | None:
-    """A line of ours as it was written; None for anybody else's."""
+    """The fields of a JSON line that we logged; None for any other line."""
     if not line.startswith("{"):
         return None
     try:
@@ -171,12 +171,12 @@ def parse_line(line: str) -> dict[str, Any] | None:
 
 
 def as_text(line: str) -> str:
-    """A JSON line of ours as `TextFormatter` would have written it; any other line as it is, printable."""
+    """One of our JSON lines in the format of `TextFormatter`; any other line as it is, made printable."""
     fields = parse_line(line)
     if fields is None:
         return printable(line)
-    extra = {key: fields[key] for key in fields if key not in _FOR_MACHINES and not key.startswith(_TRACE)}
-    # The extra fields stand behind the sentence, before a traceback.
+    extra = {key: fields[key] for key in fields if key not in _CLOUD_FIELDS and not key.startswith(_TRACE)}
+    # The extra fields go after the sentence and before a traceback.
     sentence, newline, rest = str(fields.get("message", "")).partition("\n")
     time = str(fields.get("time", ""))[11:19]
     first = printable(f"{time} {fields['severity']!s:<7} {sentence}{_pairs(extra)}")
@@ -192,4 +192,7 @@ def _pairs(extra: Mapping[str, Any]) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {**_bound_fields.get({}), **{key: value for key, value in vars(record).items() if key not in _OWN}}
+    return {
+        **_bound_fields.get({}),
+        **{key: value for key, value in vars(record).items() if key not in _STANDARD},
+    }

@@ -1,4 +1,4 @@
-"""The fields of the log lines that `metrics` makes figures of. Pure; ids and numbers only, never content."""
+"""The log fields that metrics are made of. Pure; ids, numbers and codes only, never content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from speechpipe.contract import Analysis, Partial, Record, Recording, Task, Work
 
 
 def performed(task: Task, partial: Partial, analysis: Analysis | None) -> dict[str, Any]:
-    """A stage has its partial. `analysis` is None for a Failure, which took no time worth counting."""
+    """Fields of `performed`: a stage has its partial. `analysis` is None for a Failure, whose time is not counted."""
     fields: dict[str, Any] = {
         "action": "performed",
         "recording_id": task.recording_id,
@@ -30,7 +30,7 @@ def performed(task: Task, partial: Partial, analysis: Analysis | None) -> dict[s
 
 
 def _shares(work: Work | None, compute_seconds: float) -> dict[str, float]:
-    """How full the engine's batches were; nothing where no row went through the model."""
+    """How full the engine's batches were and how long it waited; no fill where no row went through the model."""
     shares = {}
     if work and work.row_slots and work.padded_seconds:
         shares["batch_fill"] = round(work.rows / work.row_slots, 4)
@@ -41,9 +41,9 @@ def _shares(work: Work | None, compute_seconds: float) -> dict[str, float]:
 
 
 def announced(recording: Recording, record: Record, now: datetime) -> dict[str, Any]:
-    """A recording has reached an end and its completion event is published.
+    """Fields of `announced`: a recording is final and its completion event is published.
 
-    What was held turned around since it was released: the time before that was nobody's work.
+    The turnaround of a held recording counts from its release, because nobody was working on it before that.
     """
     began = recording.source.created_at
     if recording.hold and recording.accepted_at:
@@ -63,5 +63,5 @@ def announced(recording: Recording, record: Record, now: datetime) -> dict[str, 
 
 
 def _seconds(earlier: datetime, later: datetime) -> float:
-    """Never below 0: the two times may come from two clocks."""
+    """Seconds between two times, at least 0: they may come from different clocks."""
     return round(max(0.0, (later - earlier).total_seconds()), 3)

@@ -1,9 +1,9 @@
-"""What is measured: a closed vocabulary, a sentence each.
+"""The metrics: a closed vocabulary, each with a sentence that says what it measures.
 
-Every figure of ours is a field of one structured log line. In the cloud Terraform makes a log-based metric of each
-(https://cloud.google.com/logging/docs/logs-based-metrics), so that a process which is stopped at any moment loses
-none and needs no right to write metrics; `speechpipe up` reads the same lines. What the platform measures itself
-stands here with its name in Cloud Monitoring.
+Every metric of ours is made of one structured log line. In the cloud Terraform defines a log-based metric for each
+(https://cloud.google.com/logging/docs/logs-based-metrics), so a process that is killed loses no values and no process
+needs permission to write metrics. `speechpipe up` reads the same lines. Metrics that the platform itself measures are
+listed with their type in Cloud Monitoring.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """How values of a metric add up."""
+    """How a metric's values are aggregated."""
 
-    COUNTER = "counter"  #: lines are counted
-    DISTRIBUTION = "distribution"  #: each line has a value
-    GAUGE = "gauge"  #: the platform reads it now and then
+    COUNTER = "counter"  #: the number of log lines
+    DISTRIBUTION = "distribution"  #: one value per log line
+    GAUGE = "gauge"  #: sampled by the platform
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: of log lines with these `actions`, or of the platform."""
+    """One metric, made of log lines with these `actions` or measured by the platform."""
 
     name: str
     kind: Kind
     unit: str  #: as in https://ucum.org
     meaning: str
     actions: tuple[str, ...] = ()
-    field: str | None = None  #: of the log line; a counter has none
-    labels: tuple[str, ...] = ()  #: fields of the log line
+    field: str | None = None  #: the log field with the value; None for a counter
+    labels: tuple[str, ...] = ()  #: log fields
     platform: str | None = None  #: metric type in Cloud Monitoring
 
 
@@ -43,28 +43,28 @@ METRICS = (
         "queue_age",
         Kind.GAUGE,
         "s",
-        "Age of the oldest task that no worker has finished: how far behind the workers are.",
+        "Age of the oldest unfinished task: how far behind the workers are.",
         platform="pubsub.googleapis.com/subscription/oldest_unacked_message_age",
     ),
     Metric(
         "dead_letters",
         Kind.GAUGE,
         "1",
-        "Tasks that were delivered as often as allowed and went to the dead-letter topic.",
+        "Tasks that went to the dead-letter topic after the last delivery attempt.",
         platform="pubsub.googleapis.com/subscription/dead_letter_message_count",
     ),
     Metric(
         "gpu_utilization",
         Kind.GAUGE,
         "1",
-        "Share of the time in which the GPU of an instance did anything.",
+        "Share of the time in which an instance's GPU was busy.",
         platform="run.googleapis.com/container/gpu/utilizations",
     ),
     Metric(
         "queue_seconds",
         Kind.DISTRIBUTION,
         "s",
-        "From the publication of a task to the beginning of the attempt that performed it.",
+        "Time from the publication of a task to the start of the attempt that performed it.",
         _PERFORMED,
         "queue_seconds",
         _STAGE,
@@ -74,7 +74,7 @@ METRICS = (
         "compute_seconds",
         Kind.DISTRIBUTION,
         "s",
-        "Time of an instance that a stage took for it, decoding included.",
+        "Instance time that a stage spent on a recording, decoding included.",
         _PERFORMED,
         "compute_seconds",
         _STAGE,
@@ -101,7 +101,7 @@ METRICS = (
         "row_fill",
         Kind.DISTRIBUTION,
         "1",
-        "Share of the audio that the engine computed that was audio and not padding.",
+        "Share of the engine's input that was audio, not padding.",
         _PERFORMED,
         "row_fill",
         _STAGE,
@@ -110,7 +110,7 @@ METRICS = (
         "gpu_idle_share",
         Kind.DISTRIBUTION,
         "1",
-        "Share of an attempt's compute seconds in which the model waited: for decoding, mostly.",
+        "Share of an attempt's compute seconds in which the model was waiting, mostly for decoding.",
         _PERFORMED,
         "gpu_idle_share",
         _STAGE,
@@ -131,12 +131,12 @@ METRICS = (
         ("gave_up",),
         labels=_STAGE,
     ),
-    Metric("held", Kind.COUNTER, "1", "Recordings that were held over a cap.", ("held",), labels=("cap",)),
+    Metric("held", Kind.COUNTER, "1", "Recordings held because they exceed a cap.", ("held",), labels=("cap",)),
     Metric(
         "outcomes",
         Kind.COUNTER,
         "1",
-        "Recordings that reached an end, by status.",
+        "Recordings that became final, by status.",
         _ANNOUNCED,
         labels=("status",),
     ),
@@ -144,7 +144,7 @@ METRICS = (
         "turnaround_seconds",
         Kind.DISTRIBUTION,
         "s",
-        "From the upload, or the release of what was held, to the completion event.",
+        "Time from the upload, or from the release of a held recording, to the completion event.",
         _ANNOUNCED,
         "turnaround_seconds",
     ),
@@ -152,7 +152,7 @@ METRICS = (
         "cost_per_audio_hour",
         Kind.DISTRIBUTION,
         "1",
-        "Estimated cost of a recording by its compute seconds, in the price table's currency per hour of audio.",
+        "Estimated cost of a recording's compute seconds per hour of audio, in the price table's currency.",
         _ANNOUNCED,
         "cost_per_audio_hour",
     ),

@@ -1,11 +1,11 @@
-"""Traces: one recording is one trace, whoever works on it, wherever and however often.
+"""Traces: one trace per recording, whichever processes work on it and however often.
 
-Ids of traces and of the spans that others continue from are derived from the recording's id, as that is from the
-object: a repeated event, a redelivered task, a join that was triggered by a document and a sweep that finds what was
-left all go on in the same trace without asking anybody (`docs/decisions/0009-telemetry.md`).
+The ids of a trace, and of the spans that others continue from, are derived from the recording's id, just as that id is
+derived from the object. So a repeated event, a redelivered task, a join triggered by a document and a sweep all
+continue the same trace without looking anything up (`docs/decisions/0009-telemetry.md`).
 
-Attributes are ids, numbers and words of our own vocabulary. Never content, an object's name, or the message of an
-exception, which may quote either. Only OpenTelemetry's API is needed here; `exporters` brings the SDK.
+Attributes are ids, numbers and words from our own vocabulary: never content, an object's name, or the message of an
+exception, which may quote either. This module needs only OpenTelemetry's API; `exporters` loads the SDK.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 _NOOP_TRACER = trace.NoOpTracer()
 _tracer: ContextVar[trace.Tracer] = ContextVar("tracer", default=_NOOP_TRACER)
 _published: ContextVar[tuple[datetime, SpanContext] | None] = ContextVar("published", default=None)
-#: The ids that the next span has to get; read by the id generator in `exporters`.
+#: The ids for the next span; the id generator in `exporters` reads them.
 next_span_ids: ContextVar[SpanContext | None] = ContextVar("next_span_ids", default=None)
 
 
@@ -44,17 +44,17 @@ next_span_ids: ContextVar[SpanContext | None] = ContextVar("next_span_ids", defa
 
 
 def root_context(recording_id: str) -> SpanContext:
-    """The span at the root of a recording's trace: its upload."""
+    """Context of the root span of a recording's trace: its upload."""
     return _derived(recording_id, ROOT)
 
 
 def creation_context(recording_id: str, stage: Stage, revision: int) -> SpanContext:
-    """The span that created a partial, and so triggered a join."""
+    """Context of the span that created a partial, and so triggered a join."""
     return _derived(recording_id, f"{stage.value}.r{revision}")
 
 
 def attempt_context(recording_id: str, holder: str) -> SpanContext:
-    """The span of a worker's attempt, by the holder of its lease, who is another each time."""
+    """Context of a worker's attempt; `holder` is the holder of its lease, a different one for every attempt."""
     return _derived(recording_id, holder)
 
 
@@ -67,14 +67,14 @@ def _derived(recording_id: str, what: str) -> SpanContext:
 
 
 def traceparent(context: SpanContext) -> str | None:
-    """As W3C Trace Context writes it (https://www.w3.org/TR/trace-context/); None where there is no trace."""
+    """The context in W3C Trace Context format (https://www.w3.org/TR/trace-context/); None if it is invalid."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, context=trace.set_span_in_context(NonRecordingSpan(context), Context()))
     return carrier.get("traceparent")
 
 
 def parse_traceparent(text: str | None) -> SpanContext | None:
-    """Read a traceparent; None if it is none."""
+    """The context in a traceparent; None if the text is not a valid one."""
     context = _PROPAGATOR.extract({"traceparent": text or ""}, context=Context())
     found = trace.get_current_span(context).get_span_context()
     return found if found.is_valid else None
@@ -93,9 +93,9 @@ def span(
     links: Sequence[SpanContext] = (),
     attributes: dict[str, AttributeValue] | None = None,
 ) -> Iterator[Span]:
-    """A span round a piece of work, under `parent` or the current span; does nothing while no verb runs.
+    """A span round a piece of work, as a child of `parent` or of the current span; a no-op outside a verb.
 
-    `ids` are the span's own, where they are derived. Of an exception the class is kept, never the message.
+    `ids` are the span's own ids where they are derived. For an exception the span keeps the class, never the message.
     """
     token = next_span_ids.set(ids)
     try:
@@ -124,9 +124,9 @@ def record_span(
     error: str | None = None,
     attributes: dict[str, AttributeValue] | None = None,
 ) -> None:
-    """A span of what is over, under `parent` or the current span; the root of a trace is under nothing.
+    """Record a span that began in the past, as a child of `parent` or of the current span; a root span has no parent.
 
-    Times are datetimes or nanoseconds; without `end` it ends now.
+    Times are datetimes or nanoseconds; `end` defaults to now.
     """
     started = _nanoseconds(start)
     context = Context() if name == ROOT else _parent_context(parent)
@@ -145,7 +145,7 @@ def _parent_context(parent: SpanContext | None) -> Context | None:
 
 
 def record_failure(error: BaseException) -> None:
-    """Say on the current span that it ended so; Busy is no error."""
+    """Set the current span's error; Busy is an outcome, not an error."""
     current = trace.get_current_span()
     if isinstance(error, Busy):
         current.set_attribute("speechpipe.outcome", "busy")
@@ -165,7 +165,7 @@ def _nanoseconds(moment: datetime | int) -> int:
 
 
 def published() -> tuple[datetime, SpanContext] | None:
-    """When the task in hand was published, and the span that did."""
+    """When the current task was published, and the context of the span that published it."""
     return _published.get()
 
 
@@ -173,27 +173,26 @@ def published() -> tuple[datetime, SpanContext] | None:
 
 
 class Provider(Protocol):
-    """What of the SDK's TracerProvider is used."""
+    """The part of the SDK's TracerProvider that we use."""
 
     def get_tracer(self, instrumenting_module_name: str) -> trace.Tracer:
-        """Give a tracer."""
+        """A tracer for this module."""
         ...
 
     def force_flush(self, timeout_millis: int = ...) -> bool:
-        """Export what has ended."""
+        """Export the spans that have ended."""
         ...
 
     def shutdown(self) -> None:
-        """Export what has ended, and stop."""
+        """Export the spans that have ended, then shut down."""
         ...
 
 
 class Tracing:
-    """Where a process' spans go; without a provider, nowhere.
+    """A process's tracing; off without a provider.
 
-    Not OpenTelemetry's global provider: libraries that trace themselves (Google's do) would add spans of theirs, with
-    names of objects in them. `flush_each`: export at the end of each verb, for a function whose CPU is taken away
-    after its answer.
+    We do not set OpenTelemetry's global provider: libraries that trace themselves (Google's do) would add spans that
+    name objects. `flush_each` exports at the end of each verb, for functions, which have no CPU after their response.
     """
 
     def __init__(self, provider: Provider | None = None, *, flush_each: bool = False) -> None:
@@ -203,12 +202,12 @@ class Tracing:
 
     @property
     def on(self) -> bool:
-        """Whether anything is traced."""
+        """Whether spans are exported."""
         return self._provider is not None
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Trace what is done for recordings inside, each in its own trace; there is no span round it."""
+        """Trace the work in this block, each recording in its own trace. Opens no span itself."""
         token = _tracer.set(self._own)
         try:
             yield
@@ -218,7 +217,7 @@ class Tracing:
                 self.flush()
 
     @contextmanager
-    def step(
+    def verb(
         self,
         name: str,
         recording_id: str,
@@ -229,10 +228,10 @@ class Tracing:
         delivery: str | None = None,
         attributes: dict[str, AttributeValue] | None = None,
     ) -> Iterator[None]:
-        """A span and log fields round one verb for one recording.
+        """Run one verb for one recording inside a span, with the recording's id on every log line.
 
-        `delivery` is the traceparent of the request that brought the work. The platform made it for this one delivery
-        and samples few of them, so it is linked to and not continued; with tracing off, log lines carry it.
+        `delivery` is the traceparent of the incoming request. The platform made it for this one delivery and samples
+        only a few, so the span links to it instead of continuing it. With tracing off, log lines carry it.
         """
         request = parse_traceparent(delivery)
         above = (parent or root_context(recording_id)) if self.on else request
@@ -249,11 +248,11 @@ class Tracing:
 
     @contextmanager
     def perform(self, task: Task, holder: str, *, delivery: str | None = None) -> Iterator[None]:
-        """`verb` for a delivery of a task: it goes on from what published the task."""
+        """`verb` for a delivery of a task; its span continues from the one that published the task."""
         above = parse_traceparent(task.traceparent) or root_context(task.recording_id)
         token = _published.set((task.queued_at, above))
         try:
-            with self.step(
+            with self.verb(
                 f"perform {task.stage.value}",
                 task.recording_id,
                 parent=above,
@@ -267,15 +266,15 @@ class Tracing:
             _published.reset(token)
 
     def flush(self) -> None:
-        """Export what has ended."""
+        """Export the spans that have ended."""
         if self._provider:
             self._provider.force_flush()
 
     def shutdown(self) -> None:
-        """Export what has ended, and stop."""
+        """Export the spans that have ended, then shut down."""
         if self._provider:
             self._provider.shutdown()
 
 
-#: Nothing is traced.
+#: No tracing.
 OFF = Tracing()

@@ -63,7 +63,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_otlp_brings_spans_to_a_collector_before_the_verb_returns(collector: Collector) -> None:
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
-    with tracing.step("ingest", "rec_a"):
+    with tracing.verb("ingest", "rec_a"):
         assert not collector.requests
     (request,) = collector.requests
     tracing.shutdown()
@@ -81,7 +81,7 @@ def test_a_collector_that_refuses_costs_one_warning_and_no_work(
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
     done = []
     for number in range(3):
-        with tracing.step("ingest", f"rec_{number}"):
+        with tracing.verb("ingest", f"rec_{number}"):
             done.append(number)
     tracing.shutdown()
     assert done == [0, 1, 2]
@@ -103,9 +103,9 @@ def test_a_place_that_cannot_be_written_costs_a_warning_and_no_work(
 def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "traces.jsonl"
     tracing = exporters.tracing_to(str(path), "test")
-    with pytest.raises(ValueError, match="Aubergine"), tracing.step("fails", "rec_a"):
+    with pytest.raises(ValueError, match="Aubergine"), tracing.verb("fails", "rec_a"):
         raise ValueError("Aubergine")
-    with pytest.raises(Busy), tracing.step("waits", "rec_a"):
+    with pytest.raises(Busy), tracing.verb("waits", "rec_a"):
         raise Busy("Aubergine")
     tracing.shutdown()
     fails, waits = lines(path)
@@ -117,7 +117,7 @@ def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> N
 def test_the_request_that_brought_the_work_is_linked_to(tmp_path: Path) -> None:
     request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
     tracing = exporters.tracing_to(str(tmp_path / "t"), "test")
-    with tracing.step("ingest", "rec_a", delivery=request):
+    with tracing.verb("ingest", "rec_a", delivery=request):
         pass
     tracing.shutdown()
     (span,) = lines(tmp_path / "t")
@@ -128,7 +128,7 @@ def test_the_request_that_brought_the_work_is_linked_to(tmp_path: Path) -> None:
 def test_with_tracing_off_nothing_is_told_and_a_line_has_the_requests_trace() -> None:
     from opentelemetry import trace
 
-    with OFF.step("ingest", "rec_a", delivery="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+    with OFF.verb("ingest", "rec_a", delivery="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
         context = trace.get_current_span().get_span_context()
         assert f"{context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
     assert not trace.get_current_span().get_span_context().is_valid

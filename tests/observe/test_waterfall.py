@@ -76,7 +76,7 @@ def test_on_a_terminal_it_is_a_line_a_span(file: Path) -> None:
     lines = done.output.splitlines()
     assert [line.split("  ")[0] or line.strip().split("  ")[0] for line in lines[:2]] == ["upload", "perform stt"]
     assert lines[0].endswith("1:40")
-    assert "its parent was lost" in lines[3]
+    assert "parent lost" in lines[3]
 
 
 def test_of_a_project_it_is_a_link_and_of_nothing_a_sentence(

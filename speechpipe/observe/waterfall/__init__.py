@@ -1,4 +1,4 @@
-"""`speechpipe trace`: one recording's trace, from the lines of a file, as a waterfall; or where Google shows it."""
+"""`speechpipe trace`: one recording's trace as a waterfall, read from a file; or the link to it in Google Cloud."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["console_link", "draw", "file_of", "rows_of", "svg"]
 
 
 def file_of(directory: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Where the traces of a folder, or of this environment, are written; None if that is no file."""
+    """The file with the traces of this environment, or else of a folder; None if they do not go to a file."""
     traces = environ.get("SPEECHPIPE_TRACES", "")
     if traces and traces not in ("off", "cloud", "otlp", "console"):
         return Path(traces)
@@ -24,9 +24,9 @@ def file_of(directory: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def rows_of(path: Path, recording_id: str) -> list[Row]:
-    """The rows of a recording's waterfall. Raises NotFound."""
+    """The rows of a recording's waterfall. Raises NotFound if the file or the trace does not exist."""
     if not path.exists():
-        raise NotFound(f"there is no file of traces {path}")
+        raise NotFound(f"there is no trace file {path}")
     found = rows(read(path, f"{root_context(recording_id).trace_id:032x}"))
     if not found:
         raise NotFound(f"{path} has no trace of {recording_id}")
@@ -34,9 +34,9 @@ def rows_of(path: Path, recording_id: str) -> list[Row]:
 
 
 def console_link(recording_id: str, environ: Mapping[str, str]) -> str:
-    """Where Google Cloud shows the trace. Raises NotFound without a project."""
+    """The trace's URL in Google Cloud's console. Raises NotFound if no project is set."""
     project = environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
-        raise NotFound("which traces? Name a file (--file), a folder (--dir), or set GOOGLE_CLOUD_PROJECT")
+        raise NotFound("which traces? Give a file (--file) or a folder (--dir), or set GOOGLE_CLOUD_PROJECT")
     trace_id = f"{root_context(recording_id).trace_id:032x}"
     return f"https://console.cloud.google.com/traces/explorer;traceId={trace_id}?project={project}"

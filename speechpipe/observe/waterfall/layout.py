@@ -1,4 +1,4 @@
-"""One recording's trace, read from the lines that `exporters` writes, as rows of a waterfall. Pure but for `read`."""
+"""The rows of a recording's waterfall, from the lines that `exporters` writes. Pure, except for `read`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True)
 class Span:
-    """One line of the file. Times in seconds since 1970."""
+    """One line of the file. Times are in seconds since 1970."""
 
     trace_id: str
     span_id: str
@@ -26,8 +26,8 @@ class Span:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def waits(self) -> bool:
-        """Whether nobody worked: the upload on its way, a task in its queue."""
+    def is_waiting(self) -> bool:
+        """Whether the span is waiting, not work: an upload in transit or a task in its queue."""
         return self.name == "upload" or self.name.startswith("queue ")
 
 
@@ -36,16 +36,16 @@ class Row(NamedTuple):
 
     span: Span
     depth: int
-    lost_parent: bool = False  #: its parent is not in the file: a process died before it could write it
+    lost_parent: bool = False  #: its parent is not in the file, because the process died before it could write it
 
 
 def read(path: Path, trace_id: str) -> list[Span]:
-    """The spans of one trace. Lines that are none, such as one cut off by a full disk, are skipped."""
+    """The spans of one trace. Skips lines that are not spans, such as one cut off by a full disk."""
     spans: dict[str, Span] = {}
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if trace_id in line and (span := _span(line)) and span.trace_id == trace_id:
-                spans.setdefault(span.span_id, span)  # derived ids may be written twice: the first counts
+                spans.setdefault(span.span_id, span)  # derived ids may be written twice; the first wins
     return list(spans.values())
 
 
@@ -58,7 +58,7 @@ def _span(line: str) -> Span | None:
 
 
 def rows(spans: Iterable[Span]) -> list[Row]:
-    """Parents before children, children by time; a span whose parent is missing stands under the root."""
+    """Parents before children, children by time; a span whose parent is missing goes under the root."""
     spans = sorted(spans, key=lambda span: (span.start, span.end))
     known = {span.span_id for span in spans}
     children: dict[str | None, list[Span]] = defaultdict(list)
@@ -77,10 +77,10 @@ def rows(spans: Iterable[Span]) -> list[Row]:
 
 
 class Scale:
-    """Places in time as shares of the width: 0 is the first span's start.
+    """Maps times to fractions of the width; 0 is the start of the first span.
 
-    What lasts longest in such a trace is often waiting, an upload or a queue, and a linear scale would show little
-    else. `linear` bounds the share of the width that the upload may take: the rest begins where it ends.
+    Uploading often takes longer than everything else, and a linear scale would show little but that. `upload` limits
+    the fraction of the width that the upload may take; the scale is linear from the end of the upload on.
     """
 
     def __init__(self, spans: Iterable[Span], *, upload: float = 0.15) -> None:
@@ -88,21 +88,21 @@ class Scale:
         self.start = min(span.start for span in spans)
         self.end = max(max(span.end for span in spans), self.start + 1e-6)
         uploads = [span.end for span in spans if span.parent_id is None]
-        self.turn = min(uploads[0] if uploads else self.start, self.end)
-        share = (self.turn - self.start) / (self.end - self.start)
+        self.upload_end = min(uploads[0] if uploads else self.start, self.end)
+        share = (self.upload_end - self.start) / (self.end - self.start)
         self.squeezed = share > upload
         self._share = min(share, upload)
 
     def __call__(self, moment: float) -> float:
-        """Between 0 and 1."""
-        if moment <= self.turn:
-            length = self.turn - self.start
+        """The position of a moment, between 0 and 1."""
+        if moment <= self.upload_end:
+            length = self.upload_end - self.start
             return self._share * (moment - self.start) / length if length > 0 else 0.0
-        return self._share + (1 - self._share) * (moment - self.turn) / max(self.end - self.turn, 1e-9)
+        return self._share + (1 - self._share) * (moment - self.upload_end) / max(self.end - self.upload_end, 1e-9)
 
 
 def duration(seconds: float) -> str:
-    """Such as 0.4 ms, 12 ms, 1.23 s or 2:05."""
+    """A duration as text, such as 0.4 ms, 12 ms, 1.23 s or 2:05."""
     if seconds >= 60:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
     if seconds >= 1:
@@ -111,7 +111,7 @@ def duration(seconds: float) -> str:
 
 
 def label(row: Row) -> str:
-    """A row's words: its name, which attempt, and what went wrong."""
+    """A row's label: the span's name, the attempt and the outcome."""
     span = row.span
     words = [span.name]
     number = span.attributes.get("speechpipe.attempt", 1)
@@ -122,5 +122,5 @@ def label(row: Row) -> str:
     if outcome := span.error or span.attributes.get("speechpipe.outcome"):
         words.append(f"· {outcome}")
     if row.lost_parent:
-        words.append("· its parent was lost")
+        words.append("· parent lost")
     return " ".join(words)

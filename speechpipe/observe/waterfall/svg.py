@@ -1,4 +1,4 @@
-"""A waterfall as an SVG file that is readable on light and dark pages. Pure."""
+"""A waterfall as SVG, readable on light and dark backgrounds. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from html import escape
 from speechpipe.observe.waterfall.layout import Row, Scale, duration, label
 
 WIDTH, ROW, TOP = 1200, 20, 74
-LEFT, RIGHT = 330, 80  #: of the names, and of the durations behind the bars
+LEFT, RIGHT = 330, 80  #: widths reserved for the names and for the durations after the bars
 
-#: Services in the order in which they first appear; the colours tell apart on both backgrounds.
+#: One per service, in order of appearance; they can be told apart on both backgrounds.
 COLOURS = ("#2f81f7", "#d29922", "#a371f7", "#3fb950", "#db61a2", "#39c5cf")
 _STYLE = """
   text { font: 12px system-ui, sans-serif; fill: #1f2328 }
@@ -25,7 +25,7 @@ _STYLE = """
 
 
 def svg(rows: Sequence[Row], title: str) -> str:
-    """Draw. `title` stands at the top; names and numbers of the trace are all that the file holds."""
+    """The waterfall as SVG, with `title` at the top. It holds nothing but the names and numbers of the trace."""
     height = TOP + ROW * len(rows) + 12
     services = list(dict.fromkeys(row.span.service for row in rows))
     colours = {service: COLOURS[index % len(COLOURS)] for index, service in enumerate(services)}
@@ -59,10 +59,10 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
 
 
 def _axis(scale: Scale, height: int) -> Iterator[str]:
-    """Round times since the upload; where that is drawn short, it says so."""
-    step = _step(scale.end - scale.turn)
-    for mark in range(int((scale.end - scale.turn) / step) + 1):
-        moment = scale.turn + mark * step
+    """Marks at round times since the end of the upload, and a note if the upload is not to scale."""
+    step = _step(scale.end - scale.upload_end)
+    for mark in range(int((scale.end - scale.upload_end) / step) + 1):
+        moment = scale.upload_end + mark * step
         x = _x(scale(moment))
         yield f'<line class="line" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{height - 6}"/>'
         text = duration(mark * step) if mark else "0"
@@ -72,7 +72,7 @@ def _axis(scale: Scale, height: int) -> Iterator[str]:
 
 
 def _step(length: float) -> float:
-    """Between two marks: 1, 2 or 5 times a power of ten, so that there are four to ten."""
+    """The time between two marks: 1, 2 or 5 times a power of ten, such that there are four to ten marks."""
     power = 10.0 ** math.floor(math.log10(length / 4))
     return max(factor * power for factor in (1, 2, 5) if factor * power <= length / 4)
 
@@ -87,7 +87,7 @@ def _row(row: Row, y: int, scale: Scale, colour: str) -> Iterator[str]:
     shown = text if len(text) <= room else text[: room - 1] + "…"
     yield f"<g><title>{escape(text)}: {duration(span.end - span.start)}, {escape(span.service)}</title>"
     yield f'<text x="{indent}" y="{y + 14}"{wrong}>{escape(shown)}</text>'
-    paint = f'class="wait" stroke="{colour}"' if span.waits else f'fill="{colour}"'
+    paint = f'class="wait" stroke="{colour}"' if span.is_waiting else f'fill="{colour}"'
     yield f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="12" rx="2" {paint}/>'
     text = duration(span.end - span.start)
     yield f'<text x="{x + width + 5:.1f}" y="{y + 14}" class="quiet">{text}</text></g>'

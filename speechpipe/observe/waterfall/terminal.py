@@ -1,4 +1,4 @@
-"""A waterfall on a terminal. Pure."""
+"""A waterfall as text for a terminal. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rich.text import Text
 
 from speechpipe.observe.waterfall.layout import Row, Scale, duration, label
 
-NAMES = 46  #: columns of the names
+NAMES = 46  #: width of the names, in columns
 _COLOURS = ("blue", "yellow", "magenta", "green", "red", "cyan")
 _WORK, _WAIT = "█", "░"
 
 
 def draw(rows: Sequence[Row], width: int) -> Text:
-    """A line a span: its name, its place in time, how long it took."""
+    """One line per span: its name, its bar and its duration. `width` is in columns."""
     scale = Scale(row.span for row in rows)
     services = list(dict.fromkeys(row.span.service for row in rows))
     room = max(20, width - NAMES - 9)
@@ -26,7 +26,7 @@ def draw(rows: Sequence[Row], width: int) -> Text:
         start = min(int(scale(span.start) * room), room - 1)
         length = max(1, round(scale(span.end) * room) - start)
         text.append(f"{name:<{NAMES}}", style="bold red" if span.error else "")
-        text.append(" " * start + ((_WAIT if span.waits else _WORK) * length)[: room - start], style=colour)
+        text.append(" " * start + ((_WAIT if span.is_waiting else _WORK) * length)[: room - start], style=colour)
         text.append(f" {duration(span.end - span.start)}\n", style="dim")
     for service in services:
         colour = _COLOURS[services.index(service) % len(_COLOURS)]
