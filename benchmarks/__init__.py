@@ -1,3 +1,3 @@
-"""Measurements, each against a peer where there is one; what they found is in `results/`."""
+"""Benchmarks, against a peer where there is one; the results are in `results/`."""
 
-import workers  # noqa: F401  before numpy: it says how many threads that has
+import workers  # noqa: F401  before numpy: it sets numpy's number of threads

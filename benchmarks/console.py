@@ -1,9 +1,9 @@
-"""How quick the console is with many recordings: `python -m benchmarks.console [--recordings 10000]`.
+"""How fast the console is with many recordings: `python -m benchmarks.console [--recordings 10000]`.
 
-A folder's store holds that many recordings with a minute's transcript each. The console is served as always. Told are:
-how long it takes until all are listed, and until all texts can be searched; questions over HTTP (20 of each kind, the
-median and the slowest); what is drawn in Chromium, if there is one, from opening the page to the first rows, and from a
-jump to the end to its rows; and the process' peak memory, before and after.
+A folder's store holds that many recordings, each with a minute's transcript, and the console is served as usual. It
+measures the time until all recordings are listed, and until all texts can be searched; queries over HTTP (20 of each
+kind, the median and the slowest); if Chromium is installed, the time from opening the page to its first rows, and from
+a jump to the end of the list to the rows there; and the process's peak memory, before and after.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ from tests.doubles import EMOTIONS, TRANSCRIPT, segment
 RESULTS = Path(__file__).parent / "results" / "console.json"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "r", "st", "lk")]
-#: Words of a minute.
-SPOKEN = 150
-QUESTIONS: dict[str, dict[str, str | int]] = {
+WORDS_PER_RECORDING = 150  #: of a minute
+QUERIES: dict[str, dict[str, str | int]] = {
     "the first hundred": {},
     "a hundred in the middle": {"offset": 5000},
     "the last hundred": {"offset": 9900},
@@ -46,13 +45,12 @@ QUESTIONS: dict[str, dict[str, str | int]] = {
     "a word in all of them": {"q": "ba"},
     "two words, a state and an emotion": {"q": "ban dolk", "status": "completed", "emotion": "neutral"},
 }
-TIMES = 20
-#: Recordings with a text of their own.
-TEMPLATES = 100
+REPEATS = 20
+TEMPLATES = 100  #: recordings with different texts; the others repeat these
 
 
-def made(number: int) -> Recording:
-    """A recording that ended, with its record; one of the first hundred with other names, for those behind."""
+def make_recording(number: int) -> Recording:
+    """A completed recording with its record; after the first hundred, one of those under another name."""
     at = START + timedelta(seconds=10 * number)
     source = Source(
         uri=f"gs://uploads/call {number}.wav",
@@ -65,7 +63,7 @@ def made(number: int) -> Recording:
     ended = {"queued_at": at, "announced_at": at}
     if number >= TEMPLATES:
         return template(number % TEMPLATES).model_copy(update={"id": source.recording_id, "source": source, **ended})
-    text = " ".join(random.Random(number).choices(WORDS, k=SPOKEN)) + (" zebra" if number == 7 else "")
+    text = " ".join(random.Random(number).choices(WORDS, k=WORDS_PER_RECORDING)) + (" zebra" if number == 7 else "")
     recording = Recording(
         id=source.recording_id,
         source=source,
@@ -101,27 +99,27 @@ def made(number: int) -> Recording:
 
 @cache
 def template(number: int) -> Recording:
-    """One of the first."""
-    return made(number)
+    """One of the first hundred recordings."""
+    return make_recording(number)
 
 
 def peak_mb() -> float:
-    """Of this process so far."""
+    """Peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def until(done: Callable[[], bool]) -> float:
-    """Seconds until something is so, looked at a hundred times a second."""
+def seconds_until(done: Callable[[], bool]) -> float:
+    """Seconds until `done` is true; it is polled a hundred times a second."""
     began = time.perf_counter()
     while not done():
         time.sleep(0.01)
     return time.perf_counter() - began
 
 
-def ask(http: httpx.Client, query: dict[str, str | int]) -> dict[str, float]:
-    """Milliseconds of a question, several times."""
+def time_query(http: httpx.Client, query: dict[str, str | int]) -> dict[str, float]:
+    """Matches of a query, and the median and the slowest of its milliseconds."""
     taken = []
-    for _ in range(TIMES):
+    for _ in range(REPEATS):
         began = time.perf_counter()
         answer = http.get("/api/recordings", params=query).json()
         taken.append(1000 * (time.perf_counter() - began))
@@ -132,8 +130,8 @@ def ask(http: httpx.Client, query: dict[str, str | int]) -> dict[str, float]:
     }
 
 
-def drawn(url: str) -> dict[str, float] | None:
-    """Milliseconds in a browser; None without one."""
+def time_page(url: str) -> dict[str, float] | None:
+    """Milliseconds in Chromium; None if it is not installed."""
     chromium = shutil.which("chromium")
     if chromium is None:
         return None
@@ -159,27 +157,27 @@ def drawn(url: str) -> dict[str, float] | None:
 
 
 def main() -> None:
-    """Measure, print and write it down."""
+    """Measure, print and save the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--recordings", type=int, default=10_000)
     count = parser.parse_args().recordings
     with tempfile.TemporaryDirectory() as folder:
         client = Client(folder, environ={})
         for number in range(count):
-            client.backend.store.create_recording(made(number))
+            client.backend.store.create_recording(make_recording(number))
         before = peak_mb()
         with Console(client) as console, httpx.Client(base_url=console.url, timeout=60) as http:
             app = console.app
-            listed = until(app.state.watcher.filled.is_set)
-            read = listed + until(lambda: not app.state.index.unread(1))
+            listed = seconds_until(app.state.watcher.filled.is_set)
+            read = listed + seconds_until(lambda: not app.state.index.unread(1))
             result: dict[str, Any] = {
                 "machine": machine(),
                 "recordings": count,
                 "listed_seconds": round(listed, 2),
                 "searchable_seconds": round(read, 2),
                 "memory_mb": {"before": round(before), "after": round(peak_mb())},
-                "questions": {name: ask(http, query) for name, query in QUESTIONS.items()},
-                "chromium": drawn(console.url),
+                "questions": {name: time_query(http, query) for name, query in QUERIES.items()},
+                "chromium": time_page(console.url),
             }
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

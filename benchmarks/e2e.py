@@ -1,25 +1,26 @@
-"""What the pipeline adds to the slower stage: on the emulators, embedded, and the seed's shape beside them, in turns.
+"""What the pipeline adds to the slower stage: emulators, embedded, and the original project's shape, alternating.
 
     python -m benchmarks.e2e [--at-once 1 8 64] [--rounds 80 8 3] [--ways emulators embedded in-turn in-parallel]
 
-- emulators: what `speechpipe up` starts; google-cloud-storage uploads, google-cloud-pubsub hears of the completion
-- embedded: a folder in this process, as `speechpipe.Client` has it
-- in turn, in parallel: an HTTP orchestrator that posts the file to two services (`benchmarks.e2e_seed`)
+- emulators: what `speechpipe up` starts; google-cloud-storage uploads, google-cloud-pubsub receives the completion
+- embedded: a folder in this process, as with `speechpipe.Client`
+- in-turn, in-parallel: an HTTP orchestrator that posts the file to two services (`benchmarks.e2e_seed`)
 
-All have the bundled demo models and samples. A recording's time is from the beginning of its upload, which is part of
-what a user waits for and of a POST to the orchestrator, until its completion event was taken, or the answer. Overhead
-is that without `compute_seconds` of the stage that took longer. Of ours the record tells where it went:
+All use the bundled demo models and samples. A recording's time runs from the start of its upload, because a user waits
+for that too and it is part of a POST to the orchestrator, until its completion event or the response is received.
+Overhead is that time without the `compute_seconds` of the stage that took longer. For speechpipe the recording's
+document shows where the overhead went:
 
-- arrive: until ingest looked at the clock
-- queue: until the attempt began of the half that ended last; the most of it is
+- arrive: until ingest read the clock
+- queue: until the attempt started of the half that finished last; most of it is
 - push: from the publication of that half's task to its delivery (from the traces)
-- work: that attempt, without the compute of the slower stage, which need not be that half's
-- join: from its end until the event was published, durably: it is announced
-- hear: until the subscriber had it
+- work: that attempt, without the compute of the slower stage, which need not be the same half's
+- join: from the end of that attempt until the event was durably published, that is, announced
+- hear: until the subscriber received it
 
-The Pub/Sub emulator looks every 100 ms for what it has to push and every 50 ms for what a pull waits for, and it pushes
-two messages of a subscription at a time, so that the third of 8 at once waits for a whole recording. `without
-deliveries` is the overhead without `push` and `hear`; embedded without `queue` and `hear`.
+The Pub/Sub emulator polls every 100 ms for messages to push and every 50 ms for a waiting pull. It pushes only two
+messages of a subscription at a time, so the third of 8 concurrent recordings waits for a whole recording. `without
+deliveries` is the overhead without `push` and `hear`, or, embedded, without `queue` and `hear`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.e2e_report import Passage, write
+from benchmarks.e2e_report import Timing, write
 from benchmarks.machine import machine
 from speechpipe.backends import gcp
 from speechpipe.backends.ports import Backend
@@ -60,30 +61,30 @@ FILES = ("angry_customer.ogg", "happy_customer.mp3", "missing_table.flac", "orde
 SETTINGS = {"SPEECHPIPE_MODELS": "demo"}
 PATIENCE_SECONDS = 300.0
 
-Way = Callable[[Sequence[Path]], list[Passage]]
+Way = Callable[[Sequence[Path]], list[Timing]]
 
 
-# ------------------------------------------------------------------------------------------------------------ ours
+# ------------------------------------------------------------------------------------------------------ speechpipe
 
 
-class Ours:
-    """Uploads to a backend and hears of completions."""
+class Speechpipe:
+    """Uploads to a backend and receives its completion events."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._names = count()
-        self._heard: dict[str, float] = {}
-        self._news = threading.Condition()
+        self._received: dict[str, float] = {}
+        self._condition = threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def __call__(self, files: Sequence[Path]) -> list[Passage]:
-        """All files at once."""
+    def __call__(self, files: Sequence[Path]) -> list[Timing]:
+        """Upload all files concurrently, and wait for their completion events."""
         with ThreadPoolExecutor(len(files)) as threads:
             began = dict(threads.map(self._upload, files))
-        with self._news:
-            if not self._news.wait_for(lambda: began.keys() <= self._heard.keys(), PATIENCE_SECONDS):
-                raise SystemExit(f"nothing heard of {began.keys() - self._heard.keys()}")
-        return [self._passage(recording_id, at) for recording_id, at in began.items()]
+        with self._condition:
+            if not self._condition.wait_for(lambda: began.keys() <= self._received.keys(), PATIENCE_SECONDS):
+                raise SystemExit(f"no completion event for {began.keys() - self._received.keys()}")
+        return [self._timing(recording_id, at) for recording_id, at in began.items()]
 
     def _upload(self, path: Path) -> tuple[str, float]:
         name = f"{next(self._names)}-{path.name}"
@@ -93,21 +94,21 @@ class Ours:
     def _listen(self) -> None:
         while True:
             for event in self._backend.completions.receive(60):
-                with self._news:
-                    self._heard.setdefault(event.data.recording_id, time.time())
-                    self._news.notify()
+                with self._condition:
+                    self._received.setdefault(event.data.recording_id, time.time())
+                    self._condition.notify()
 
-    def _passage(self, recording_id: str, began: float) -> Passage:
+    def _timing(self, recording_id: str, began: float) -> Timing:
         patience = time.monotonic() + PATIENCE_SECONDS
         while not (recording := self._backend.store.recording(recording_id)) or not recording.announced_at:
-            if time.monotonic() > patience:  # the mark is written after the event was published
-                raise SystemExit(f"{recording_id} was announced and not marked")
+            if time.monotonic() > patience:  # the mark is written after the event is published
+                raise SystemExit(f"{recording_id} was announced, but not marked as announced")
             time.sleep(0.1)
-        return passage(recording, began, self._heard[recording_id])
+        return timing(recording, began, self._received[recording_id])
 
 
-def passage(recording: Recording, began: float, heard: float) -> Passage:
-    """Where the time went, by the times in the document, which are of this machine's clock."""
+def timing(recording: Recording, began: float, received: float) -> Timing:
+    """Where the time went, from the times in the document, which are from this machine's clock."""
     assert recording.status.value == "completed", recording.error
     assert recording.announced_at
     computes = [half.compute_seconds or 0.0 for half in recording.halves.values()]
@@ -116,21 +117,21 @@ def passage(recording: Recording, began: float, heard: float) -> Passage:
     assert last.started_at
     assert last.finished_at
     announced, finished = recording.announced_at.timestamp(), last.finished_at.timestamp()
-    return Passage(
-        total=heard - began,
+    return Timing(
+        total=received - began,
         compute=max(computes),
         arrive=last.queued_at.timestamp() - began,
         queue=(last.started_at - last.queued_at).total_seconds(),
         work=(last.finished_at - last.started_at).total_seconds() - max(computes),
         join=announced - finished,
-        hear=heard - announced,
+        hear=received - announced,
         recording_id=recording.id,
         last=next(stage.value for stage, half in recording.halves.items() if half is last),
     )
 
 
-def with_push(passages: Sequence[Passage], traces: Path) -> list[Passage]:
-    """With the time from the publication of the last half's task to its delivery, which only traces tell."""
+def with_push(timings: Sequence[Timing], traces: Path) -> list[Timing]:
+    """Add the time from the publication of the last half's task to its delivery, which only the traces have."""
     published: dict[tuple[str, str], float] = {}
     delivered: dict[tuple[str, str], float] = {}
     for line in traces.read_text().splitlines():
@@ -140,35 +141,35 @@ def with_push(passages: Sequence[Passage], traces: Path) -> list[Passage]:
             published[span["trace_id"], stage] = span["end"]
         elif verb == "perform":
             delivered[span["trace_id"], stage] = span["start"]
-    keys = [(f"{spans.root_context(each.recording_id or '').trace_id:032x}", each.last or "") for each in passages]
-    return [replace(each, push=delivered[key] - published[key]) for each, key in zip(passages, keys, strict=True)]
+    keys = [(f"{spans.root_context(each.recording_id or '').trace_id:032x}", each.last or "") for each in timings]
+    return [replace(each, push=delivered[key] - published[key]) for each, key in zip(timings, keys, strict=True)]
 
 
 @contextmanager
-def emulators(state: Path) -> Iterator[Ours]:
-    """The local cloud, and a user of it; traces come to lie in `state`."""
+def emulators(state: Path) -> Iterator[Speechpipe]:
+    """Run the local cloud, with a client; its traces are written to `state`."""
     with LocalCloud(state=state, settings=SETTINGS) as cloud:
         with exported(**cloud.environment()):
             backend = gcp.connect(read(ClientSettings))
-            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
-        yield Ours(backend)
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # created while these variables are set
+        yield Speechpipe(backend)
 
 
 @contextmanager
-def embedded(folder: Path) -> Iterator[Ours]:
-    """A folder whose work is done in this process."""
+def embedded(folder: Path) -> Iterator[Speechpipe]:
+    """Work on a folder in this process."""
     folder.mkdir()
     with Client(folder, environ=SETTINGS) as client:
         client.work()
-        yield Ours(client.backend)
+        yield Speechpipe(client.backend)
 
 
-# ------------------------------------------------------------------------------------------------------- the seed's
+# --------------------------------------------------------------------------------------------- the original project
 
 
 @contextmanager
 def seed(logs: Path) -> Iterator[dict[str, Way]]:
-    """The orchestrator with its two services, and a user of it, by what is asked of it."""
+    """Run the orchestrator and its two services; yield a client for each of its two ways."""
     logs.mkdir()
     processes, ports = Processes(logs), free_ports(3)
     command = [sys.executable, "-m", "benchmarks.e2e_seed"]
@@ -194,14 +195,14 @@ def seed(logs: Path) -> Iterator[dict[str, Way]]:
         processes.stop()
 
 
-def posted(client: httpx.Client, path: str, files: Sequence[Path]) -> list[Passage]:
-    """All files at once, to the orchestrator."""
+def posted(client: httpx.Client, path: str, files: Sequence[Path]) -> list[Timing]:
+    """Post all files to the orchestrator concurrently."""
 
-    def post(file: Path) -> Passage:
+    def post(file: Path) -> Timing:
         began = time.time()
         answer = client.post(path, content=file.read_bytes()).raise_for_status()
         total = time.time() - began
-        return Passage(total, max(each["compute_seconds"] for each in answer.json()))
+        return Timing(total, max(each["compute_seconds"] for each in answer.json()))
 
     with ThreadPoolExecutor(len(files)) as threads:
         return list(threads.map(post, files))
@@ -210,9 +211,9 @@ def posted(client: httpx.Client, path: str, files: Sequence[Path]) -> list[Passa
 # ---------------------------------------------------------------------------------------------------------- measure
 
 
-def measure(ways: dict[str, Way], at_once: int, rounds: int) -> dict[str, list[Passage]]:
-    """Each way's passages; they take turns, with pauses of chance lengths: uploads do not keep step with a poller."""
-    found: dict[str, list[Passage]] = {name: [] for name in ways}
+def measure(ways: dict[str, Way], at_once: int, rounds: int) -> dict[str, list[Timing]]:
+    """Timings by way. The ways alternate, with random pauses so that uploads do not fall into step with a poller."""
+    found: dict[str, list[Timing]] = {name: [] for name in ways}
     chance = random.Random(0)
     for number in range(rounds):
         files = [SAMPLES / FILES[(number + each) % len(FILES)] for each in range(at_once)]
@@ -228,8 +229,8 @@ def main() -> None:
     names = ["emulators", "embedded", "in-turn", "in-parallel"]
     parser.add_argument("--ways", nargs="+", choices=names, default=names)
     parser.add_argument("--at-once", nargs="+", type=int, default=[1, 8, 64])
-    parser.add_argument("--rounds", nargs="+", type=int, default=[80, 8, 3], help="of each of these")
-    parser.add_argument("--dry", action="store_true", help="write no results")
+    parser.add_argument("--rounds", nargs="+", type=int, default=[80, 8, 3], help="how many for each of these")
+    parser.add_argument("--dry", action="store_true", help="do not write the results")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     where = machine()
@@ -242,7 +243,7 @@ def main() -> None:
         if any(way.startswith("in-") for way in given.ways):
             ways |= stack.enter_context(seed(Path(name) / "logs"))
         ways = {way: ways[way] for way in given.ways}
-        measure(ways, 4, 3)  # what is made, loaded or compiled once
+        measure(ways, 4, 3)  # warm up what is created, loaded or compiled once
         found = {}
         for at_once, rounds in zip(given.at_once, given.rounds, strict=True):
             found[at_once] = measure(ways, at_once, rounds)
@@ -250,10 +251,10 @@ def main() -> None:
             if "emulators" in by_way:
                 by_way["emulators"] = with_push(by_way["emulators"], Path(name) / "cloud" / "traces.jsonl")
     words = (
-        f"`python -m benchmarks.e2e`, {where['cores']} cores of {where['cpu']}, milliseconds. Overhead: from the"
-        " beginning of the upload until the completion event was taken, or the answer, without the compute of the"
-        " slower stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Of `push` and `hear`"
-        " nearly all is the Pub/Sub emulator's polling, every 100 and 50 ms. The module's docstring explains the rest."
+        f"`python -m benchmarks.e2e`, {where['cores']} cores of {where['cpu']}, milliseconds. Overhead: from the start"
+        " of the upload until the completion event or the response is received, without the compute of the slower"
+        " stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Nearly all of `push` and"
+        " `hear` is the Pub/Sub emulator's polling, every 100 and 50 ms. The module's docstring explains the rest."
     )
     write(where, found, words, dry=given.dry)
 

@@ -1,4 +1,4 @@
-"""Passages of recordings, and tables of them."""
+"""Timings of recordings on their way through, and tables of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HOPS = ("arrive", "queue", "push", "work", "join", "hear")
 
-#: Passages by how many were at once, then by way.
-Found = dict[int, dict[str, list["Passage"]]]
+#: Timings by how many recordings were concurrent, then by way.
+Found = dict[int, dict[str, list["Timing"]]]
 
 
 @dataclass(frozen=True)
-class Passage:
-    """One recording's way through, in seconds; what is below `compute` only of ours."""
+class Timing:
+    """One recording's way through, in seconds; the fields after `compute` are only known for speechpipe."""
 
     total: float
     compute: float  #: of the slower stage
@@ -33,23 +33,23 @@ class Passage:
 
     @property
     def overhead(self) -> float:
-        """What came on top of the slower stage."""
+        """The total without the slower stage's compute."""
         return self.total - self.compute
 
     @property
     def announced(self) -> float | None:
-        """Overhead until the event was published, without the subscriber's wait for it."""
+        """Overhead until the event was published, without the subscriber's wait for it; None if not known."""
         return None if self.hear is None else self.overhead - self.hear
 
     @property
     def own(self) -> float | None:
-        """Overhead without waiting for deliveries: of the task to a worker, of the event to the subscriber."""
+        """Overhead without the waits for deliveries, of the task to a worker and of the event to the subscriber."""
         waited = self.queue if self.push is None else self.push
         return None if waited is None or self.announced is None else self.announced - waited
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that this share of them does not exceed."""
+    """The nearest-rank percentile: the smallest value that at least this share of the values do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
@@ -59,30 +59,33 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {name: round(1000 * value, 1) for name, value in found.items()}
 
 
-def figures(passages: Sequence[Passage], ours: Sequence[Passage]) -> dict[str, Any]:
-    """What is told of a way, beside the passages that it is compared with."""
-    told: dict[str, Any] = {"recordings": len(passages)}
+def summarise(timings: Sequence[Timing], ours: Sequence[Timing]) -> dict[str, Any]:
+    """Statistics of one way; `ours` are the timings that it is compared with."""
+    summary: dict[str, Any] = {"recordings": len(timings)}
     for name in ("total", "compute", "overhead", "announced", "own", *HOPS):
-        values = [value for passage in passages if (value := getattr(passage, name)) is not None]
-        told[f"{name}_ms"] = spread(values) if values else None
+        values = [value for timing in timings if (value := getattr(timing, name)) is not None]
+        summary[f"{name}_ms"] = spread(values) if values else None
     for name in ("overhead", "total"):
-        told[f"{name}_p50_to_emulators"] = _ratio(name, passages, ours)
-    return told
+        summary[f"{name}_p50_to_emulators"] = _ratio(name, timings, ours)
+    return summary
 
 
-def _ratio(what: str, passages: Sequence[Passage], ours: Sequence[Passage]) -> float | None:
+def _ratio(what: str, timings: Sequence[Timing], ours: Sequence[Timing]) -> float | None:
     if not ours:
         return None
-    its, own = (percentile([getattr(passage, what) for passage in some], 0.5) for some in (passages, ours))
+    its, own = (percentile([getattr(timing, what) for timing in some], 0.5) for some in (timings, ours))
     return round(its / own, 2)
 
 
-def table(told: dict[int, dict[str, dict[str, Any]]]) -> str:
-    """Markdown, milliseconds."""
-    heads = ["at once", "way", "recordings", "total p50", "compute p50", "overhead p50 / p95 / max", "until announced"]
-    rows = [_row([*heads, "without deliveries", "overhead / emulators'", "total / emulators'"]), "|" + "---|" * 10]
-    hops = [_row(["at once", "way", *HOPS]), "|" + "---|" * 8]
-    for at_once, ways in told.items():
+def table(summary: dict[int, dict[str, dict[str, Any]]]) -> str:
+    """The Markdown tables, in milliseconds."""
+    heads = ["concurrent", "way", "recordings", "total p50", "compute p50", "overhead p50 / p95 / max"]
+    rows = [
+        _row([*heads, "until announced", "without deliveries", "overhead / emulators'", "total / emulators'"]),
+        "|" + "---|" * 10,
+    ]
+    hops = [_row(["concurrent", "way", *HOPS]), "|" + "---|" * 8]
+    for at_once, ways in summary.items():
         for way, each in ways.items():
             cells = [at_once, way, each["recordings"], f"{each['total_ms']['p50']:.0f}"]
             cells += [f"{each['compute_ms']['p50']:.0f}"]
@@ -92,7 +95,7 @@ def table(told: dict[int, dict[str, dict[str, Any]]]) -> str:
             if each["queue_ms"]:
                 middles = [each[f"{hop}_ms"] for hop in HOPS]
                 hops.append(_row([at_once, way, *(middle and f"{middle['p50']:.0f}" for middle in middles)]))
-    return "\n".join([*rows, "", "Where ours goes, p50 of each:", "", *hops])
+    return "\n".join([*rows, "", "Where speechpipe's overhead goes, p50 of each hop:", "", *hops])
 
 
 def _row(cells: Sequence[object]) -> str:
@@ -104,15 +107,15 @@ def _spread(each: dict[str, float] | None) -> str:
 
 
 def write(where: dict[str, Any], found: Found, words: str, *, dry: bool) -> None:
-    """Print the table; unless it is a rehearsal, write it and the JSON."""
-    told = {
-        at_once: {way: figures(passages, ways.get("emulators", [])) for way, passages in ways.items()}
+    """Print the table; write it and the JSON unless `dry`."""
+    summary = {
+        at_once: {way: summarise(timings, ways.get("emulators", [])) for way, timings in ways.items()}
         for at_once, ways in found.items()
     }
-    made = table(told)
+    made = table(summary)
     print(made)
     if dry:
         return
-    content = {"machine": where, "at_once": told}
+    content = {"machine": where, "at_once": summary}
     (RESULTS / "e2e.json").write_text(json.dumps(content, indent=1) + "\n")
     (RESULTS / "e2e.md").write_text(f"{words}\n\n{made}\n")

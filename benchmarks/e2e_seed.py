@@ -1,12 +1,13 @@
-"""The seed's shape: an HTTP orchestrator that posts a file to two services and joins their answers in memory.
+"""The original project's shape: an HTTP orchestrator posts a file to two services and joins their answers in memory.
 
     python -m benchmarks.e2e_seed stt PORT
     python -m benchmarks.e2e_seed orchestrator PORT STT_URL SER_URL
 
-`POST /in-turn` does as https://github.com/fentresspaul61B/STT-SER-GPU really does: `requests.post`, which blocks,
-inside `asyncio.gather`; so one service after the other, and one file after the other. `POST /in-parallel` does what it
-meant to. Behind the services are our engines, with as many files at a time as a worker of ours takes by default.
-Nothing is kept: who goes away before the answer has nothing, and so has everybody when a process ends.
+`POST /in-turn` does what https://github.com/fentresspaul61B/STT-SER-GPU actually does: it calls `requests.post`, which
+blocks, inside `asyncio.gather`, so it handles one service after the other and one file after the other.
+`POST /in-parallel` does what that project intended. The services run speechpipe's engines, with as many files at a time
+as a worker takes by default. Nothing is stored: a client that disconnects before the response gets no result, and
+neither does any client when a process ends.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from starlette.routing import Route
 from speechpipe.contract import Options, Stage
 from speechpipe.settings import EngineSettings, read
 
-AT_A_TIME = 8  #: files in a service, SPEECHPIPE_CONCURRENCY's default
+AT_A_TIME = 8  #: files in a service; the default of SPEECHPIPE_CONCURRENCY
 PATIENCE_SECONDS = 600
 
 
@@ -82,7 +83,7 @@ def orchestrator(*services: str) -> Starlette:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     what, port, *services = sys.argv[1:]
     logging.disable(logging.WARNING)
     app = orchestrator(*services) if what == "orchestrator" else service(Stage(what))

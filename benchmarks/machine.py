@@ -1,4 +1,4 @@
-"""Where a benchmark ran, for its results."""
+"""Describe the machine that a benchmark ran on, for its results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Processor, cores that this process may use, load before, Python, and the versions of these packages."""
+    """Processor, cores that this process may use, load before the run, Python, and the versions of these packages."""
     lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
