@@ -1,13 +1,13 @@
-"""A record in the shapes of other services, for programs that were written for those. Pure.
+"""Export a record in other services' formats, for programs written for those services. Pure.
 
-    csv          a line a segment, with a column for each emotion
+    csv          one row per segment, with a column for each emotion
     hume         predictions of Hume's batch API v0, prosody model, granularity `utterance` (switched off in June 2026)
     assemblyai   a transcript of AssemblyAI's API v2 (https://www.assemblyai.com/docs/api-reference/transcripts/get)
     deepgram     a response of Deepgram's pre-recorded API (https://developers.deepgram.com/reference/speech-to-text)
 
-What a shape has no place for is left out, and what we do not know (speakers by voice, say) is null. Emotions are by how
-it sounds: the sentiment that AssemblyAI and Deepgram read from the text is filled with ours from the voice, where the
-model's labels say which is positive.
+Fields that a format does not have are left out; values that we do not know (such as speakers told apart by voice) are
+null. Emotions come from the voice: AssemblyAI and Deepgram derive sentiment from the text, we fill the same fields from
+the emotion scores if the model's labels have a sentiment.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _COLUMNS = (
 
 
 def to_csv(record: Record) -> str:
-    """A line a segment (RFC 4180), times in seconds; text that a spreadsheet would run as a formula gets an apostrophe.
+    """Write one row per segment (RFC 4180), times in seconds.
 
+    Text that a spreadsheet would run as a formula gets an apostrophe in front:
     https://owasp.org/www-community/attacks/CSV_Injection
     """
     labels = record.emotion_vocabulary.labels if record.emotion_vocabulary else ()
@@ -40,18 +41,19 @@ def to_csv(record: Record) -> str:
     for segment in record.segments:
         emotion = segment.emotion
         scores = {score.name: score.score for score in emotion.scores} if emotion else {}
-        place = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
-        said = [segment.speaker, segment.language, _harmless(segment.text.strip()), segment.confidence]
-        heard = [emotion.top, emotion.confidence] if emotion else [None, None]
-        writer.writerow([*place, *said, segment.quality.suspect, *heard, *map(scores.get, labels)])
+        where = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
+        speech = [segment.speaker, segment.language, _escape_formula(segment.text.strip()), segment.confidence]
+        top = [emotion.top, emotion.confidence] if emotion else [None, None]
+        writer.writerow([*where, *speech, segment.quality.suspect, *top, *map(scores.get, labels)])
     return out.getvalue()
 
 
 def to_hume(record: Record) -> str:
-    """Predictions as Hume's batch jobs gave them: a list with one source."""
+    """Predictions as Hume's batch jobs returned them: a list with one source."""
     groups = []
-    for speaker, spoken in groupby(sorted(_spoken(record), key=lambda each: each[0]), key=lambda each: each[0]):
-        groups.append({"id": speaker, "predictions": [prediction for _, prediction in spoken]})
+    by_speaker = sorted(_hume_predictions(record), key=lambda pair: pair[0])
+    for speaker, pairs in groupby(by_speaker, key=lambda pair: pair[0]):
+        groups.append({"id": speaker, "predictions": [prediction for _, prediction in pairs]})
     metadata = None
     if record.language:
         metadata = {"confidence": record.language.confidence, "detected_language": record.language.code}
@@ -62,17 +64,17 @@ def to_hume(record: Record) -> str:
     return _json([{"source": source, "results": {"predictions": predictions, "errors": errors}}])
 
 
-def _spoken(record: Record) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Segments with their emotions by speaker; windows without text where there is no transcript."""
+def _hume_predictions(record: Record) -> Iterable[tuple[str, dict[str, Any]]]:
+    """(speaker, prediction) for each segment with emotions, or for each window if there is no transcript."""
     for segment in record.segments:
         if segment.emotion:
-            yield segment.speaker or "unknown", _prediction(segment, segment.emotion.scores, segment.text.strip())
+            yield segment.speaker or "unknown", _hume_prediction(segment, segment.emotion.scores, segment.text.strip())
     if not record.segments:
         for window in record.emotion_windows:
-            yield f"channel {window.channel}", _prediction(window, window.scores, "")
+            yield f"channel {window.channel}", _hume_prediction(window, window.scores, "")
 
 
-def _prediction(span: Segment | EmotionWindow, scores: Sequence[LabelScore], text: str) -> dict[str, Any]:
+def _hume_prediction(span: Segment | EmotionWindow, scores: Sequence[LabelScore], text: str) -> dict[str, Any]:
     return {
         "text": text,
         "time": {"begin": span.start, "end": span.end},
@@ -83,10 +85,9 @@ def _prediction(span: Segment | EmotionWindow, scores: Sequence[LabelScore], tex
 
 
 def to_assemblyai(record: Record) -> str:
-    """A transcript object; times in milliseconds, the recording's length in seconds."""
-    many = record.audio is not None and record.audio.channels > 1
+    """A transcript object, with times in milliseconds and the recording's duration in seconds."""
+    multichannel = record.audio is not None and record.audio.channels > 1
     words = [(word, segment) for segment in record.segments for word in segment.words]
-    made = [_assemblyai_word(word, segment, many) for word, segment in words]
     content = {
         "id": record.recording_id,
         "audio_url": record.source.uri,
@@ -98,11 +99,11 @@ def to_assemblyai(record: Record) -> str:
         "audio_channels": record.audio.channels if record.audio else None,
         "text": record.text,
         "confidence": _mean(word.confidence for word, _ in words),
-        "words": made,
-        "utterances": [_assemblyai_utterance(segment, many) for segment in record.segments],
+        "words": [_assemblyai_word(word, segment, multichannel) for word, segment in words],
+        "utterances": [_assemblyai_utterance(segment, multichannel) for segment in record.segments],
         "sentiment_analysis_results": [
             {
-                **_assemblyai_span(segment, many),
+                **_assemblyai_span(segment, multichannel),
                 "sentiment": sentiment[0].name,
                 "confidence": sentiment[0].score,
             }
@@ -113,34 +114,34 @@ def to_assemblyai(record: Record) -> str:
     return _json(content)
 
 
-def _assemblyai_span(segment: Segment, many: bool) -> dict[str, Any]:
+def _assemblyai_span(segment: Segment, multichannel: bool) -> dict[str, Any]:
     return {
         "text": segment.text.strip(),
         "start": round(segment.start * 1000),
         "end": round(segment.end * 1000),
         "speaker": segment.speaker,
-        "channel": str(segment.channel + 1) if many else None,
+        "channel": str(segment.channel + 1) if multichannel else None,
     }
 
 
-def _assemblyai_utterance(segment: Segment, many: bool) -> dict[str, Any]:
-    words = [_assemblyai_word(word, segment, many) for word in segment.words]
-    return {**_assemblyai_span(segment, many), "confidence": segment.confidence, "words": words}
+def _assemblyai_utterance(segment: Segment, multichannel: bool) -> dict[str, Any]:
+    words = [_assemblyai_word(word, segment, multichannel) for word in segment.words]
+    return {**_assemblyai_span(segment, multichannel), "confidence": segment.confidence, "words": words}
 
 
-def _assemblyai_word(word: Word, segment: Segment, many: bool) -> dict[str, Any]:
+def _assemblyai_word(word: Word, segment: Segment, multichannel: bool) -> dict[str, Any]:
     return {
         "text": word.word.strip(),
         "start": round(word.start * 1000),
         "end": round(word.end * 1000),
         "confidence": word.confidence,
         "speaker": segment.speaker,
-        "channel": str(segment.channel + 1) if many else None,
+        "channel": str(segment.channel + 1) if multichannel else None,
     }
 
 
 def to_deepgram(record: Record) -> str:
-    """A response with utterances and sentiments; times in seconds, `sentiment_score` from -1 to 1."""
+    """A response with utterances and sentiments, with times in seconds and `sentiment_score` from -1 to 1."""
     channels = sorted({segment.channel for segment in record.segments}) or [0]
     model = next((half.model for half in record.halves.values() if half.model), None)
     name = model.name if model else "unknown"
@@ -204,7 +205,7 @@ def _deepgram_sentiments(record: Record) -> dict[str, Any]:
     for segment in record.segments:
         last = first + max(len(segment.words) - 1, 0)
         if sentiment := _sentiment(segment):
-            scores = {one.name: one.score for one in sentiment}
+            scores = {score.name: score.score for score in sentiment}
             segments.append(
                 {
                     "text": segment.text.strip(),
@@ -218,9 +219,9 @@ def _deepgram_sentiments(record: Record) -> dict[str, Any]:
     if not segments:
         return {"segments": [], "average": None}
     score = fmean(float(one["sentiment_score"]) for one in segments)  # type: ignore[arg-type]
-    # Deepgram's own bounds: https://developers.deepgram.com/docs/sentiment-analysis
-    mood = "positive" if score > 1 / 3 else "negative" if score < -1 / 3 else "neutral"
-    return {"segments": segments, "average": {"sentiment": mood, "sentiment_score": round(score, 6)}}
+    # Deepgram's thresholds: https://developers.deepgram.com/docs/sentiment-analysis
+    average = "positive" if score > 1 / 3 else "negative" if score < -1 / 3 else "neutral"
+    return {"segments": segments, "average": {"sentiment": average, "sentiment_score": round(score, 6)}}
 
 
 def _sentiment(segment: Segment) -> Sequence[LabelScore]:
@@ -232,7 +233,7 @@ def _mean(confidences: Iterable[float]) -> float:
     return round(fmean(values), 6) if values else 0.0
 
 
-def _harmless(text: str) -> str:
+def _escape_formula(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

@@ -1,8 +1,9 @@
-"""Records as rows of one table, for BigQuery and for Parquet: the schema follows from the contract.
+"""Records as rows of one table, for BigQuery and Parquet. The schema is derived from the contract.
 
-A row a recording: what is a list in the record is REPEATED, what is an object a RECORD, and a mapping a REPEATED RECORD
-of `key` and its value. Everything else is NULLABLE, so that a later version's table can be loaded into an earlier one.
-`docs/schemas/bigquery.json` is this schema in the form that `bq load` takes. Waveforms, for drawing, are left out.
+One row per recording. The record's lists become REPEATED columns, its objects RECORD, and its mappings REPEATED RECORD
+of `key` and the value. Everything else is NULLABLE, so that a later version's table can be loaded into an earlier one.
+`docs/schemas/bigquery.json` is this schema in the form that `bq load` takes. Waveforms are left out, because only the
+report needs them.
 
 https://cloud.google.com/bigquery/docs/schemas, https://cloud.google.com/bigquery/docs/nested-repeated
 """
@@ -24,12 +25,12 @@ from speechpipe.contract import Record
 if TYPE_CHECKING:
     import pyarrow  # type: ignore[import-untyped]
 
-Field = dict[str, Any]  #: name, type, mode and, of a RECORD, fields
+Field = dict[str, Any]  #: name, type, mode and, if a RECORD, fields
 
-_LEFT_OUT = frozenset({"waveforms"})
+_OMITTED = frozenset({"waveforms"})
 _TYPES: dict[type, str] = {bool: "BOOLEAN", int: "INTEGER", float: "FLOAT", str: "STRING", datetime: "TIMESTAMP"}
-#: Rows of a Parquet row group: records are large.
-_ROWS = 100
+#: Rows in a Parquet row group. Few, because records are large.
+_ROWS_PER_GROUP = 100
 
 
 def schema() -> list[Field]:
@@ -38,13 +39,12 @@ def schema() -> list[Field]:
 
 
 def row(record: Record) -> dict[str, Any]:
-    """A record as a row of it, times as RFC 3339."""
-    made: dict[str, Any] = _value(record.model_dump(mode="json"), schema())
-    return made
+    """A record as a row of the table, times as RFC 3339."""
+    return _object(record.model_dump(mode="json"), schema())
 
 
 def write_bigquery(records: Iterable[Record], file: Path) -> int:
-    """Write newline-delimited JSON for `bq load`; how many rows."""
+    """Write newline-delimited JSON for `bq load` and return the number of rows."""
     count = 0
     with file.open("w", encoding="utf-8") as lines:
         for record in records:
@@ -54,7 +54,7 @@ def write_bigquery(records: Iterable[Record], file: Path) -> int:
 
 
 def write_parquet(records: Iterable[Record], file: Path) -> int:
-    """Write a Parquet file; how many rows. Raises ImportError without pyarrow (the extra `parquet`)."""
+    """Write a Parquet file and return the number of rows. Raises ImportError without pyarrow (the extra `parquet`)."""
     import pyarrow
     from pyarrow import parquet
 
@@ -72,7 +72,7 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
     for each in rows:
         batch.append(each)
-        if len(batch) == _ROWS:
+        if len(batch) == _ROWS_PER_GROUP:
             yield batch
             batch = []
     if batch:
@@ -83,12 +83,12 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _fields(model: type[BaseModel]) -> list[Field]:
-    return [_field(name, info.annotation) for name, info in model.model_fields.items() if name not in _LEFT_OUT]
+    return [_field(name, info.annotation) for name, info in model.model_fields.items() if name not in _OMITTED]
 
 
 def _field(name: str, annotation: Any) -> Field:
-    """One column: what its type and mode are."""
-    annotation = _plain(annotation)
+    """A column with its type and mode."""
+    annotation = _unwrap(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         return {**_field(name, arguments[0]), "mode": "REPEATED"}
@@ -102,13 +102,13 @@ def _field(name: str, annotation: Any) -> Field:
     return {"name": name, "type": _scalar(annotation), "mode": "NULLABLE"}
 
 
-def _plain(annotation: Any) -> Any:
-    """Without what only validates, and without None; what may be of several kinds is text."""
+def _unwrap(annotation: Any) -> Any:
+    """Strip `Annotated` and `None`; a union of several types becomes a string."""
     if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
+        return _unwrap(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        some = [each for each in get_args(annotation) if each is not type(None)]
-        return _plain(some[0]) if len(some) == 1 else str
+        members = [each for each in get_args(annotation) if each is not type(None)]
+        return _unwrap(members[0]) if len(members) == 1 else str
     return annotation
 
 
@@ -139,32 +139,32 @@ def _arrow(fields: list[Field]) -> pyarrow.Schema:
 # --------------------------------------------------------------------------------------------------------- values
 
 
-def _value(content: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
+def _object(content: dict[str, Any], fields: list[Field]) -> dict[str, Any]:
     return {field["name"]: _cell(content.get(field["name"]), field) for field in fields}
 
 
 def _cell(content: Any, field: Field) -> Any:
     if field["mode"] == "REPEATED":
         if isinstance(content, dict):
-            return [_pair(key, value, field["fields"]) for key, value in content.items()]
+            return [_entry(key, value, field["fields"]) for key, value in content.items()]
         return [_cell(each, {**field, "mode": "NULLABLE"}) for each in content or ()]
     if field["type"] == "RECORD":
-        return None if content is None else _value(content, field["fields"])
+        return None if content is None else _object(content, field["fields"])
     if field["type"] == "STRING" and content is not None and not isinstance(content, str):
         return json.dumps(content)
     return content
 
 
-def _pair(key: str, value: Any, fields: list[Field]) -> dict[str, Any]:
-    """An entry of a mapping: its key beside the value, or beside the value's own fields."""
+def _entry(key: str, value: Any, fields: list[Field]) -> dict[str, Any]:
+    """A mapping's entry as a RECORD: `key` and `value`, or `key` and the value's own fields."""
     inner = fields[1:]
     if [field["name"] for field in inner] == ["value"] and not isinstance(value, dict):
         return {"key": key, "value": _cell(value, inner[0])}
-    return {"key": key, **_value(value, inner)}
+    return {"key": key, **_object(value, inner)}
 
 
 def _parse_times(content: dict[str, Any], fields: list[Field]) -> None:
-    """Arrow takes times as datetimes, not as texts."""
+    """Replace timestamp strings with datetimes, as Arrow wants them."""
     for field in fields:
         found = content[field["name"]]
         if field["type"] == "TIMESTAMP" and found is not None:
