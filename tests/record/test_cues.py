@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechpipe.contract import Segment, Word
-from speechpipe.record.cues import CHARACTERS_PER_SECOND, LINE_WIDTH, LONGEST, PAUSE, SHORTEST, Cue, cues, width
+from speechpipe.record.cues import CHARACTERS_PER_SECOND, LINE_WIDTH, MAX_SECONDS, MIN_SECONDS, PAUSE_SECONDS, Cue, cues
+from speechpipe.record.fragments import width
 from tests.doubles import segment
 from tests.record.test_artifacts import record
 
@@ -48,7 +49,7 @@ def test_short_sentences_share_a_cue_rather_than_flash_up() -> None:
 
 
 def test_a_pause_ends_a_cue() -> None:
-    made = cut(spoken([*evenly("well I think", 1), *evenly("we should go", 1, start=1 + PAUSE)]))
+    made = cut(spoken([*evenly("well I think", 1), *evenly("we should go", 1, start=1 + PAUSE_SECONDS)]))
     assert [cue.lines for cue in made] == [("well I think",), ("we should go",)]
 
 
@@ -77,7 +78,7 @@ def test_a_cue_stays_until_it_is_read_but_not_into_the_next() -> None:
     alone, before = cut(spoken(evenly(quick, 0.5)))[0], cut(spoken(evenly(quick, 0.5)), spoken([("Next", 1.4, 2)]))[0]
     assert alone.end == pytest.approx(len(quick) / CHARACTERS_PER_SECOND)
     assert before.end == 1.4
-    assert cut(spoken([("Hm.", 3.0, 3.1)]))[0].end == 3.0 + SHORTEST
+    assert cut(spoken([("Hm.", 3.0, 3.1)]))[0].end == 3.0 + MIN_SECONDS
 
 
 def test_two_who_speak_at_once_are_both_shown_and_others_are_waited_for() -> None:
@@ -125,7 +126,7 @@ def test_words_that_are_not_the_text_are_not_used() -> None:
 
 def test_an_hour_without_a_pause_or_a_full_stop() -> None:
     made = cut(spoken(evenly(" ".join(["word"] * 9000), 3600)))
-    assert all(cue.end - cue.start <= LONGEST for cue in made)
+    assert all(cue.end - cue.start <= MAX_SECONDS for cue in made)
     assert sum(len(" ".join(cue.lines).split()) for cue in made) == 9000
     assert len(made) < 1000
 
@@ -162,9 +163,9 @@ def test_limits_hold_whatever_was_said(segments: list[Segment]) -> None:
         assert 1 <= len(cue.lines) <= 2
         assert width(cue.label + cue.lines[0]) <= LINE_WIDTH
         assert all(line and width(line) <= LINE_WIDTH and line == line.strip() for line in cue.lines)
-        assert 0 < cue.end - cue.start <= LONGEST + 1e-6
+        assert 0 < cue.end - cue.start <= MAX_SECONDS + 1e-6
         # Too quick to read, or too short, only where the next one, of anybody, begins.
-        quick = cue.end - cue.start < max(SHORTEST, cue.width / CHARACTERS_PER_SECOND) - 0.002
+        quick = cue.end - cue.start < max(MIN_SECONDS, cue.width / CHARACTERS_PER_SECOND) - 0.002
         assert not quick or any(abs(start - cue.end) < 0.002 or cue.start <= start < cue.end for start in starts)
     for channel in (0, 1):
         mine = [cue for cue in made if cue.channel == channel]
