@@ -1,9 +1,9 @@
-"""Files that attack: decompression bombs and forged headers, to be put through `benchmarks.media`.
+"""Make hostile files, decompression bombs and forged headers, for `benchmarks.media`.
 
     python -m benchmarks.hostile FOLDER && python -m benchmarks.media FOLDER --output benchmarks/results/hostile.json
 
-Writes them with a `media.csv` that says how each must end: a bomb as `reject` (too_long), a forged header as `reject`
-or, where there is sound behind it, as `either`.
+It also writes a `media.csv` with how each file must end: a bomb as `reject` (too_long), a forged header as `reject` or,
+if there is sound after it, as `either`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGEST_FRAME = 65_535  #: samples of a FLAC frame
 
 
 def silence(path: Path, codec: str, *, hours: float, rate: int = 8000, **options: str) -> None:
-    """So many hours of nothing. FLAC has 14 bytes for eight seconds of it."""
+    """Write some hours of silence. FLAC needs 14 bytes for eight seconds of it."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout="mono", options=options)
         assert isinstance(stream, AudioStream)
@@ -43,7 +43,7 @@ def silence(path: Path, codec: str, *, hours: float, rate: int = 8000, **options
 
 
 def wav(path: Path, *, rate: int = 16_000, channels: int = 1, bits: int = 16, data: int | None = None) -> None:
-    """A second of noise behind a header that says what it is told to say."""
+    """Write a second of noise after a header with these values, true or not."""
     sound = np.random.default_rng(0).integers(-3000, 3000, 16_000, np.int16).tobytes()
     block = channels * bits // 8
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * block & 0xFFFF_FFFF, block & 0xFFFF, bits)
@@ -53,7 +53,7 @@ def wav(path: Path, *, rate: int = 16_000, channels: int = 1, bits: int = 16, da
 
 
 def flac(path: Path, at: int, number: int, size: int) -> None:
-    """A second of silence in FLAC with a number written over its header (RFC 9639, section 8.2)."""
+    """Write a second of silence in FLAC, and a number over part of its header (RFC 9639, section 8.2)."""
     silence(path, "flac", hours=1 / 3600)
     content = bytearray(path.read_bytes())
     content[at : at + size] = number.to_bytes(size, "big")
@@ -61,7 +61,7 @@ def flac(path: Path, at: int, number: int, size: int) -> None:
 
 
 def unknown_length(path: Path) -> None:
-    """The FLAC bomb with no samples in all in its header, which stands for not known."""
+    """Write the FLAC bomb with a sample count of 0 in its header, which means unknown."""
     silence(path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))
     content = bytearray(path.read_bytes())
     content[22:26] = bytes(4)
@@ -69,7 +69,7 @@ def unknown_length(path: Path) -> None:
 
 
 def m4a(path: Path, atom: bytes, at: int, number: int) -> None:
-    """A second of silence in an m4a with four bytes of an atom written over, `at` bytes after its name."""
+    """Write a second of silence as m4a, and a number over four bytes of an atom, `at` bytes after its name."""
     silence(path, "aac", hours=1 / 3600, rate=16_000)
     content = bytearray(path.read_bytes())
     start = content.index(atom) + 4 + at
@@ -77,23 +77,23 @@ def m4a(path: Path, atom: bytes, at: int, number: int) -> None:
     path.write_bytes(content)
 
 
-#: File -> how it must end, what it is, how it is made.
+#: By file name: how it must end, what it is, and how to make it.
 FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "bomb.flac": ("reject", f"{HOURS} hours of silence", lambda path: silence(
         path, "flac", hours=HOURS, frame_size=str(_LARGEST_FRAME))),
-    "bomb_of_unknown_length.flac": ("reject", "the same, its header does not say how long", unknown_length),
+    "bomb_of_unknown_length.flac": ("reject", "the same, but its header does not give the length", unknown_length),
     "bomb.opus": ("reject", "12 hours of silence", lambda path: silence(
         path, "libopus", hours=12, vbr="on", frame_duration="60", b="500")),
     "wav_rate_1.wav": ("reject", "1 Hz", lambda path: wav(path, rate=1)),
     "wav_rate_4e9.wav": ("reject", "4294967295 Hz", lambda path: wav(path, rate=0xFFFF_FFFF)),
-    "wav_rate_2000.wav": ("either", "2 kHz: a second becomes eight", lambda path: wav(path, rate=2000)),
+    "wav_rate_2000.wav": ("either", "2 kHz, so that one second becomes eight", lambda path: wav(path, rate=2000)),
     "wav_65535_channels.wav": ("reject", "65,535 channels", lambda path: wav(path, channels=65_535)),
     "wav_64_channels.wav": ("either", "64 channels", lambda path: wav(path, channels=64)),
-    "wav_0_bits.wav": ("reject", "samples of no bits", lambda path: wav(path, bits=0)),
-    "wav_data_4e9.wav": ("either", "4 GB of samples said, a second there", lambda path: wav(path, data=0xFFFF_FFF0)),
+    "wav_0_bits.wav": ("reject", "samples of 0 bits", lambda path: wav(path, bits=0)),
+    "wav_data_4e9.wav": ("either", "claims 4 GB of samples, has a second", lambda path: wav(path, data=0xFFFF_FFF0)),
     "flac_all_samples.flac": ("either", "2^32 samples", lambda path: flac(path, 22, 0xFFFF_FFFF, 4)),
     "flac_block_65535.flac": ("either", "blocks of 65,535 samples", lambda path: flac(path, 8, 0xFFFF_FFFF, 4)),
-    "m4a_mdhd_duration.m4a": ("either", "lasts 2^32 units", lambda path: m4a(path, b"mdhd", 16, 0xFFFF_FFFF)),
+    "m4a_mdhd_duration.m4a": ("either", "a length of 2^32 units", lambda path: m4a(path, b"mdhd", 16, 0xFFFF_FFFF)),
     "m4a_mdhd_scale_0.m4a": ("either", "no time scale", lambda path: m4a(path, b"mdhd", 12, 0)),
     "m4a_stsz_count.m4a": ("either", "2^32 packets", lambda path: m4a(path, b"stsz", 8, 0xFFFF_FFFF)),
     "m4a_stsz_size.m4a": ("either", "packets of 4 GB", lambda path: m4a(path, b"stsz", 4, 0xFFFF_FFF0)),
@@ -104,7 +104,7 @@ FILES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
 
 
 def main() -> int:
-    """Write the files and their list."""
+    """Write the files and `media.csv`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

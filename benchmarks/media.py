@@ -1,20 +1,20 @@
-"""Odd, damaged and hostile files through a real worker: whether each ends as it should, and the worker lives.
+"""Put odd, damaged and hostile files through a real worker: each must end as it should, and the worker must survive.
 
     python -m benchmarks.media FOLDER [--stages stt ser] [--output FILE.json] [--rounds 1]
 
-Every file of the folder goes through the HTTP door of each stage's worker, which runs in a process of its own with the
-demo model and the embedded backend, one at a time, as a worker with one slot would get them. A `media.csv` beside the
-files (columns `file` and `expect`) says how each must end:
+Every file in the folder is pushed over HTTP to each stage's worker, one at a time, as to a worker with one slot. The
+worker runs in a separate process with the demo model and the embedded backend. A `media.csv` beside the files (columns
+`file` and `expect`) says how each must end:
 
     decode   with an analysis
     reject   with a Failure whose code blames the input
-    empty    with a Failure, or with an analysis in which nobody speaks
+    empty    with a Failure, or with an analysis without speech
     either   with an analysis or a Failure
 
-Files that it does not name are `either`. The table tells what became of each, in how many seconds, and the seconds of
-audio or the Failure's code and message. The worker's memory (VmRSS) and open files are taken after a bundled sample,
-and again at the end after the same sample, whose words must be the same. The exit status is 1 if one file ended
-otherwise, if one took over 30 seconds, or if the memory is not within a tenth of what it was.
+Files that it does not list are `either`. The table shows how each file ended, after how many seconds, and the seconds
+of audio or the Failure's code and message. The worker's memory (VmRSS) and open files are recorded after a bundled
+sample, and again at the end after the same sample, whose words must not have changed. The exit status is 1 if any file
+ended differently or took over 30 seconds, or if the memory has changed by more than a tenth.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIST = "media.csv"
 
 
 def expectations(folder: Path) -> dict[str, str]:
-    """How each file of a folder must end, by name."""
+    """How each file in a folder must end, by name."""
     expected = {path.name: "either" for path in sorted(folder.iterdir()) if path.is_file() and path.name != LIST}
     if (folder / LIST).exists():
         with (folder / LIST).open(newline="", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def expectations(folder: Path) -> dict[str, str]:
 
 
 def try_all(stage: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """What one stage's worker makes of each file, and what that does to it."""
+    """Put each file through one stage's worker: the outcomes, and the worker's state before and after."""
     with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
 
         def one(path: Path) -> tuple[Partial | None, float, float]:
@@ -60,7 +60,7 @@ def try_all(stage: str, folder: Path, rounds: int) -> dict[str, Any]:
             with Watch(worker.pid) as below:
                 try:
                     (partial,) = door.partials([path])
-                except (AssertionError, OSError):  # the worker said 500, or nothing at all
+                except (AssertionError, OSError):  # the worker answered 500, or not at all
                     partial = None
                 return partial, time.perf_counter() - began, below.child
 
@@ -92,7 +92,7 @@ def _said(partial: Partial | None) -> str:
 
 
 def _state(pid: int) -> dict[str, float]:
-    """Memory of a worker and of its decoding process, open files, and processes below that one."""
+    """Memory of a worker and of its decoding process, open files, and the decoding process's children."""
     below = children(pid)
     return {
         "rss_mb": round(megabytes(pid, "VmRSS"), 1),
@@ -103,7 +103,7 @@ def _state(pid: int) -> dict[str, float]:
 
 
 def _outcome(expect: str, partial: Partial | None, seconds: float, decoder_mb: float) -> dict[str, Any]:
-    """How a file ended, and whether that is right. The decoder's peak is 0 where it was too short to be seen."""
+    """How a file ended, and whether that is right. `decoder_mb` is 0 if the decoder ended before it was sampled."""
     outcome: dict[str, Any] = {"actual": "error", "detail": "", "seconds": round(seconds, 2)}
     outcome["decoder_mb"] = round(decoder_mb)
     if partial is not None and partial.failure is not None:
@@ -123,7 +123,7 @@ def _outcome(expect: str, partial: Partial | None, seconds: float, decoder_mb: f
 
 
 def table(stages: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a line a file, the stages beside each other, and how each worker was at the end."""
+    """Markdown: a row for each file, with the stages side by side, and each worker's state at the end."""
     names = list(stages)
     head = [
         "file",
@@ -152,27 +152,28 @@ def _at_the_end(stage: str, found: dict[str, Any]) -> str:
     before, after, rows = found["before"], found["after"], found["files"]
     return (
         f"{stage}: {sum(row['right'] for row in rows)} of {len(rows)} as expected, the slowest in"
-        f" {found['slowest_seconds']:.1f} s; at the end the worker {'lives' if found['alive'] else '**is not well**'},"
-        f" has {after['rss_mb']:.0f} MB after {before['rss_mb']:.0f} ({found['memory_change']:+.1%}),"
-        f" {after['open_files']:.0f} open files after {before['open_files']:.0f}, {after['decoders_left']:.0f} decoders"
-        f" left; the decoding process has {after['decoding_rss_mb']:.0f} MB after {before['decoding_rss_mb']:.0f}."
+        f" {found['slowest_seconds']:.1f} s. At the end the worker {'runs' if found['alive'] else '**is broken**'} with"
+        f" {after['rss_mb']:.0f} MB (before: {before['rss_mb']:.0f}, {found['memory_change']:+.1%}),"
+        f" {after['open_files']:.0f} open files (before: {before['open_files']:.0f}) and"
+        f" {after['decoders_left']:.0f} leftover decoders; the decoding process has {after['decoding_rss_mb']:.0f} MB"
+        f" (before: {before['decoding_rss_mb']:.0f})."
     )
 
 
 def well(found: dict[str, Any]) -> bool:
-    """Whether everything of one stage is as it should be."""
+    """Whether one stage's worker passed."""
     return (
         found["alive"] and abs(found["memory_change"]) <= MEMORY_SHARE and all(row["right"] for row in found["files"])
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try a folder's files and print the table; with --output write it, as JSON and as Markdown."""
+    """Try a folder's files and print the table; with --output save it as JSON and Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stages", nargs="+", default=["stt", "ser"], choices=["stt", "ser"])
-    parser.add_argument("--rounds", type=int, default=1, help="so often over all files; the last round is told")
-    parser.add_argument("--output", type=Path, help="a JSON file; the Markdown goes beside it")
+    parser.add_argument("--rounds", type=int, default=1, help="passes over all files; the table shows the last one")
+    parser.add_argument("--output", type=Path, help="a JSON file; the Markdown is written beside it")
     given = parser.parse_args(arguments)
     stages = {stage: try_all(stage, given.folder, given.rounds) for stage in given.stages}
     text = table(stages)

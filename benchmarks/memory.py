@@ -1,16 +1,16 @@
-"""Peak memory of each worker by the length of a recording.
+"""Peak memory of each worker, by the length of a recording.
 
     python -m benchmarks.memory [--stages stt ser] [--seconds 60 3600 36000]
 
-For each stage and length a worker is started as its image starts it, in a process of its own, with the demo model on
-the CPU and the embedded backend (a folder and SQLite in place of Google's services). It gets one recording through its
-HTTP door, and the kernel says how much memory it had at most from the moment that it was ready: VmHWM, which is set
-back then, so that a peak of loading hides nothing. The same of the processes below it, which decode.
+For each stage and length a worker is started the way its image starts it, in a separate process, with the demo model on
+the CPU and the embedded backend (a folder and SQLite in place of Google's services). It gets one recording over HTTP.
+The kernel reports its peak memory from the moment it was ready: VmHWM, which is reset then, so that the peak of loading
+the model hides nothing. The same is measured for its decoding process and that process's child.
 
-The recording is a minute of the bundled samples as an m4a, whose packets are written again and again. Nearly all of it
-is speech, more than in what people record. An m4a has an index, which FFmpeg holds while it decodes: the child grows by
-it. It has ended when the worker puts the result together; so the most of both at one time is told too, seen 50 times a
-second.
+The recording is a minute of the bundled samples as an m4a, whose packets are written repeatedly. Nearly all of it is
+speech, more than in real recordings. An m4a has an index that FFmpeg keeps in memory while it decodes, and the child
+grows by it. The child has exited by the time the worker puts the result together, so the peak of both at the same time
+is measured too, by sampling 50 times a second.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from benchmarks.door import Door
 
 RESULTS = Path(__file__).parent / "results"
-GOAL_MB = 300.0  #: the longest minus the shortest
-#: Of the table, and where they are from.
+GOAL_MB = 300.0  #: the longest recording's memory minus the shortest's
+#: Headings of the table, and their fields.
 COLUMNS = {
     "audio s": "audio_seconds",
     "wall s": "wall_seconds",
     "worker MB": "worker_mb",
-    "once loaded": "loaded_mb",
+    "with model loaded": "loaded_mb",
     "decoding MB": "decoding_mb",
     "its child MB": "decoding_child_mb",
-    "worker and child at one time": "together_mb",
+    "worker and child at the same time": "together_mb",
     "result MB": "result_mb",
     "words or windows": "parts",
 }
@@ -55,7 +55,7 @@ _CODEC = ("aac", 44_100, 1, 32_000)  #: as telephones record
 
 
 def serve(stage: str, folder: Path, port: int) -> int:
-    """Be the worker. Imports what a worker imports and no more: it is measured."""
+    """Run the worker. This imports only what a worker imports, because its memory is measured."""
     from speechpipe.backends import local
     from speechpipe.settings import WorkerSettings
     from workers import __main__ as worker
@@ -77,10 +77,10 @@ def serve(stage: str, folder: Path, port: int) -> int:
 
 
 def measure(stage: str, recording: Path) -> dict[str, float]:
-    """Megabytes at most of a worker that analyses this file, and of its decoding processes; what it made of it."""
+    """Peak megabytes of a worker that analyses this file, and of its decoding processes; the size of its result."""
     with tempfile.TemporaryDirectory() as name, running(stage, Path(name)) as (worker, door):
         ready = _peak(worker.pid)
-        Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # the peak is from now on
+        Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # resets the peak
         with Watch(worker.pid) as below:
             began = time.perf_counter()
             (analysis,) = door([recording])
@@ -100,7 +100,7 @@ def measure(stage: str, recording: Path) -> dict[str, float]:
 
 @contextlib.contextmanager
 def running(stage: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Door]]:
-    """A worker in a process of its own, ready, and the way into it; `folder` is its backend's."""
+    """Run a worker in a separate process; yield it, ready, and its client. `folder` is for its backend."""
     from benchmarks.door import Door
     from speechpipe.backends import local
     from speechpipe.contract import Stage
@@ -117,7 +117,7 @@ def running(stage: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes],
 
 
 def _made(analysis: Any) -> dict[str, float]:
-    """Size of the result, and how many words or windows it has."""
+    """Seconds of audio, size of the result, and its number of words or windows."""
     value = analysis.value
     made = {"audio_seconds": analysis.audio.duration, "result_mb": len(analysis.model_dump_json()) / 1e6}
     if value.kind == "transcript":
@@ -126,10 +126,10 @@ def _made(analysis: Any) -> dict[str, float]:
 
 
 class Watch:
-    """Looks at a worker and the processes below it, the one that decodes and its child, as long as it is entered."""
+    """While entered, samples the memory of a worker, its decoding process and that one's child."""
 
     def __init__(self, worker: int) -> None:
-        self.decoding = self.child = self.together = 0.0  #: megabytes at most
+        self.decoding = self.child = self.together = 0.0  #: peak megabytes
         self._worker, self._over = worker, threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -153,7 +153,7 @@ class Watch:
 
 
 def children(process: int) -> list[int]:
-    """Processes that it started and that are still there."""
+    """Children of a process that are still running."""
     found: list[int] = []
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # it has ended
@@ -166,7 +166,7 @@ def _peak(process: int) -> float:
 
 
 def megabytes(process: int, field: str) -> float:
-    """Megabytes (of 1e6 bytes) by the kernel; 0 once the process has ended."""
+    """A field of the process's status in megabytes (1e6 bytes); 0 once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -191,7 +191,7 @@ def _wait(url: str, worker: subprocess.Popen[bytes]) -> None:
 
 
 def lengthen(short: Path, path: Path, seconds: float) -> Path:
-    """Write a recording's packets over and over until there are so many seconds of them."""
+    """Write a recording's packets repeatedly until `path` has this many seconds."""
     import av
 
     with av.open(str(short)) as source, av.open(str(path), "w") as target:
@@ -212,7 +212,7 @@ def lengthen(short: Path, path: Path, seconds: float) -> Path:
 
 
 def table(stages: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: a line for each recording, and what the longest took more than the shortest."""
+    """Markdown: a row for each recording, and how much more the longest took than the shortest."""
     lines = ["| stage | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for stage, found in stages.items():
         for one in found:
@@ -227,12 +227,12 @@ def _growth(found: list[dict[str, float]]) -> str:
     return (
         f"{longest} take {more['worker_mb']:.0f} MB more than {shortest} in the worker, "
         f"{more['decoding_child_mb']:.0f} MB more in the child that decodes, "
-        f"{more['together_mb']:.0f} MB more in both at one time; the goal is at most {GOAL_MB:.0f} MB."
+        f"{more['together_mb']:.0f} MB more in both at the same time; the goal is at most {GOAL_MB:.0f} MB."
     )
 
 
 def main() -> int:
-    """Measure what the command line asks for, and write both files."""
+    """Measure what the command line asks for, and write the JSON and the Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", default=["stt", "ser"], choices=["stt", "ser"])
     parser.add_argument("--seconds", type=float, nargs="+", default=[60, 3600, 36_000])
