@@ -1,30 +1,31 @@
-"""Everything that only a GPU can show, within eight minutes: `make bench-gpu`.
+"""Measure everything that needs a GPU, within eight minutes: `make bench-gpu`.
 
     python -m benchmarks.gpu [--seconds 480] [--parts stt ser ...]
-    python -m benchmarks.gpu --device cpu --shapes tiny            the same code on toys: proves that it runs, no more
+    python -m benchmarks.gpu --device cpu --shapes tiny            the same code on toy models; proves only that it runs
 
-Weights are random, of the true shapes: Whisper large-v3-turbo, and wav2vec2-large (XLSR-53) with a classifier's head.
-What they say is noise, what they cost is real. Whisper is made to give a fixed number of tokens a row. The rows:
+The models have real shapes and random weights: Whisper large-v3-turbo, and wav2vec2-large (XLSR-53) with a classifier
+head. Their output is noise, but their cost is real. Whisper is forced to produce a fixed number of tokens per row. The
+rows of the report:
 
-- stt-mixed: 64 recordings of 2 to 60 s, ours through the worker's HTTP door with 16 pushes in flight, against
-  faster-whisper's BatchedInferencePipeline file by file, in turns. Goal: ours 5 times as fast.
-- stt-long: recordings of ten minutes (m4a) through the door, end to end, times real time. Goal: 2,000 on one H200. Told
-  with it is what binds: the seconds in the encoder, the decoder, word alignment, language detection and the Python
-  round them, added up over the two threads that run the engine; those of preparing (in threads beside it, and processor
-  seconds of the processes that decode); how long the engine waited for rows, and how long the GPU computed nothing at
-  all by nvidia-smi. With CTranslate2's encoder and torch's (`benchmarks.torch_encoder`), 16, 32 and 64 rows a batch.
-- log-mel: the features of a batch by torch and by numpy, by themselves and with CTranslate2's encoder behind them.
-- encoder: the two encoders on the same rows of noise with the same weights, by themselves and with CTranslate2's
-  decoder behind them; how many rows have equal tokens, and the greatest difference by the outputs' deviation.
-- inter-threads: two threads with batches of their own, on a CTranslate2 model with one worker and with two.
-- ser-files: 64 recordings of 2 to 60 s, ours through the door against transformers' pipeline file by file (in float32,
-  its default, and in bfloat16, which is ours) and with its own batching. Goal: ours 10 times as fast.
+- stt-mixed: 64 recordings of 2 to 60 s, pushed to speechpipe's worker over HTTP with 16 pushes in flight, against
+  faster-whisper's BatchedInferencePipeline file by file, alternating. Goal: 5 times as fast.
+- stt-long: recordings of ten minutes (m4a) pushed over HTTP, end to end, as times real time. Goal: 2,000 on one H200.
+  To find the bottleneck it also reports the seconds in the encoder, the decoder, word alignment, language detection and
+  the Python around them, summed over the two threads that run the engine; those of preparation (in parallel threads,
+  and processor seconds of the decoding processes); how long the engine waited for rows; and, from nvidia-smi, how long
+  the GPU was idle. With CTranslate2's encoder and torch's (`benchmarks.torch_encoder`), 16, 32 and 64 rows per batch.
+- log-mel: the features of a batch by torch and by numpy, alone and followed by CTranslate2's encoder.
+- encoder: both encoders on the same rows of noise with the same weights, alone and followed by CTranslate2's decoder;
+  the share of rows with equal tokens, and the greatest difference, divided by the outputs' standard deviation.
+- inter-threads: two threads with a batch each, on a CTranslate2 model with one worker and with two.
+- ser-files: 64 recordings of 2 to 60 s, pushed to speechpipe's worker over HTTP, against transformers' pipeline file by
+  file (in float32, its default, and in bfloat16, speechpipe's) and with its own batching. Goal: 10 times as fast.
 - ser-modes: rows of 5 s of noise in float32, float16 and bfloat16, eager and as CUDA graphs, and compiled (bfloat16,
   reduce-overhead, static shapes); how far the outputs are from float32's.
 
-Each part is a process with a time of its own; one that is not done by then, or that crashes, is ended, and the next one
-begins. Every figure is written when it is there: to results/gpu.json and gpu.md, or on a CPU to a temporary folder,
-since those are no figures of a GPU's.
+Each part is a separate process with its own time limit. A part that exceeds it or crashes is killed, and the next one
+starts. Every result is saved as soon as it is known, to results/gpu.json and gpu.md, or on a CPU to a temporary folder,
+because those are not GPU results.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-#: Seconds at most, in this order; what one leaves is the last one's, and all end when the whole has to.
+#: Time limits in seconds, in this order. The last part may use time that others leave; all stop at the overall limit.
 PARTS = {"stt": 190.0, "encoders": 80.0, "ser": 80.0, "modes": 50.0, "compiled": 120.0}
-_LAST_SECONDS = 5.0  #: to end in
+_LAST_SECONDS = 5.0  #: reserved for shutting down
 
 
 def run_part(name: str, given: argparse.Namespace) -> None:
-    """Be a part."""
+    """Run one part, in its own process."""
     import torch
 
     from benchmarks import gpu_part
@@ -74,7 +75,7 @@ def run_part(name: str, given: argparse.Namespace) -> None:
 
 
 def _find_cublas() -> None:
-    """Load what CTranslate2 opens by name: torch has done so if it is of CUDA 12, else there is a wheel of it."""
+    """Load the cuBLAS that CTranslate2 opens by name: a torch for CUDA 12 has loaded it, otherwise there is a wheel."""
     try:
         ctypes.CDLL("libcublas.so.12")
     except OSError:
@@ -85,7 +86,7 @@ def _find_cublas() -> None:
 
 
 def run_all(given: argparse.Namespace, folder: Path) -> bool:
-    """Run the parts one after the other; whether all of them ended well."""
+    """Run the parts one after the other; return whether all of them finished."""
     from benchmarks.gpu_part import Report
 
     end = given.began + given.seconds - _LAST_SECONDS
@@ -94,7 +95,7 @@ def run_all(given: argparse.Namespace, folder: Path) -> bool:
         began = time.time()
         until = min(began + PARTS[name], end)
         if until - began < _LAST_SECONDS:
-            report.part(name, ended="left out: no time left")
+            report.part(name, ended="skipped: no time left")
             well = False
             continue
         command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--folder", str(folder)]
@@ -106,7 +107,7 @@ def run_all(given: argparse.Namespace, folder: Path) -> bool:
         except subprocess.TimeoutExpired:
             ended = f"stopped after {until - began:.0f} s"
         finally:
-            with contextlib.suppress(ProcessLookupError):  # what it started goes with it
+            with contextlib.suppress(ProcessLookupError):  # kills what it started, too
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         report.part(name, ended=ended, seconds=time.time() - began)
@@ -116,15 +117,13 @@ def run_all(given: argparse.Namespace, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Run what was asked for; the status is not 0 unless every part ended well."""
+    """Run what was asked for; the exit status is 0 only if every part finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shapes", choices=("full", "tiny"), default="full")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--seconds", type=float, default=480.0, help="for everything")
-    parser.add_argument(
-        "--began", type=float, default=time.time(), help="since when these count, as `date +%%s` has it"
-    )
+    parser.add_argument("--seconds", type=float, default=480.0, help="time limit for everything")
+    parser.add_argument("--began", type=float, default=time.time(), help="when that time started, as from `date +%%s`")
     parser.add_argument("--output", type=Path)
     for hidden in ("--part", "--folder", "--until"):
         kind = {"--part": str, "--folder": Path, "--until": float}[hidden]

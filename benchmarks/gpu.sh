@@ -1,11 +1,11 @@
 #!/bin/sh
-# The GPU benchmark on a machine that has CUDA and PyTorch, and perhaps no network.
+# Run the GPU benchmark on a machine that has CUDA and PyTorch but possibly no network.
 #
-#   benchmarks/gpu.sh wheels [3.12]   where there is a network: fetch everything but torch (for that Python, else this one)
-#   benchmarks/gpu.sh [ARGUMENTS]     where the GPU is: run it; for the arguments see benchmarks/gpu.py
+#   benchmarks/gpu.sh wheels [3.12]   with a network: fetch everything but torch (for that Python version or this one)
+#   benchmarks/gpu.sh [ARGUMENTS]     with the GPU: run it; for the arguments see benchmarks/gpu.py
 #
-# It runs in .venv if that can, else in the Python that has torch ($PYTHON, python3) with the wheels unpacked beside it:
-# that wants pip, and no venv, which some images lack.
+# It runs in .venv if that has everything, otherwise in a Python that has torch ($PYTHON, python3), with the wheels
+# unpacked in a folder. This needs pip but no venv, which some images lack.
 set -eu
 began=$(date +%s)
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ python=${PYTHON:-python3}
 wheels=benchmarks/wheels
 packages=benchmarks/wheels/unpacked
 
-requirements() { # of the workers; torch is there already, and CTranslate2 opens libcublas.so.12
+requirements() { # of the workers, without torch, which is installed; CTranslate2 opens libcublas.so.12
     "$python" -c '
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
@@ -33,7 +33,7 @@ if [ "${1:-}" = wheels ]; then
     fi
     rm -rf "$wheels"
     requirements | grep -v '^$' >"${TMPDIR:-/tmp}/gpu-requirements.txt"
-    # shellcheck disable=SC2086 # the options are words
+    # shellcheck disable=SC2086 # must split into words
     exec "$python" -m pip download --disable-pip-version-check --only-binary :all: --dest "$wheels" \
         --constraint constraints.txt --requirement "${TMPDIR:-/tmp}/gpu-requirements.txt" $target
 fi
@@ -46,10 +46,10 @@ raise SystemExit($gpu and not torch.cuda.is_available())" 2>/dev/null
 }
 
 if ! usable .venv/bin/python; then
-    "$python" -c 'import torch' || { echo "$python has no torch; PYTHON=... names one that has" >&2; exit 1; }
+    "$python" -c 'import torch' || { echo "$python has no torch; set PYTHON to one that has it" >&2; exit 1; }
     export PYTHONPATH="$PWD/$packages${PYTHONPATH:+:$PYTHONPATH}"
     if ! usable "$python"; then
-        ls "$wheels"/*.whl >/dev/null 2>&1 || { echo "no wheels: make bench-gpu-wheels, with a network" >&2; exit 1; }
+        ls "$wheels"/*.whl >/dev/null 2>&1 || { echo "no wheels; run make bench-gpu-wheels on a machine with a network" >&2; exit 1; }
         rm -rf "$packages"
         PIP_CONSTRAINT='' "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile \
             --target "$packages" "$wheels"/*.whl

@@ -1,4 +1,4 @@
-"""What the parts of `benchmarks.gpu` share: how much is measured, until when, and where the figures go."""
+"""What the parts of `benchmarks.gpu` share: sizes, time limits, and the report."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Sizes:
     whisper: str  #: a shape of `random_whisper`
     classifier: str  #: one of `benchmarks.ser`, or demo
     files: int  #: mixed recordings
-    longest: float  #: of these, in seconds
-    long_seconds: float  #: a recording of the end-to-end row
-    least_long: int  #: such recordings
-    long_wall: float  #: about so many seconds for all of them, if that takes more than the least
+    longest: float  #: mixed recording, in seconds
+    long_seconds: float  #: length of a recording in the end-to-end row
+    least_long: int  #: how many of those at least
+    long_wall: float  #: target for the wall seconds of that row, which may take more recordings
     in_flight: int
-    batches: tuple[int, ...]  #: rows in one pass of a model
-    usual: int  #: of these, the worker's
-    tokens: int  #: of a full row: what is said in 30 s
-    mixed_tokens: int  #: of a row of a mixed recording: in 12 s
-    window: int  #: samples of a classifier's row
+    batches: tuple[int, ...]  #: batch sizes to measure, in rows
+    usual: int  #: the worker's batch size
+    tokens: int  #: in a full row: as many as in 30 s of speech
+    mixed_tokens: int  #: in a row of a mixed recording: 12 s of speech
+    window: int  #: samples in a classifier's row
     repeats: int
 
 
@@ -47,31 +47,31 @@ SIZES = {
 
 
 class Report:
-    """The figures so far, in a JSON file and a Markdown one beside it, written again with every line."""
+    """The results so far, in a JSON file and a Markdown file beside it, both rewritten with every line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def begin(self, **facts: Any) -> None:
-        """Forget what is there."""
+        """Start a new report in place of any old one."""
         self._write({**facts, "parts": {}, "rows": {}})
 
-    def line(self, row: str, **figures: Any) -> None:
-        """Add a line to a row."""
-        figures = {key: _rounded(value) for key, value in figures.items()}
-        print(row, figures, flush=True)
+    def line(self, row: str, **values: Any) -> None:
+        """Add a line to a row's table."""
+        values = {key: _rounded(value) for key, value in values.items()}
+        print(row, values, flush=True)
         content = self._read()
-        content["rows"].setdefault(row, []).append(figures)
+        content["rows"].setdefault(row, []).append(values)
         self._write(content)
 
     def part(self, name: str, **facts: Any) -> None:
-        """Say how a part went."""
+        """Record how a part went."""
         content = self._read()
         content["parts"][name] = content["parts"].get(name, {}) | {key: _rounded(value) for key, value in facts.items()}
         self._write(content)
 
     def text(self) -> str:
-        """Markdown: a table for each row."""
+        """The report as Markdown, with a table for each row."""
         content = self._read()
         heads = "; ".join(f"{key}: {value}" for key, value in content.items() if key not in ("parts", "rows"))
         blocks = [heads]
@@ -88,7 +88,7 @@ class Report:
         return content
 
     def _write(self, content: dict[str, Any]) -> None:
-        unfinished = self._path.with_suffix(".unfinished")  # a part may be ended at any time
+        unfinished = self._path.with_suffix(".unfinished")  # a part may be killed at any time
         unfinished.write_text(json.dumps(content, indent=1) + "\n")
         unfinished.replace(self._path)
         self._path.with_suffix(".md").write_text(self.text())
@@ -96,43 +96,43 @@ class Report:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the processes that the benchmark is made of: it holds what it was asked for."""
+    """One of the benchmark's processes, and what it was asked for."""
 
     name: str
     device: str
     sizes: Sizes
-    folder: Path  #: for models and recordings; the parts that follow find them there
+    folder: Path  #: for models and recordings, shared with the parts that follow
     report: Report
-    until: float  #: `time.time()` when it is stopped
+    until: float  #: `time.time()` at which it is killed
 
     @property
     def on_gpu(self) -> bool:
-        """Whether figures mean anything."""
+        """Whether this runs on a GPU; the results mean something only there."""
         return self.device == "cuda"
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self.until - time.time()
 
     def has(self, seconds: float, row: str) -> bool:
-        """Whether there is so much time left; if not, the report says that this was left out."""
+        """Whether this much time is left; if not, note in the report that the row was skipped."""
         if self.left < seconds:
-            self.report.line(row, left_out=f"{self.left:.0f} s left, {seconds:.0f} s wanted")
+            self.report.line(row, left_out=f"{self.left:.0f} s left, {seconds:.0f} s needed")
         return self.left >= seconds
 
     def try_(self, row: str, measure: Callable[[], Line], **what: Any) -> None:
-        """Add the line that `measure` gives; what cannot run on this machine is told, and the rest goes on."""
+        """Add the line that `measure` returns. If it cannot run on this machine, add the error and carry on."""
         try:
-            figures = measure()
+            values = measure()
         except Exception as error:
-            figures = {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
-        self.report.line(row, **what, **figures)
+            values = {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        self.report.line(row, **what, **values)
 
 
 @dataclass
 class Timed:
-    """An engine whose calls are timed: where the seconds of a busy worker go."""
+    """An engine whose calls are timed, to show where a busy worker spends its seconds."""
 
     engine: Any
     seconds: dict[str, float] = field(default_factory=dict)
@@ -147,14 +147,14 @@ class Timed:
             try:
                 return found(*arguments, **named)
             finally:
-                synchronize()  # what a call has only begun belongs to it
+                synchronize()  # count the work that the call only started
                 self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
         return timed
 
 
 class Busy:
-    """How much of the time the GPU computes, by nvidia-smi, as long as it is entered: `share`, None without it."""
+    """While entered, measures with nvidia-smi how busy the GPU is: `share` of the time, None without nvidia-smi."""
 
     def __init__(self) -> None:
         self.share: float | None = None
@@ -194,7 +194,7 @@ class Busy:
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """Median of so many, after one that does not count. `work` has to wait for the GPU itself."""
+    """Median seconds of `repeats` calls, after a warm-up. `work` must wait for the GPU itself."""
     work()
     took = []
     for _ in range(repeats):
@@ -205,15 +205,17 @@ def seconds_of(work: Callable[[], object], repeats: int) -> float:
 
 
 def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
+    """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def begun(report: Report, device: str, shapes: str) -> None:
-    """Begin a report. Raises SystemExit where the GPU that was asked for is not to be seen."""
+    """Start a report. Raises SystemExit if torch does not see the requested GPU."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("torch sees no GPU here: this benchmark is for one (try: --device cpu --shapes tiny)")
+        raise SystemExit(
+            "torch sees no GPU, which this benchmark needs (to try it on a CPU: --device cpu --shapes tiny)"
+        )
     if device == "cuda" and shapes == "full":
         note = "random weights"
     else:

@@ -50,8 +50,8 @@ def ser(part: Part) -> None:
     ours = float(np.median(took["ours, through the HTTP door"]))
     for way, seconds in took.items():
         middle = float(np.median(seconds))
-        figures = {"audio_seconds": audio, "wall_seconds": middle, "audio_s_per_s": audio / middle}
-        part.report.line("ser-files", way=way, **figures, ours_to_it=middle / ours, goal=10.0)
+        values = {"audio_seconds": audio, "wall_seconds": middle, "audio_s_per_s": audio / middle}
+        part.report.line("ser-files", way=way, **values, ours_to_it=middle / ours, goal=10.0)
     full = filling(analyses)
     idle = {
         "engine_idle_share": 1 - full["engine_seconds"] / wall,
@@ -61,7 +61,7 @@ def ser(part: Part) -> None:
 
 
 def modes(part: Part) -> None:
-    """The row `ser-modes`, as far as nothing is compiled."""
+    """The row `ser-modes`, except for torch.compile."""
     folder = classifier_folder(part)
     expected: torch.Tensor | None = None
     for dtype in ("float32", "float16", "bfloat16") if part.on_gpu else ("float32",):
@@ -80,7 +80,7 @@ def modes(part: Part) -> None:
 
 
 def compiled(part: Part) -> None:
-    """The row `ser-modes`: torch.compile, which may take as long as all else together."""
+    """The row `ser-modes` with torch.compile, which may take as long as everything else together."""
     dtype = "bfloat16" if part.on_gpu else "float32"
     model, rows = _model(part, classifier_folder(part), dtype), part.sizes.usual
     given = _given(part, rows, model.dtype)
@@ -94,7 +94,7 @@ def compiled(part: Part) -> None:
 
 
 def classifier_folder(part: Part) -> Path:
-    """The classifier, random but for the demo; made by whichever part wants it first."""
+    """The classifier, with random weights unless it is the demo model; the first part that needs it makes it."""
     if part.sizes.classifier == "demo":
         return DEMO_MODELS / "ser"
     folder = part.folder / "ser"
@@ -115,7 +115,7 @@ def _model(part: Part, folder: Path, dtype: str) -> Any:
 
 
 def _given(part: Part, rows: int, dtype: torch.dtype) -> torch.Tensor:
-    """Noise: the same first rows for every number of them."""
+    """Rows of noise; fewer rows are a prefix of more."""
     noise = np.random.default_rng(0).normal(0, 1, (rows, part.sizes.window)).astype(np.float32)
     return torch.from_numpy(noise).to(device=part.device, dtype=dtype)
 
@@ -130,11 +130,11 @@ def _outputs(model: Any) -> Forward:
 
 
 def _graph(model: Any, given: torch.Tensor) -> Forward:
-    """The model's kernels for this shape as one launch: https://docs.pytorch.org/docs/stable/notes/cuda.html."""
+    """The model's kernels for this shape, as one launch: https://docs.pytorch.org/docs/stable/notes/cuda.html."""
     forward, fixed = _outputs(model), given.clone()
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # what is set up at the first run must not be in the graph
+    with torch.cuda.stream(side):  # the graph must not contain what the first run sets up
         for _ in range(3):
             forward(fixed)
     torch.cuda.current_stream().wait_stream(side)

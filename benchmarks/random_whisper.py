@@ -1,4 +1,4 @@
-"""Whisper's shapes with random weights, as CTranslate2 folders: what they say is noise, what they cost is real."""
+"""Make Whisper models of real shapes with random weights, as CTranslate2 folders: noise as output, real cost."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from workers.models.choice import DEMO_MODELS
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides how much there is to compute."""
+    """The sizes that determine how much there is to compute."""
 
     width: int
     encoder_layers: int
     decoder_layers: int
-    heads: int  #: of attention, in either
+    heads: int  #: of attention, in the encoder and in the decoder
     bands: int  #: of the log-mel spectrogram
-    alignment: tuple[tuple[int, int], ...]  #: layer and head of the decoder's attention that word times are read from
+    alignment: tuple[tuple[int, int], ...]  #: layer and head of the decoder's attention for word times
 
 
-#: Radford et al. 2022, table 1; turbo and the heads as published with the weights. The vocabulary is large-v3's, 51,866
-#: tokens: tiny's and base's have a language less.
+#: Radford et al. 2022, table 1; turbo and the alignment heads as published with the weights. All have large-v3's
+#: vocabulary of 51,866 tokens, though tiny's and base's have one language fewer.
 SHAPES = {
     "tiny": Shape(384, 4, 4, 6, 80, ((2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5))),
     "base": Shape(512, 6, 6, 8, 80, ((3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6))),
@@ -42,7 +42,7 @@ _TEXT_TOKENS = 50_256
 
 
 def random_whisper(name: str, output: Path) -> Path:
-    """Write a model of this shape, with Whisper's vocabulary in size and special tokens, and give the folder back."""
+    """Write a model of this shape, with a vocabulary of Whisper's size and special tokens; return the folder."""
     shape = SHAPES[name]
     ids = tokens.Ids(_tokenizer())
     torch.manual_seed(0)
@@ -85,7 +85,7 @@ def random_whisper(name: str, output: Path) -> Path:
 
 
 def _tokenizer() -> Tokenizer:
-    """The demo model's tokenizer, filled up with words that nobody says, and Whisper's special tokens."""
+    """The demo model's tokenizer, padded with made-up words, plus Whisper's special tokens."""
     data = json.loads((DEMO_MODELS / "whisper" / "tokenizer.json").read_text())
     special = {token["content"] for token in data["added_tokens"]}
     data["added_tokens"] = []

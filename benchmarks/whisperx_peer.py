@@ -1,8 +1,8 @@
-"""WhisperX as a contender of `benchmarks.stt`: in a process of its own, since it pins a torch that is not ours.
+"""WhisperX as a contender of `benchmarks.stt`, in a separate process because it pins a different torch.
 
-`WhisperX` is our side. This module run as a program is the other: by the Python of an environment that has WhisperX,
-given a model's folder, threads, and the tokens of a row (0: as many as the model says); then, for each line of paths on
-standard input, it transcribes them and answers with a line. It imports nothing of speechpipe.
+`WhisperX` is the client. The Python of an environment that has WhisperX runs this module as the server. Its arguments
+are a model's folder, the number of threads, and the tokens in a row (0: the model decides). For each line of paths on
+standard input it transcribes the files and writes one line of JSON. It imports nothing from speechpipe.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
-BATCH = 8  #: rows, as faster-whisper's own default
+BATCH = 8  #: rows, faster-whisper's default
 
 
 class WhisperX:
-    """Starts the other side, and asks it; `close` ends it."""
+    """Starts the server process and sends it files; `close` stops it."""
 
     def __init__(self, python: Path, model: Path, threads: int, tokens: int) -> None:
         self._process = subprocess.Popen(
@@ -30,10 +30,10 @@ class WhisperX:
             env={**os.environ, "PYANNOTE_METRICS_ENABLED": "0", "HF_HUB_OFFLINE": "1"},
             cwd=Path(__file__).parent.parent,
         )
-        self._answer()  # its model is loaded
+        self._answer()  # wait until its model is loaded
 
     def __call__(self, paths: list[Path]) -> dict[str, Any]:
-        """Transcribe file by file: `texts`, `rows`, and the `cpu_seconds` that the other process took."""
+        """Transcribe file by file: `texts`, `rows`, and the `cpu_seconds` of the server process."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(list(map(str, paths))) + "\n")
         self._process.stdin.flush()
@@ -41,19 +41,19 @@ class WhisperX:
         return answer
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server process."""
         self._process.communicate()
 
     def _answer(self) -> Any:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"WhisperX went away: exit status {self._process.wait()}")
+            raise RuntimeError(f"WhisperX exited with status {self._process.wait()}")
         return json.loads(line)
 
 
 def _serve(folder: str, threads: int, tokens: int) -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # its log is not ours
+    answers, sys.stdout = sys.stdout, sys.stderr  # keeps its log lines out of the answers
     import torch
     from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
     from whisperx.asr import load_model  # type: ignore[import-not-found]
@@ -63,7 +63,7 @@ def _serve(folder: str, threads: int, tokens: int) -> None:
     if tokens:
         end = pipeline.model.hf_tokenizer.token_to_id("<|endoftext|>")
         pipeline.options.suppress_tokens.append(end)
-        pipeline.model.max_length = 2 * tokens  # CTranslate2 stops at half of it
+        pipeline.model.max_length = 2 * tokens  # CTranslate2 stops at half of max_length
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
         used, texts, rows = _used(), [], 0
