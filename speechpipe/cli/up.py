@@ -1,4 +1,4 @@
-"""`speechpipe up`: the local cloud in the foreground, with its variables and a live status."""
+"""`speechpipe up`: the local cloud in the foreground, with its environment variables and a live status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from speechpipe.emulators.panel import line, panel
 from speechpipe.emulators.setup import exported
 
 REFRESH_SECONDS = 2.0
-#: Variables that only keep proxies away are set for our own processes; a shell that needs them has them.
+#: The variables to print. Those that bypass proxies are left out: a shell that needs them already has them.
 _SHOWN = (
     "PUBSUB_EMULATOR_HOST",
     "FIRESTORE_EMULATOR_HOST",
@@ -32,9 +32,9 @@ _SHOWN = (
 
 
 def serve(*, models: str, device: str, max_attempts: int, console: bool, out: Console, err: Console) -> None:
-    """Run until Ctrl-C or SIGTERM. Variables go to `out`, everything else to `err`.
+    """Run until Ctrl-C or SIGTERM. The variables go to `out`, everything else to `err`.
 
-    Raises EmulatorsMissing, with the commands that install them, and StartFailed, with the end of the log.
+    Raises EmulatorsMissing with the commands that install them, or StartFailed with the end of the process's log.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     settings = {"SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device}
@@ -50,7 +50,7 @@ def serve(*, models: str, device: str, max_attempts: int, console: bool, out: Co
                 out.print(f"export {name}={cloud.environment()[name]}", highlight=False)
             err.print(
                 "\nSet these, then use speechpipe or any Google client library: [bold]speechpipe submit FILE --wait[/]"
-                f"\nLogs: {cloud.logs}   Traces: {cloud.traces}   Ctrl-C ends everything\n",
+                f"\nLogs: {cloud.logs}   Traces: {cloud.traces}   Ctrl-C stops everything\n",
                 highlight=False,
             )
             if console:
@@ -58,11 +58,11 @@ def serve(*, models: str, device: str, max_attempts: int, console: bool, out: Co
                 stack.enter_context(beside(client, err, cloud.running))
             _show(cloud, err)
     except KeyboardInterrupt:
-        err.print("stopped; the emulators kept nothing")
+        err.print("stopped; nothing in the emulators was kept")
 
 
 def _show(cloud: LocalCloud, err: Console) -> None:
-    """The live status on a terminal; elsewhere a line when something changes."""
+    """A live panel on a terminal; elsewhere, a line whenever something changes."""
     if not err.is_terminal:
         before = None
         while True:

@@ -3,9 +3,12 @@
     with LocalCloud() as cloud:
         os.environ.update(cloud.environment())   # any Google client library now talks to it
 
-Nothing of ours is different from production: the functions run in functions-framework, the workers get real pushes.
-What stands in for the platform: `relay` for Eventarc, `storage` for Cloud Storage with its notifications, a thread
-for Cloud Scheduler.
+Our code runs as in production: the functions in functions-framework, the workers behind real push requests. Stand-ins
+replace the platform only: `relay` replaces Eventarc, `storage` Cloud Storage and its notifications, and a thread Cloud
+Scheduler.
+
+In: a configuration (`LocalCloud`). Out: environment variables that point Google's client libraries here, and a live
+status. Touches child processes, ports of the loopback interface and a folder for logs.
 """
 
 from speechpipe.emulators.cloud import Ids, LocalCloud, Snapshot

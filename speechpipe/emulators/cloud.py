@@ -1,4 +1,4 @@
-"""The supervisor: starts everything, waits until it is ready, says how it does, ends everything."""
+"""The supervisor: starts every process, waits until it is ready, reports its status and stops it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ log = logging.getLogger(__name__)
 
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
-REVIVE_SECONDS = 2.0  #: how often to look for services that ended
-#: A lease's length here: deliveries come a second apart, and each that finds a killed worker's lease held is one fewer.
+REVIVE_SECONDS = 2.0  #: how often to restart services that exited
+#: Shorter than in production: deliveries come a second apart, and each one that finds a killed worker's lease still
+#: held is a wasted attempt.
 LEASE_SECONDS = 10
-#: Both workers have as many threads as there are cores. One that waits for the other threads of its model has to leave
-#: its core to them; by default it spins there, and an analysis may take twice as long (docs/surprises.md).
+#: Each of the two workers has as many threads as there are cores. By default an OpenMP thread that waits for the others
+#: spins and blocks its core, and an analysis may take twice as long (docs/surprises.md).
 CPU = {"OMP_WAIT_POLICY": "PASSIVE"}
 LOOPBACK = "127.0.0.1,localhost"
 
@@ -54,7 +55,7 @@ class Ids:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where everything listens, on the loopback interface only."""
+    """The ports that everything listens on, all on the loopback interface."""
 
     pubsub: int
     firestore: int
@@ -64,43 +65,43 @@ class Ports:
 
     @classmethod
     def choose(cls) -> Ports:
-        """Free ones."""
+        """Choose free ports."""
         pubsub, firestore, storage, relay, *rest = free_ports(4 + len(Service))
         return cls(pubsub, firestore, storage, relay, dict(zip(Service, rest, strict=True)))
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How it does, at one moment."""
+    """The status of the local cloud at one moment."""
 
     processes: dict[str, bool]
     recordings: dict[Status, int]
-    events_pending: int  #: Firestore events that `join` has not taken
-    queue_age: float | None  #: seconds that the oldest half waits for a worker; None when none does
-    counters: Counters  #: the figures of all log lines so far
+    events_pending: int  #: Firestore events that `join` has not acknowledged
+    queue_age: float | None  #: seconds that the oldest queued half has waited for a worker; None if none is queued
+    counters: Counters  #: of all log lines so far
 
 
 @dataclass
 class LocalCloud:
-    """Everything on this machine, from `start` to `stop`; a context manager.
+    """The whole system on this machine, from `start` to `stop`; also a context manager.
 
-    For tests: `workers` gives the command of a stage's worker, `functions` the folder of the functions' files, and
-    `copies` how often each event is delivered.
+    For tests: `workers` returns the command of a stage's worker, `functions` is the folder with the functions' files,
+    and `copies` is how often each event is delivered.
     """
 
     ids: Ids = field(default_factory=Ids)
-    state: Path | None = None  #: where logs go; a temporary folder by default
-    max_attempts: int = MAX_DELIVERY_ATTEMPTS  #: deliveries of a task before its stage is given up
+    state: Path | None = None  #: folder for logs and traces; a temporary one by default
+    max_attempts: int = MAX_DELIVERY_ATTEMPTS  #: deliveries of a task before it is dead-lettered
     workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
     functions: Path | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)  #: further environment of functions and workers
+    settings: Mapping[str, str] = field(default_factory=dict)  #: more environment variables for functions and workers
     sweep_seconds: float = resources.SCHEDULE.seconds
     copies: int = 1
-    serve: bool = True  #: False: the emulators alone, no function, worker, push or trigger
-    report: Callable[[str], None] | None = None  #: told the name of each process that became ready
+    serve: bool = True  #: False: only the emulators, without functions, workers, pushes or triggers
+    report: Callable[[str], None] | None = None  #: called with the name of each process once it is ready
 
     def __post_init__(self) -> None:
-        """Choose ports and make the folder for logs."""
+        """Choose ports and create the folder for logs."""
         self.ports = Ports.choose()
         root = self.state or Path(tempfile.mkdtemp(prefix="speechpipe-up-"))
         self.logs = root / "logs"
@@ -124,7 +125,7 @@ class LocalCloud:
         self.stop()
 
     def environment(self) -> dict[str, str]:
-        """What to export so that speechpipe and any Google client library find this cloud."""
+        """The variables with which speechpipe and any Google client library connect to this cloud."""
         return {
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.ports.pubsub}",
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{self.ports.firestore}",
@@ -133,7 +134,7 @@ class LocalCloud:
             "SPEECHPIPE_UPLOADS_BUCKET": self.ids.uploads,
             "SPEECHPIPE_RESULTS_BUCKET": self.ids.results,
             "SPEECHPIPE_TRACES": str(self.traces),
-            # Both gRPC and requests would send even these through a proxy.
+            # Otherwise gRPC and requests would send even loopback traffic through a proxy.
             "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), LOOPBACK))),
             "no_proxy": ",".join(filter(None, (os.environ.get("no_proxy"), LOOPBACK))),
         }
@@ -141,7 +142,10 @@ class LocalCloud:
     # ------------------------------------------------------------------------------------------- start, stop
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises EmulatorsMissing or StartFailed, leaving nothing."""
+        """Start everything and wait until it is ready.
+
+        Raises EmulatorsMissing or StartFailed, after stopping whatever it had started.
+        """
         emulators = find.find()
         try:
             self._start_emulators(emulators)
@@ -162,21 +166,21 @@ class LocalCloud:
             raise
 
     def stop(self) -> None:
-        """End everything. May be called again, and before `start`."""
+        """Stop everything. May be called more than once, and before `start`."""
         self._stopping.set()
         if self._deliverer:
             self._deliverer.stop()
-        self._processes.stop()  # first, so that a call of sweep ends
+        self._processes.stop()  # before the scheduler, so that a running call of sweep ends
         if self._scheduler:
             self._scheduler.join()
             self._scheduler = None
-            self._processes.stop()  # what was being revived meanwhile
+            self._processes.stop()  # whatever the scheduler restarted in the meantime
         if self._relay:
             self._relay.stop()
             self._relay = None
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a service or an emulator; a service that it ends is started again. For tests."""
+        """Send a signal to a service or an emulator; a service that exits is restarted. For tests."""
         self._processes.send(name, number)
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
@@ -204,8 +208,8 @@ class LocalCloud:
     def _start_worker(self, stage: Stage) -> None:
         service = resources.WORKERS[stage]
         port = self.ports.services[service]
-        # The emulator pushes two messages at a time, whatever it is answered. A 429 for the second would spend its
-        # attempts within seconds, so two are taken.
+        # The emulator pushes two messages at a time, whatever the response. Answering the second one with 429 would use
+        # up its attempts within seconds, so each worker accepts two.
         own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS), **CPU, **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
         environment = self._environment() | own
@@ -215,18 +219,18 @@ class LocalCloud:
         return inherited(**self.environment(), SPEECHPIPE_LOG_FORMAT="json") | dict(self.settings)
 
     def _schedule(self) -> None:
-        """Cloud Scheduler and Cloud Run's restarts; a failed call of sweep is the next one's to make good."""
+        """Stand in for Cloud Scheduler and for Cloud Run's restarts; a failed call of sweep is not retried."""
         services = [service.value for service in Service]
         sweep_at = time.monotonic() + self.sweep_seconds
         while not self._stopping.wait(min(self.sweep_seconds, REVIVE_SECONDS)):
             for name in self._processes.revive(*services):
-                log.warning("%s ended and was started again", name, extra={"action": "revived"})
+                log.warning("%s exited and was restarted", name, extra={"action": "revived"})
             if time.monotonic() >= sweep_at:
                 self.sweep()
                 sweep_at = time.monotonic() + self.sweep_seconds
 
     def sweep(self) -> bool:
-        """Call the sweep function once; whether it answered 200."""
+        """Call the sweep function once. Returns whether it answered 200."""
         port = self.ports.services[Service.SWEEP]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
@@ -241,23 +245,23 @@ class LocalCloud:
     # ------------------------------------------------------------------------------------------------ status
 
     def running(self) -> dict[str, bool]:
-        """Its processes, and whether each is up."""
+        """Each process, and whether it is running."""
         return self._processes.up()
 
     def status(self) -> Snapshot:
-        """What runs, how many recordings are in each state, and the figures."""
+        """Processes, recordings by state, pending events and counters."""
         for line in self._lines.new():
             self._counters.add(line)
         return Snapshot(
             processes=self.running(),
-            recordings=self._counts(),
+            recordings=self._recordings_by_status(),
             events_pending=self._deliverer.pending if self._deliverer else 0,
             queue_age=self._queue_age(),
             counters=self._counters,
         )
 
-    def _counts(self) -> dict[Status, int]:
-        """One aggregation a state: no document is transferred."""
+    def _recordings_by_status(self) -> dict[Status, int]:
+        """One count query per status, so that no document is transferred."""
         from google.cloud.firestore_v1.base_query import FieldFilter
 
         if not self._processes.up().get("firestore"):
@@ -269,7 +273,7 @@ class LocalCloud:
         return counts
 
     def _queue_age(self) -> float | None:
-        """As the emulator does not measure it: from the documents, the first of them."""
+        """The age of the oldest queued half of 100 open recordings; the Pub/Sub emulator has no such metric."""
         from google.cloud.firestore_v1.base_query import FieldFilter
 
         if not self._processes.up().get("firestore"):
@@ -282,7 +286,7 @@ class LocalCloud:
 
     @cached_property
     def _firestore(self) -> Any:
-        """A client of this cloud, whatever the process' own environment says."""
+        """A client of this cloud's Firestore, regardless of this process's environment."""
         from google.cloud import firestore
 
         with exported(FIRESTORE_EMULATOR_HOST=self.environment()["FIRESTORE_EMULATOR_HOST"]):
@@ -290,8 +294,8 @@ class LocalCloud:
 
 
 def _functions_folder() -> Path:
-    """Where the functions' files lie, in a source tree or installed. Not imported: that sets up their log."""
+    """The folder with the functions' files. Does not import the package, because that would configure logging."""
     spec = find_spec("functions")
     if spec is None or spec.origin is None:
-        raise find.EmulatorsMissing("Not found here: the package `functions`, which comes with speechpipe.")
+        raise find.EmulatorsMissing("Not found: the package `functions`, which comes with speechpipe.")
     return Path(spec.origin).parent

@@ -1,6 +1,6 @@
-"""At-least-once delivery over HTTP, as Eventarc does it: anything but 2xx is tried again, with backoff.
+"""At-least-once delivery over HTTP, as Eventarc does it: retries with backoff until the response is 2xx.
 
-Source: https://cloud.google.com/eventarc/docs/retry-events. The pauses are shorter here; people are waiting.
+Source: https://cloud.google.com/eventarc/docs/retry-events. The backoff is shorter here, because a person is waiting.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
 
-#: Requests at a time.
+#: Concurrent requests.
 THREADS = 8
 FIRST_PAUSE_SECONDS = 0.25
 LAST_PAUSE_SECONDS = 10.0
-#: A function runs at most so long (Eventarc's acknowledgement deadline).
+#: The longest that a function may run (Eventarc's acknowledgement deadline).
 REQUEST_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """A request that somebody must take."""
+    """A request to deliver to a port."""
 
     port: int
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Event:
 
 
 class Deliverer:
-    """Delivers events until each was taken once; with `copies` each is delivered so often, for tests."""
+    """Delivers each event until it is acknowledged; for tests, delivers it `copies` times."""
 
     def __init__(self, *, copies: int = 1) -> None:
         self._copies = copies
@@ -47,18 +47,18 @@ class Deliverer:
 
     @property
     def pending(self) -> int:
-        """Events that nobody has taken yet."""
+        """The number of deliveries that are not acknowledged yet."""
         return self._pending
 
     def deliver(self, event: Event) -> None:
-        """Take an event; returns at once."""
+        """Queue an event; returns immediately."""
         with self._lock:
             self._pending += self._copies
         for _ in range(self._copies):
             self._queue.put(event)
 
     def stop(self) -> None:
-        """Stop; what was not taken is lost."""
+        """Stop; undelivered events are lost."""
         self._stopping.set()
         for _ in self._threads:
             self._queue.put(None)
@@ -69,9 +69,9 @@ class Deliverer:
                 with self._lock:
                     self._pending -= 1
             else:
-                self._again(event)
+                self._retry(event)
 
-    def _again(self, event: Event) -> None:
+    def _retry(self, event: Event) -> None:
         pause = min(FIRST_PAUSE_SECONDS * 2**event.attempt, LAST_PAUSE_SECONDS)
         later = Event(event.port, event.headers, event.body, event.attempt + 1)
         timer = threading.Timer(pause, self._queue.put, [later])
@@ -80,13 +80,13 @@ class Deliverer:
 
 
 def _post(event: Event) -> bool:
-    """Whether it was taken."""
+    """Deliver once. Returns whether the response was 2xx."""
     connection = http.client.HTTPConnection("127.0.0.1", event.port, timeout=REQUEST_SECONDS)
     try:
         connection.request("POST", "/", body=event.body, headers=dict(event.headers))
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        log.warning("nobody answers on port %d: %s", event.port, type(error).__name__, extra={"action": "redeliver"})
+        log.warning("no response on port %d: %s", event.port, type(error).__name__, extra={"action": "redeliver"})
         return False
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""Where Google's emulators and Java are on this machine, and how to get them if they are not."""
+"""Finds Google's emulators and Java on this machine, or says how to install them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from speechpipe.contract.errors import SpeechpipeError
 
-#: Smaller and quicker to start than the JVM's defaults: one compiler tier, the simple collector.
+#: Less memory and a faster start than with the JVM's defaults: one compiler tier, the simplest collector.
 JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.net.preferIPv4Stack=true")
-#: Google's image with all emulators; the last way, and the only one without Java on the machine.
+#: Google's image with all emulators: the last resort, and the only way without Java on this machine.
 DOCKER_IMAGE = "gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators"
 
 FIRESTORE_MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
@@ -22,42 +22,42 @@ HOW_TO_INSTALL = f"""\
 Install them in one of these ways:
   Debian, Ubuntu (Google's apt repository):
     sudo apt-get install -y google-cloud-cli-pubsub-emulator google-cloud-cli-firestore-emulator default-jre-headless
-  any gcloud that was not installed by a package manager (Java 17 or later is needed as well):
+  any gcloud that was not installed by a package manager (needs Java 17 or later as well):
     gcloud components install beta pubsub-emulator cloud-firestore-emulator
-  Docker, which then needs no Java here:
+  Docker, which needs no Java on this machine:
     docker pull {DOCKER_IMAGE}"""
 
 
 class EmulatorsMissing(SpeechpipeError):
-    """An emulator, Java or the GCS emulator's package is not there; the message says how to get it."""
+    """An emulator, Java or the package of the Cloud Storage emulator is missing; the message says how to install it."""
 
 
 @dataclass(frozen=True)
 class Emulators:
-    """The commands that start each emulator on a port of the loopback interface."""
+    """The commands that start the emulators on ports of the loopback interface."""
 
-    pubsub_jar: Path | None  #: None: in Docker
+    pubsub_jar: Path | None  #: None: run in Docker
     firestore_jar: Path | None
     java: str | None
 
     def pubsub(self, port: int) -> Sequence[str]:
-        """Command of the Pub/Sub emulator."""
+        """The command of the Pub/Sub emulator."""
         if self.java and self.pubsub_jar:
             return (self.java, *JVM_FLAGS, "-jar", str(self.pubsub_jar), "--host=127.0.0.1", f"--port={port}")
         return _in_docker("cloud-pubsub-emulator-*-all.jar", "-jar $JAR", f"--host=127.0.0.1 --port={port}")
 
     def firestore(self, port: int, functions_port: int) -> Sequence[str]:
-        """Command of the Firestore emulator, which posts its triggers to the other port."""
+        """The command of the Firestore emulator, which posts trigger events to `functions_port`."""
         where = ("--host=127.0.0.1", f"--port={port}", f"--functions_emulator=127.0.0.1:{functions_port}")
         if self.java and self.firestore_jar:
-            # As the launcher beside it does, whose `$*` would break a path with a space.
+            # What the launcher script next to the jar does; its `$*` breaks on paths with spaces.
             main = ("-cp", str(self.firestore_jar), FIRESTORE_MAIN)
             return (self.java, *JVM_FLAGS, "-Duser.language=en", *main, *where)
         return _in_docker("cloud-firestore-emulator.jar", f"-cp $JAR {FIRESTORE_MAIN}", " ".join(where))
 
 
 def find() -> Emulators:
-    """Look beside gcloud, then ask gcloud, then fall back to Docker. Raises EmulatorsMissing."""
+    """Look next to gcloud, then ask gcloud, then fall back to Docker. Raises EmulatorsMissing."""
     _check_packages()
     java = _java()
     missing = [] if java else ["Java"]
@@ -71,7 +71,7 @@ def find() -> Emulators:
     if _docker_has_image():
         return Emulators(None, None, None)
     names = ", ".join(dict.fromkeys(missing)) or "gcloud with its Pub/Sub and Firestore emulators"
-    raise EmulatorsMissing(f"Not found here: {names}.\n{HOW_TO_INSTALL}")
+    raise EmulatorsMissing(f"Not found: {names}.\n{HOW_TO_INSTALL}")
 
 
 def _check_packages() -> None:
@@ -79,7 +79,7 @@ def _check_packages() -> None:
         import functions_framework
         import gcp_storage_emulator
     except ModuleNotFoundError as error:
-        raise EmulatorsMissing(f"Not found here: {error.name}.\n  pip install 'speechpipe[emulators]'") from error
+        raise EmulatorsMissing(f"Not found: {error.name}.\n  pip install 'speechpipe[emulators]'") from error
     del functions_framework, gcp_storage_emulator
 
 
@@ -90,7 +90,7 @@ def _java() -> str | None:
 
 
 def _sdk_roots() -> list[Path]:
-    """The SDK's `platform` folder: beside the gcloud binary, or where gcloud says, which takes it seconds."""
+    """The SDK's `platform` folder: next to the gcloud binary, or where gcloud says it is, which takes seconds."""
     binary = shutil.which("gcloud")
     if binary is None:
         return []
@@ -107,7 +107,7 @@ def _newest(root: Path, pattern: str) -> Path | None:
 
 
 def _docker_has_image() -> bool:
-    """Whether a Docker engine answers and has the image: it is never pulled behind anybody's back."""
+    """Whether Docker is running and has the image. We never pull it without being asked."""
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -119,9 +119,9 @@ def _docker_has_image() -> bool:
 
 
 def _in_docker(jar: str, java: str, arguments: str) -> Sequence[str]:
-    """Run a jar of the image on the host's network, so that it reaches our functions and workers. Not tried yet.
+    """Run a jar from the image on the host's network, so that it reaches our functions and workers. Not tested yet.
 
-    Not by `gcloud beta emulators`, which does not pass `--functions_emulator` on.
+    We do not use `gcloud beta emulators`, because it does not pass on `--functions_emulator`.
     """
     script = f'JAR=$(find / -xdev -name "{jar}" -print -quit 2>/dev/null); exec java {java} {arguments}'
     return ("docker", "run", "--rm", "--init", "--network=host", "--entrypoint=sh", DOCKER_IMAGE, "-c", script)

@@ -1,4 +1,4 @@
-"""The logs of the children, read as they grow."""
+"""Reads the child processes' logs as they grow."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from speechpipe.observe.log import parse_line
 
 
 class Logs:
-    """A folder of logs; what was there at the beginning is left out."""
+    """A folder of logs; skips the lines that existed when it was opened."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read = {path: path.stat().st_size for path in folder.glob("*.log")}
 
     def new(self) -> Iterator[dict[str, Any]]:
-        """Lines of ours that were written since the last look."""
+        """Our JSON lines written since the last call."""
         for path in sorted(self._folder.glob("*.log")):
             start = self._read.get(path, 0)
             with path.open("rb") as log:
                 log.seek(start)
-                text, newline, _ = log.read().rpartition(b"\n")  # a line that is half written waits
+                text, newline, _ = log.read().rpartition(b"\n")  # leave an incomplete line for the next call
             self._read[path] = start + len(text) + len(newline)
             for line in text.decode(errors="replace").splitlines():
                 if fields := parse_line(line):

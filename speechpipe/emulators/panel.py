@@ -1,4 +1,4 @@
-"""How a snapshot of the local cloud looks: on a terminal a panel with the figures of `metrics`, elsewhere a line."""
+"""Shows a snapshot of the local cloud: a panel with the metrics on a terminal, a line elsewhere."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from speechpipe.observe.counters import Counters, Distribution
 
 
 def line(snapshot: Snapshot) -> str:
-    """How many recordings are in which state, and what is down."""
+    """The number of recordings by state, and the processes that are down."""
     down = [name for name, up in snapshot.processes.items() if not up]
     counts = ", ".join(f"{n} {status.value}" for status, n in snapshot.recordings.items() if n) or "no recordings"
     return counts + (f"; down: {', '.join(down)}" if down else "")
 
 
 def panel(snapshot: Snapshot) -> Group:
-    """Processes, recordings by state, and the figures."""
+    """Processes, recordings by state, and metrics."""
     processes = Text()
     for name, up in snapshot.processes.items():
         processes.append(f" {name} ", style="green" if up else "bold red reverse")
     counts = _table(status.value for status in snapshot.recordings)
     counts.add_row(*(str(n) for n in snapshot.recordings.values()))
-    return Group(processes, counts, Text(), _stages(snapshot.counters), Text(), _whole(snapshot))
+    return Group(processes, counts, Text(), _stages(snapshot.counters), Text(), _totals(snapshot))
 
 
 def _stages(counters: Counters) -> Table:
-    """A row a stage."""
+    """One row per stage."""
     grid = _table(("", "queue p50", "p95", "audio s / compute s", "batch fill", "row fill", "idle", "attempts"))
     for stage in Stage:
         name = stage.value
@@ -50,8 +50,8 @@ def _stages(counters: Counters) -> Table:
     return grid
 
 
-def _whole(snapshot: Snapshot) -> Text:
-    """What is not by stage, in a line."""
+def _totals(snapshot: Snapshot) -> Text:
+    """The metrics that are not by stage, as one line."""
     counters = snapshot.counters
     turnaround = counters.distribution("turnaround_seconds")
     parts = [f"oldest waiting {_seconds(snapshot.queue_age)}"]

@@ -1,4 +1,4 @@
-"""Child processes: each in its own group with its own log, ready before we go on, and never left behind."""
+"""Child processes, each with its own process group and log: waits until they are ready and never leaves one behind."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LOG_TAIL_LINES = 20
 
 
 class StartFailed(SpeechpipeError):
-    """A process ended or was not ready in time; the message has the end of its log."""
+    """A process exited or was not ready in time; the message includes the end of its log."""
 
 
 @dataclass
 class Process:
-    """A child, its log, and what it takes to start it again."""
+    """A child process, its log, and what is needed to restart it."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -41,17 +41,17 @@ class Process:
 
     @property
     def up(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         return self.popen.poll() is None
 
     def tail(self) -> str:
-        """The end of its log, for people."""
+        """The end of its log, as text."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(as_text(line) for line in lines[-LOG_TAIL_LINES:]) or "(nothing)"
 
 
 class Processes:
-    """Starts, watches and ends children. A watchdog ends them when this process cannot."""
+    """Starts, watches and stops child processes. A watchdog stops them if this process dies."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -59,9 +59,10 @@ class Processes:
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], ready: Probe) -> None:
-        """Start one; `wait` sees to its readiness. Raises StartFailed if there is no such program.
+        """Start a child without waiting for it to become ready. Raises StartFailed if the program does not exist.
 
-        Its folder for temporary files is its own and empty, as in Cloud Run: one that was killed cleared nothing away.
+        Each child gets its own, empty folder for temporary files, as in Cloud Run: one that was killed could not clean
+        up after itself.
         """
         path, scratch = self._logs / f"{name}.log", self._logs / f"{name}.tmp"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -74,27 +75,27 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for us; we end the children in order
+                    start_new_session=True,  # Ctrl-C goes to us alone; we stop the children in order
                 )
             except OSError as error:
                 raise StartFailed(f"{name} could not be started: {error}") from error
-        self._tell(f"+{popen.pid}")
+        self._tell_watchdog(f"+{popen.pid}")
         self._children[name] = Process(name, popen, path, ready, command, environment)
 
     def wait(self, timeout: float, *names: str, report: Callable[[str], None] | None = None) -> None:
-        """Wait until these (or all) are ready. Raises StartFailed."""
+        """Wait until these children, or all, are ready. Raises StartFailed if one exits or `timeout` seconds pass."""
         waiting = [self._children[name] for name in names or self._children]
-        patience = time.monotonic() + timeout
-        while waiting := [child for child in waiting if not self._look(child, report)]:
-            if time.monotonic() > patience:
+        deadline = time.monotonic() + timeout
+        while waiting := [child for child in waiting if not self._check(child, report)]:
+            if time.monotonic() > deadline:
                 child = waiting[0]
                 raise StartFailed(f"{child.name} was not ready after {timeout:.0f} s. Its log ends:\n{child.tail()}")
             time.sleep(0.05)
 
-    def _look(self, child: Process, report: Callable[[str], None] | None) -> bool:
+    def _check(self, child: Process, report: Callable[[str], None] | None) -> bool:
         if not child.up:
             code = child.popen.returncode
-            raise StartFailed(f"{child.name} ended with status {code}. Its log {child.log} ends:\n{child.tail()}")
+            raise StartFailed(f"{child.name} exited with status {code}. Its log {child.log} ends:\n{child.tail()}")
         if not child.is_ready and child.ready():
             child.is_ready = True
             if report:
@@ -102,30 +103,30 @@ class Processes:
         return child.is_ready
 
     def up(self) -> dict[str, bool]:
-        """Which run."""
+        """Each child, and whether it is running."""
         return {name: child.up for name, child in self._children.items()}
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send one and what it started a signal, if it runs."""
+        """Send a signal to a child's process group, if the child is running."""
         if (child := self._children.get(name)) and child.up:
             os.killpg(child.popen.pid, number)
 
     def revive(self, *names: str) -> list[str]:
-        """Start again those of these that ended, as Cloud Run would; which."""
+        """Restart those of these children that have exited, as Cloud Run would. Returns their names."""
         ended = [child for name in names if (child := self._children.get(name)) and not child.up]
         for child in ended:
-            watchdog.end([child.popen.pid])  # what is left of its group, gunicorn's worker say
-            self._tell(f"-{child.popen.pid}")
+            watchdog.end([child.popen.pid])  # whatever is left of its group, such as gunicorn's worker
+            self._tell_watchdog(f"-{child.popen.pid}")
             self.start(child.name, child.command, child.environment, child.ready)
         return [child.name for child in ended]
 
     def stop(self, *names: str) -> None:
-        """End these, or all and the watchdog too. May be called again."""
+        """Stop these children, or all of them and the watchdog. May be called more than once."""
         ending = [self._children.pop(name) for name in names or tuple(self._children)]
         watchdog.end([child.popen.pid for child in ending], lambda: [child.popen.poll() for child in ending])
         for child in ending:
             child.popen.wait()
-            self._tell(f"-{child.popen.pid}")
+            self._tell_watchdog(f"-{child.popen.pid}")
             shutil.rmtree(self._logs / f"{child.name}.tmp", ignore_errors=True)
         if not names and self._watchdog:
             assert self._watchdog.stdin
@@ -133,7 +134,7 @@ class Processes:
             self._watchdog.wait()
             self._watchdog = None
 
-    def _tell(self, line: str) -> None:
+    def _tell_watchdog(self, line: str) -> None:
         if self._watchdog is None:
             self._watchdog = subprocess.Popen(
                 [sys.executable, "-I", "-S", watchdog.__file__], stdin=subprocess.PIPE, start_new_session=True
@@ -144,7 +145,7 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses; all held until all are chosen, so that they differ."""
+    """Free ports of the loopback interface. All are held until all are chosen, so that they differ."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
@@ -156,7 +157,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def listening(port: int) -> Probe:
-    """Ready when the port takes connections."""
+    """A probe that succeeds when the port accepts connections."""
 
     def probe() -> bool:
         try:
@@ -169,7 +170,7 @@ def listening(port: int) -> Probe:
 
 
 def answering(port: int, path: str) -> Probe:
-    """Ready when a GET of the path gives 200."""
+    """A probe that succeeds when a GET of the path returns 200."""
 
     def probe() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
@@ -185,5 +186,5 @@ def answering(port: int, path: str) -> Probe:
 
 
 def inherited(**more: str) -> dict[str, str]:
-    """Our environment with more in it."""
+    """A copy of our environment with these variables added."""
     return {**os.environ, **more}

@@ -1,8 +1,8 @@
-"""Eventarc between the Firestore emulator and `join`.
+"""Stands in for Eventarc between the Firestore emulator and `join`.
 
-The emulator posts a trigger's event once, whatever the answer, with its body as base64 text under
-`application/protobuf` (firebase-tools decodes it in functionsEmulator.ts). Here it is decoded and delivered until it
-was taken.
+The emulator posts each trigger event exactly once, whatever the response, and sends its body as base64 text under
+`application/protobuf` (firebase-tools decodes it in functionsEmulator.ts). The relay decodes the body and delivers the
+event until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from speechpipe.emulators.deliver import Deliverer, Event
 
 
 class Relay:
-    """Takes the emulator's posts on a port and delivers them to another."""
+    """Accepts the emulator's requests on one port and delivers the events to another."""
 
     def __init__(self, port: int, target_port: int, deliverer: Deliverer) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -28,7 +28,7 @@ class Relay:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Keep quiet: the deliverer logs what goes wrong."""
+                """Log nothing: the deliverer logs every failure."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
@@ -36,19 +36,19 @@ class Relay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop accepting events."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def _headers(headers: list[tuple[str, str]]) -> dict[str, str]:
-    """The event's own: its attributes and its type."""
+    """The headers that belong to the event: its attributes and content type."""
     return {key: value for key, value in headers if key.lower().startswith("ce-") or key.lower() == "content-type"}
 
 
 def _decoded(body: bytes) -> bytes:
     try:
         return base64.b64decode(body, validate=True)
-    except binascii.Error:  # an emulator that sends the bytes themselves
+    except binascii.Error:  # an emulator version that sends raw bytes
         return body

@@ -1,4 +1,4 @@
-"""Makes topics, subscriptions and the Firestore trigger on running emulators, from `resources`."""
+"""Creates the topics, subscriptions and Firestore trigger of `resources` on running emulators."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from speechpipe.contract import resources
 from speechpipe.contract.errors import SpeechpipeError
 from speechpipe.contract.resources import Service, Subscription
 
-#: Deliveries of a task before it is dead-lettered, by default: the most that Pub/Sub allows. They are a second apart
-#: here, and have to last until a killed worker is back and the lease that it held has run out.
+#: Default number of deliveries of a task before it is dead-lettered: Pub/Sub's maximum. Here they are a second apart,
+#: and must last until a killed worker is back and its old lease has expired.
 MAX_DELIVERY_ATTEMPTS = 100
 
 
 @contextmanager
 def exported(**variables: str) -> Iterator[None]:
-    """Have environment variables for a moment: Google's clients read where an emulator is when they are made."""
+    """Set environment variables for this block: Google's clients read an emulator's address when they are created."""
     before = {key: os.environ.get(key) for key in variables}
     os.environ.update(variables)
     try:
@@ -48,9 +48,9 @@ def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], ma
 def subscription_request(
     project: str, subscription: Subscription, ports: Mapping[Service, int], max_attempts: int
 ) -> dict[str, object]:
-    """A subscription in the API's words; a pull one while its service has no port.
+    """The API request that creates a subscription; a pull subscription if its service has no port.
 
-    Without a retry policy: with one, the emulator stops to deliver what has failed (docs/surprises.md).
+    It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md).
     """
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
@@ -68,7 +68,7 @@ def subscription_request(
 
 
 def make_trigger(project: str, firestore_port: int) -> None:
-    """Register the Firestore trigger; the emulator posts its events to where `--functions_emulator` says."""
+    """Register the Firestore trigger; the emulator posts its events to the address given by `--functions_emulator`."""
     trigger = resources.FIRESTORE_TRIGGER
     body = {
         "eventType": trigger.event_type,

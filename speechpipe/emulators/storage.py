@@ -1,11 +1,11 @@
-"""The Cloud Storage emulator in a process of its own, with what it lacks: notifications and preconditions.
+"""The Cloud Storage emulator as a separate process, plus what it lacks: notifications, preconditions and CORS.
 
     python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --ingest-port 8081
 
-gcp-storage-emulator answers notification requests with 501, ignores `ifGenerationMatch` on uploads, answers a request
-for an old generation with the new content and knows nothing of pages of other origins, which Cloud Storage lets upload
-to a session that was begun for them. All of its ways to make an object (simple, multipart, resumable,
-XML, compose, copy, rewrite) end in `Storage.create_file`, and so does the hook.
+gcp-storage-emulator answers notification requests with 501, ignores `ifGenerationMatch` on uploads, returns the new
+content to a request for an old generation, and does not support CORS, with which Cloud Storage lets a page of another
+origin upload to a session created for it. All ways to create an object (simple, multipart, resumable, XML, compose,
+copy, rewrite) go through `Storage.create_file`, so the notification hook is there.
 """
 
 from __future__ import annotations
@@ -34,80 +34,81 @@ Hook = Callable[[dict[str, Any]], None]
 
 
 class PreconditionFailed(Exception):
-    """There is another generation than the request expects."""
+    """The object's generation is not the one that the request expects."""
 
 
-class HonestStorage(Storage):  # type: ignore[misc]  # the package has no types
-    """The emulator's storage; tells of each finalized object, and minds generations.
+class NotifyingStorage(Storage):  # type: ignore[misc]  # the package has no types
+    """The emulator's storage with notifications of finalized objects and checks of generations.
 
-    Requests are answered one at a time, so that a request's expectations can stand in attributes.
+    `lock` serialises the requests, so that attributes can hold the current request's parameters.
     """
 
     def __init__(self, finalized: Hook) -> None:
         super().__init__(use_memory_fs=True)
-        self.expected: str | None = None  #: `ifGenerationMatch` of the request
-        self.wanted: str | None = None  #: `generation` of the request
-        self.turn = threading.Lock()  #: held by the request that is answered
+        self.if_generation_match: str | None = None  #: of the current request
+        self.generation: str | None = None  #: of the current request
+        self.lock = threading.Lock()  #: held while a request is processed
         self._finalized = finalized
 
     def create_file(
         self, bucket_name: str, file_name: str, content: bytes, file_obj: dict[str, Any], file_id: str | None = None
     ) -> None:
-        """Make an object. Raises PreconditionFailed, and NotFound for a missing bucket."""
-        known = self.objects.get(bucket_name, {}).get(file_name)
-        if self.expected is not None and self.expected != (known["generation"] if known else "0"):
+        """Create an object. Raises PreconditionFailed, or NotFound if the bucket does not exist."""
+        existing = self.objects.get(bucket_name, {}).get(file_name)
+        expected = self.if_generation_match
+        if expected is not None and expected != (existing["generation"] if existing else "0"):
             raise PreconditionFailed
         super().create_file(bucket_name, file_name, content, file_obj, file_id)
         self._finalized(file_obj)
 
     def _write_config_to_file(self) -> None:
-        """Nothing: the emulator would write the list of all objects after each one, and this file system ends with us.
+        """Do nothing. The emulator would write the list of all objects after each new one, to a file system in memory.
 
-        At a thousand objects that takes 12 ms, six times a recording, in the one thread that answers everybody.
+        With a thousand objects that takes 12 ms, six times per recording, and blocks all other requests.
         """
 
     def get_file_obj(self, bucket_name: str, file_name: str) -> dict[str, Any]:
-        """An object's metadata. Raises NotFound, also for another generation than the live one."""
+        """An object's metadata. Raises NotFound if it does not exist or the request is for an old generation."""
         found: dict[str, Any] = super().get_file_obj(bucket_name, file_name)
-        if self.wanted is not None and found["generation"] != self.wanted:
+        if self.generation is not None and found["generation"] != self.generation:
             raise NotFound
         return found
 
 
 class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
-    """The emulator's handler, with preconditions read before and answered after it."""
+    """The emulator's handler with preconditions and CORS."""
 
-    timeout = 60  #: how long a client may open a connection and say nothing, as browsers do
+    timeout = 60  #: seconds that a connection may stay idle; browsers open some without using them
 
     def do_GET(self) -> None:
-        """Read."""
-        self._minding(super().do_GET, reading=True)
+        """Read an object or its metadata."""
+        self._serialised(super().do_GET, reading=True)
 
     def do_POST(self) -> None:
-        """Upload, compose, copy."""
-        self._minding(super().do_POST)
+        """Upload, compose or copy an object."""
+        self._serialised(super().do_POST)
 
     def do_PUT(self) -> None:
-        """Upload the next part, or by the XML API."""
-        self._minding(super().do_PUT)
+        """Upload the next part of a resumable upload, or an object through the XML API."""
+        self._serialised(super().do_PUT)
 
     def do_PATCH(self) -> None:
-        """Change metadata."""
-        self._minding(super().do_PATCH)
+        """Change an object's metadata."""
+        self._serialised(super().do_PATCH)
 
     def do_DELETE(self) -> None:
-        """Delete."""
-        self._minding(super().do_DELETE)
+        """Delete an object."""
+        self._serialised(super().do_DELETE)
 
     def do_OPTIONS(self) -> None:
-        """Tell a browser that a page may upload."""
+        """Answer a browser's CORS preflight request: pages may upload."""
         self.send_response(HTTPStatus.NO_CONTENT)
         self.send_header("access-control-allow-methods", "PUT")
         self.send_header("access-control-allow-headers", "content-type, content-range")
         self.end_headers()
 
     def end_headers(self) -> None:
-        """Let pages of this machine read the answer."""
+        """Let pages served from this machine read the response (CORS)."""
         origin = self.headers.get("origin", "") if hasattr(self, "headers") else ""
         if urlsplit(origin).hostname in ("127.0.0.1", "localhost", "::1"):
             super().send_header("access-control-allow-origin", origin)
@@ -115,24 +116,25 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
         super().end_headers()
 
     def send_header(self, keyword: str, value: str) -> None:
-        """Send custom metadata as UTF-8, where the emulator fails on anything outside Latin-1.
+        """Send custom metadata as UTF-8; the emulator itself fails on characters outside Latin-1.
 
-        Of an upload of which nothing has arrived it says that one byte has; Cloud Storage sends no such header then.
+        For a resumable upload without any data yet, the emulator sends a range that means one byte. Cloud Storage then
+        sends no range, so leave it out.
         """
         if (keyword.lower(), value) == ("range", "bytes=0-0"):
             return
         super().send_header(keyword, " ".join(str(value).splitlines()).encode().decode("latin-1"))
 
-    def _minding(self, answer: Callable[[], None], *, reading: bool = False) -> None:
-        with self.storage.turn:
-            self._mind(answer, reading=reading)
+    def _serialised(self, handle: Callable[[], None], *, reading: bool = False) -> None:
+        with self.storage.lock:
+            self._with_generations(handle, reading=reading)
 
-    def _mind(self, answer: Callable[[], None], *, reading: bool) -> None:
+    def _with_generations(self, handle: Callable[[], None], *, reading: bool) -> None:
         query = parse_qs(urlsplit(self.path).query)
-        self.storage.expected = query.get("ifGenerationMatch", [None])[0]
-        self.storage.wanted = query.get("generation", [None])[0] if reading else None
+        self.storage.if_generation_match = query.get("ifGenerationMatch", [None])[0]
+        self.storage.generation = query.get("generation", [None])[0] if reading else None
         try:
-            answer()
+            handle()
         except PreconditionFailed:
             body = json.dumps({"error": {"code": 412, "message": "Precondition Failed"}}).encode()
             self.send_response(HTTPStatus.PRECONDITION_FAILED)
@@ -141,11 +143,11 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
             self.end_headers()
             self.wfile.write(body)
         finally:
-            self.storage.expected = self.storage.wanted = None
+            self.storage.if_generation_match = self.storage.generation = None
 
 
 def finalized_event(obj: dict[str, Any], port: int) -> Event:
-    """The CloudEvent of a new object, as Eventarc sends it: attributes in headers, the object as JSON."""
+    """The CloudEvent for a new object, as Eventarc sends it: attributes in headers, the object as JSON."""
     headers = {
         "content-type": "application/json",
         "ce-specversion": "1.0",
@@ -161,14 +163,14 @@ def finalized_event(obj: dict[str, Any], port: int) -> Event:
 
 
 def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, copies: int = 1) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is stopped."""
     deliverer = Deliverer(copies=copies)
 
-    def tell(obj: dict[str, Any]) -> None:
+    def notify(obj: dict[str, Any]) -> None:
         if obj["bucket"] == uploads and ingest_port is not None:
             deliverer.deliver(finalized_event(obj, ingest_port))
 
-    storage = HonestStorage(tell)
+    storage = NotifyingStorage(notify)
     for bucket in (uploads, results):
         create_bucket(bucket, storage)
     with ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, storage)) as server:
@@ -176,13 +178,13 @@ def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, cop
 
 
 def main() -> None:
-    """Read the command line and serve."""
+    """Parse the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m speechpipe.emulators.storage", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--uploads", required=True)
     parser.add_argument("--results", required=True)
-    parser.add_argument("--ingest-port", type=int, help="notify nobody without it")
-    parser.add_argument("--copies", type=int, default=1, help="deliver each event so often, for tests")
+    parser.add_argument("--ingest-port", type=int, help="without it, nobody is notified")
+    parser.add_argument("--copies", type=int, default=1, help="how often to deliver each event, for tests")
     given = parser.parse_args()
     log.configure()
     serve(

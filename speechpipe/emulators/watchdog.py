@@ -1,8 +1,8 @@
-"""Ends process groups when whoever started it is gone: after Ctrl-C, a crash, even `kill -9`.
+"""Stops process groups when its parent is gone: after Ctrl-C, a crash, even `kill -9`.
 
-It reads its standard input, a pipe whose other end only the parent has: `+123` is a group to watch, `-123` one that
-ended. The end of the pipe is the end of the parent. Works on Linux and macOS; Linux's PR_SET_PDEATHSIG would fire when
-the *thread* that started a child ends. Run as a file, so that it imports nothing and starts in milliseconds.
+It reads its standard input, a pipe whose other end only the parent holds: `+123` is a group to watch, `-123` one that
+has ended. When the pipe closes, the parent is gone. This works on Linux and macOS; Linux's PR_SET_PDEATHSIG would fire
+when the *thread* that started a child ends. It runs as a plain file: it imports nothing and starts in milliseconds.
 """
 
 import os
@@ -15,7 +15,7 @@ GRACE_SECONDS = 3.0
 
 
 def alive(group: int) -> bool:
-    """Whether any process of the group is left."""
+    """Whether any process of the group is still running."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -25,20 +25,20 @@ def alive(group: int) -> bool:
     return True
 
 
-def nothing() -> None:
-    """Reap nobody: the children of a parent that died are not ours."""
+def reap_nothing() -> None:
+    """Reap nothing: a dead parent's children are not ours."""
 
 
-def end(groups: Iterable[int], reap: Callable[[], object] = nothing, grace: float = GRACE_SECONDS) -> None:
-    """Ask every group to end, and after a while make it; `reap` collects children, which else stay as zombies."""
+def end(groups: Iterable[int], reap: Callable[[], object] = reap_nothing, grace: float = GRACE_SECONDS) -> None:
+    """Stop every group with SIGTERM, then, after `grace` seconds, SIGKILL. `reap` collects zombie children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for group in groups:
             try:
                 os.killpg(group, number)
             except (ProcessLookupError, PermissionError):
                 continue
-        patience = time.monotonic() + grace
-        while time.monotonic() < patience:
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline:
             reap()
             if not any(alive(group) for group in groups):
                 return
@@ -46,7 +46,7 @@ def end(groups: Iterable[int], reap: Callable[[], object] = nothing, grace: floa
 
 
 def main() -> None:
-    """Watch until the pipe ends."""
+    """Watch until the pipe closes, then stop every group."""
     groups: set[int] = set()
     for line in sys.stdin:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))

@@ -97,7 +97,7 @@ def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Proces
 
 def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes) -> None:
     processes.start("broken", (sys.executable, "-c", "raise SystemExit('no model')"), os.environ, ready=lambda: False)
-    with pytest.raises(StartFailed, match=r"broken ended with status 1(.|\n)*no model"):
+    with pytest.raises(StartFailed, match=r"broken exited with status 1(.|\n)*no model"):
         processes.wait(30)
 
 
@@ -144,7 +144,7 @@ def test_an_sdk_without_one_emulator_names_it(monkeypatch: pytest.MonkeyPatch, t
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(EmulatorsMissing, match=r"Not found here: the Pub/Sub emulator\."):
+    with pytest.raises(EmulatorsMissing, match=r"Not found: the Pub/Sub emulator\."):
         find.find()
 
 
