@@ -1,1 +1,1 @@
-"""The system in Google Cloud: Terraform, and what brings it there (`make plan`, `make deploy`, `make destroy`)."""
+"""The Google Cloud deployment: Terraform, and the commands `make plan`, `make deploy` and `make destroy`."""

@@ -1,4 +1,4 @@
-# Enabled first; destroying leaves them, since something else in the project may use them.
+# Enabled before anything else. Destroying leaves them enabled, since something else in the project may use them.
 resource "google_project_service" "api" {
   for_each = toset(concat([
     "artifactregistry.googleapis.com",
@@ -27,7 +27,7 @@ resource "google_project_service" "api" {
   disable_on_destroy = false
 }
 
-# Google's agents in a project come to be when they are first wanted; a grant to one that is not there fails.
+# Google creates its service agents on first use, and a grant to an agent that does not exist yet fails.
 resource "google_project_service_identity" "agent" {
   provider = google-beta
   for_each = toset(concat(
@@ -40,12 +40,13 @@ resource "google_project_service_identity" "agent" {
   depends_on = [google_project_service.api]
 }
 
-# Reading it makes it. Not after the APIs: a plan would not know it, and storage is enabled in every project.
+# Reading it creates it. It does not depend on the APIs, or its address would be unknown in a plan; the storage API is
+# enabled in every project.
 data "google_storage_project_service_account" "agent" {
   project = var.project_id
 }
 
-# Written out: the resource above returns no address for some of them.
+# Spelled out, because google_project_service_identity returns no address for some of them.
 locals {
   agents = {
     for name, domain in {

@@ -1,21 +1,21 @@
-# Two buckets: Eventarc's filter knows no prefix, so a result that lay beside the uploads would be an upload again.
+# Two buckets: Eventarc cannot filter by prefix, so a result stored beside the uploads would count as another upload.
 
 locals {
-  # Pages that upload: the console among them, which sends files straight to the bucket.
+  # Pages that upload, including the console, which sends files straight to the bucket.
   upload_origins = concat(var.web_origins, [for name in keys(local.console) : local.console_origin])
   cors_headers   = ["Content-Type", "Content-Range", "Range", "x-goog-resumable", "x-goog-if-generation-match", "ETag"]
 }
 
 resource "google_storage_bucket" "uploads" {
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who read what where they are switched on; access logs are an older way
-  #checkov:skip=CKV_GCP_78:a generation is a recording; older ones are read within their deadline, which soft deletion covers
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs, where enabled, record who read what; access logs are the older way
+  #checkov:skip=CKV_GCP_78:each generation is a recording; soft delete keeps older ones readable until their deadline
   name                        = "${var.project_id}-${local.prefix}-uploads"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = var.delete_data
 
-  # Not versioned: an overwritten file would be kept, and paid for, twice.
+  # Not versioned, or an overwritten file would be kept, and paid for, twice.
   versioning {
     enabled = false
   }
@@ -24,7 +24,7 @@ resource "google_storage_bucket" "uploads" {
     retention_duration_seconds = var.soft_delete_days * 86400
   }
 
-  # Uploads in parts that nobody finished are invisible, and paid for.
+  # Unfinished multipart uploads are invisible but cost money.
   lifecycle_rule {
     action { type = "AbortIncompleteMultipartUpload" }
     condition { age = 7 }
@@ -59,7 +59,7 @@ resource "google_storage_bucket" "uploads" {
 }
 
 resource "google_storage_bucket" "results" {
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who read what where they are switched on; access logs are an older way
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs, where enabled, record who read what; access logs are the older way
   #checkov:skip=CKV_GCP_78:every object is created once and never overwritten (a precondition in the code)
   name                        = "${var.project_id}-${local.prefix}-results"
   location                    = var.region
@@ -75,7 +75,7 @@ resource "google_storage_bucket" "results" {
     retention_duration_seconds = var.soft_delete_days * 86400
   }
 
-  # As the documents that point to them.
+  # The same lifetime as the documents that point to them.
   dynamic "lifecycle_rule" {
     for_each = var.retention_days > 0 ? [var.retention_days] : []
     content {
@@ -104,16 +104,16 @@ resource "google_storage_bucket" "results" {
   depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
 }
 
-# ----------------------------------------------------------------------------------------------- what is in them
+# --------------------------------------------------------------------------------------------------------------- access
 
-# why: ingest reads the header of a file, for its length
+# why: ingest reads each file's header to learn its length
 resource "google_storage_bucket_iam_member" "ingest_uploads" {
   bucket = google_storage_bucket.uploads.name
   role   = "roles/storage.objectViewer"
   member = module.function["ingest"].member
 }
 
-# why: a report holds the sound of a small recording
+# why: a report embeds the audio of a small recording
 resource "google_storage_bucket_iam_member" "joiner_uploads" {
   for_each = toset(["join", "sweep"])
 
@@ -131,7 +131,7 @@ resource "google_storage_bucket_iam_member" "worker_uploads" {
   member = each.value.member
 }
 
-# why: a worker writes a large analysis there and points to it; of a recording that was erased meanwhile it deletes it
+# why: a worker stores large analyses there, and deletes one if its recording was erased meanwhile
 resource "google_storage_bucket_iam_member" "worker_results" {
   for_each = module.stage
 
@@ -140,7 +140,7 @@ resource "google_storage_bucket_iam_member" "worker_results" {
   member = each.value.member
 }
 
-# why: large analyses are read for the record, whose files are written, and of an erased recording deleted
+# why: joining reads large analyses, writes the record's files, and deletes those of an erased recording
 resource "google_storage_bucket_iam_member" "joiner_results" {
   for_each = toset(["join", "sweep"])
 
@@ -149,7 +149,7 @@ resource "google_storage_bucket_iam_member" "joiner_results" {
   member = module.function[each.key].member
 }
 
-# why: uploaders put files there, and can neither read nor replace any
+# why: uploaders add files, and can neither read nor replace any
 resource "google_storage_bucket_iam_member" "uploader" {
   for_each = toset(var.uploaders)
 
@@ -158,7 +158,7 @@ resource "google_storage_bucket_iam_member" "uploader" {
   member = each.key
 }
 
-# why: records, subtitles and reports lie there
+# why: records, subtitles and reports are stored there
 resource "google_storage_bucket_iam_member" "reader_results" {
   for_each = toset(var.readers)
 
@@ -167,7 +167,7 @@ resource "google_storage_bucket_iam_member" "reader_results" {
   member = each.key
 }
 
-# why: an operator looks at records and at files, quotes and backfills them, and erases them
+# why: an operator inspects, quotes, backfills and erases recordings and their files
 resource "google_storage_bucket_iam_member" "operator_files" {
   for_each = { for pair in setproduct(["uploads", "results"], var.operators) : join(" ", pair) => pair }
 

@@ -1,4 +1,4 @@
-# Mails the billing account's administrators, and whoever is in alert_emails. It tells, it does not stop: the caps do.
+# Mails the billing account's administrators and everybody in alert_emails. It only warns; the caps limit spending.
 resource "google_billing_budget" "monthly" {
   count = var.billing_account == null ? 0 : 1
 

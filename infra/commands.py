@@ -1,4 +1,4 @@
-"""gcloud and terraform as subprocesses: shown before they run, and one that fails ends everything with its remedy."""
+"""Run gcloud and terraform as subprocesses; a command that fails ends the deployment, with a remedy."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-class Stop(Exception):
-    """Nothing more can be done; the message says why and what to do about it."""
+class DeploymentError(Exception):
+    """The command cannot continue; the message gives the reason and the remedy."""
 
 
-def ask(*command: str) -> str | None:
-    """What a command prints, without the last newline; None if it ends with an error. For questions only."""
+def try_output(*command: str) -> str | None:
+    """Return what a command prints, without the last newline, or None if it fails. For read-only commands."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def answer(*command: str) -> str:
-    """As `ask`, for a question that must have an answer. Raises Stop with what the command said."""
+def output(*command: str) -> str:
+    """Return what a command prints, without the last newline. Raises DeploymentError if it fails."""
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise Stop(f"{shlex.join(command)}\n{done.stderr.strip()}")
+        raise DeploymentError(f"{shlex.join(command)}\n{done.stderr.strip()}")
     return done.stdout.strip()
 
 
 def run(*command: str) -> None:
-    """Show a command and run it; its output goes to the terminal. Raises Stop."""
+    """Show a command and run it, with its output on the terminal. Raises DeploymentError if it fails."""
     print(f"$ {shlex.join(command)}", flush=True)
     status = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
     if status:
-        raise Stop(
-            f"{command[0]} ended with status {status}; what it said stands above. Run make again to go on from here"
+        raise DeploymentError(
+            f"{command[0]} failed with status {status}; see its output above. Run make again to continue from here"
         )
 
 
-def installed(name: str, remedy: str) -> None:
-    """Raise Stop, with the remedy, if there is no such command."""
+def require_installed(name: str, remedy: str) -> None:
+    """Raise DeploymentError, with the remedy, if the command is not installed."""
     if shutil.which(name) is None:
-        raise Stop(f"{name} is not installed: {remedy}")
+        raise DeploymentError(f"{name} is not installed: {remedy}")

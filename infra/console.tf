@@ -1,4 +1,4 @@
-# The console, if it is wanted: a service of its own, open to nobody but those whom Identity-Aware Proxy lets through.
+# The optional console: a separate service that only users admitted by Identity-Aware Proxy can reach.
 
 locals {
   console = var.console == null ? {} : { (local.console_name) = var.console }
@@ -12,7 +12,7 @@ resource "google_service_account" "console" {
 
   account_id   = each.key
   display_name = each.key
-  description  = "The service ${each.key} runs as it."
+  description  = "Runtime identity of the service ${each.key}."
 }
 
 resource "google_cloud_run_v2_service" "console" {
@@ -26,14 +26,14 @@ resource "google_cloud_run_v2_service" "console" {
 
   template {
     service_account                  = google_service_account.console[each.key].email
-    timeout                          = "3600s" # a page follows what changes for as long as it is open, and comes again
-    max_instance_request_concurrency = 200     # most of them wait for something to change
+    timeout                          = "3600s" # an open page streams changes, and reconnects when this ends it
+    max_instance_request_concurrency = 200     # most requests wait for something to change
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     encryption_key                   = var.kms_key
 
     scaling {
       min_instance_count = 0
-      max_instance_count = 2 # each reads all recordings for its own index
+      max_instance_count = 2 # each instance reads all recordings into its own index
     }
 
     containers {
@@ -44,8 +44,8 @@ resource "google_cloud_run_v2_service" "console" {
       }
 
       resources {
-        limits            = { cpu = "1", memory = "2Gi" } # the index lies in /tmp, which is memory
-        cpu_idle          = true                          # paid for by request
+        limits            = { cpu = "1", memory = "2Gi" } # the index is in /tmp, which is memory
+        cpu_idle          = true                          # billed per request
         startup_cpu_boost = true
       }
 
@@ -77,7 +77,7 @@ resource "google_cloud_run_v2_service" "console" {
   depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
 }
 
-# why: Identity-Aware Proxy passes on whom it let through, and nobody else may call the console
+# why: Identity-Aware Proxy forwards the requests it admits; nobody else may call the console
 resource "google_cloud_run_v2_service_iam_member" "console_proxy" {
   for_each = google_cloud_run_v2_service.console
 
@@ -98,7 +98,7 @@ resource "google_iap_web_cloud_run_service_iam_member" "console_user" {
   member                 = each.key
 }
 
-# why: the console lists recordings, and what people decide there is written into documents
+# why: the console lists recordings, and writes its users' decisions into their documents
 resource "google_project_iam_member" "console_documents" {
   for_each = google_service_account.console
 
@@ -112,7 +112,7 @@ resource "google_project_iam_member" "console_documents" {
   }
 }
 
-# why: the console begins uploads for browsers, plays recordings, and deletes what is erased
+# why: the console starts browsers' uploads, plays recordings, and deletes the files of erased ones
 resource "google_storage_bucket_iam_member" "console_files" {
   for_each = { for pair in setproduct(["uploads", "results"], keys(local.console)) : join(" ", pair) => pair }
 
@@ -121,7 +121,7 @@ resource "google_storage_bucket_iam_member" "console_files" {
   member = google_service_account.console[each.value[1]].member
 }
 
-# why: a release and a run again publish tasks, and an erasure is announced
+# why: a release or redrive publishes tasks, and an erasure is announced
 resource "google_pubsub_topic_iam_member" "console_topics" {
   for_each = {
     for pair in setproduct([local.system.task_topics.stt, local.system.task_topics.ser, local.system.completions_topic], keys(local.console)) :

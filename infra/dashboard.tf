@@ -1,5 +1,5 @@
-# A tile for each metric of the vocabulary, its sentence as the title; then what Cloud Run says of the services. "GPU idle
-# while the queue is old" is seen here, in the first row, and is no alert.
+# One tile for each of our metrics, with its meaning as the title, then Cloud Run's own metrics. "GPU idle while the queue
+# is old" is no alert: the first row shows it.
 locals {
   first  = ["queue_age", "gpu_utilization", "outcomes", "attempts", "given_up", "dead_letters"]
   ours   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}-.+\""
@@ -38,15 +38,15 @@ locals {
 
   platform_tiles = [
     {
-      title   = "requests, by service and class of answer"
+      title   = "requests, by service and response class"
       queries = { "{{service_name}} {{response_code_class}}" = "sum by (service_name, response_code_class) (increase(run_googleapis_com:request_count{${local.ours}}${local.every}))" }
     },
     {
-      title   = "instances, by service and state: idle GPUs are paid for"
+      title   = "instances, by service and state: idle GPUs cost money"
       queries = { "{{service_name}} {{state}}" = "sum by (service_name, state) (run_googleapis_com:container_instance_count{${local.ours}})" }
     },
     {
-      title   = "start of an instance (ms), 95 %"
+      title   = "instance start (ms), 95 %"
       queries = { "{{service_name}}" = "histogram_quantile(0.95, sum by (service_name, le) (increase(run_googleapis_com:container_startup_latencies_bucket{${local.ours}}${local.every})))" }
     },
     {
@@ -88,7 +88,7 @@ resource "google_monitoring_dashboard" "this" {
   depends_on = [google_logging_metric.field]
 }
 
-# why: an operator on call looks at logs, figures, traces and the state of services
+# why: an operator on call looks at logs, metrics, traces and the state of services
 resource "google_project_iam_member" "operator_looks" {
   for_each = {
     for pair in setproduct(

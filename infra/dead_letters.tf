@@ -1,5 +1,5 @@
-# Where tasks go that were delivered as often as allowed. give_up makes a Failure of each, with its attempts and errors
-# from the database; a second subscription keeps them for people (`speechpipe dead-letters`).
+# Tasks end up here once their delivery attempts are used up. give_up ends each one's stage as a Failure, with the attempts
+# and errors from the database; a second subscription keeps the messages for people (`speechpipe dead-letters`).
 locals {
   dead_letters = local.system.subscriptions[local.system.dead_letter_topic]
   kept_letters = local.system.subscriptions["dead-letters"]
@@ -22,7 +22,7 @@ resource "google_pubsub_subscription" "dead_letters" {
   name                       = local.dead_letters.name
   topic                      = google_pubsub_topic.dead_letters.id
   ack_deadline_seconds       = local.dead_letters.ack_deadline_seconds
-  message_retention_duration = "2678400s" # a month, the most there is: nothing comes after it
+  message_retention_duration = "2678400s" # 31 days, the maximum: there is no further fallback
 
   push_config {
     push_endpoint = "${module.function[local.dead_letters.push_to].uri}/"
@@ -42,7 +42,7 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# No retry policy: whoever looks at the letters puts them back, and the next one sees them at once.
+# No retry policy: looking at the dead letters returns them unacknowledged, and they must be visible again immediately.
 resource "google_pubsub_subscription" "kept_letters" {
   name                       = local.kept_letters.name
   topic                      = google_pubsub_topic.dead_letters.id
@@ -54,7 +54,7 @@ resource "google_pubsub_subscription" "kept_letters" {
   }
 }
 
-# why: an operator looks at dead letters, and takes away what is settled
+# why: an operator looks at dead letters, and acknowledges the settled ones
 resource "google_pubsub_subscription_iam_member" "operator_letters" {
   for_each = toset(var.operators)
 
@@ -63,7 +63,7 @@ resource "google_pubsub_subscription_iam_member" "operator_letters" {
   member       = each.key
 }
 
-# why: Pub/Sub itself forwards a task there; without it, it is tried for ever
+# why: Pub/Sub itself forwards tasks there; without this it would redeliver them for ever
 resource "google_pubsub_topic_iam_member" "agent_dead_letters" {
   topic      = google_pubsub_topic.dead_letters.name
   role       = "roles/pubsub.publisher"

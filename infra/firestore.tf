@@ -1,4 +1,4 @@
-# Regional, beside the functions: with nam5 or eur3 a trigger and its function have different locations.
+# Regional, like the functions: with nam5 or eur3 a trigger and its function would be in different locations.
 resource "google_firestore_database" "this" {
   name                              = var.database
   location_id                       = var.region
@@ -17,7 +17,7 @@ resource "google_firestore_database" "this" {
   depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
 }
 
-# One for each query that wants one; the emulator answers without.
+# One for each query that needs one; the emulator does without.
 resource "google_firestore_index" "query" {
   for_each = {
     for index in local.system.firestore.indexes : join(",", [for each in index : "${each.field} ${each.order}"]) => index
@@ -36,14 +36,14 @@ resource "google_firestore_index" "query" {
 }
 
 locals {
-  # A field has one set of settings, so those without an index and those that tell when a document goes are one list.
+  # A field has a single configuration, so unindexed fields and time-to-live fields have to be one list.
   firestore_fields = {
     for field in concat(local.system.firestore.unindexed, local.system.firestore.time_to_live) :
     "${field.collection}.${field.field}" => field...
   }
 }
 
-# No index on what is bulky and never asked for, and none on times that only the time-to-live looks at.
+# No index on bulky fields that no query uses, nor on timestamps that only the time-to-live uses.
 resource "google_firestore_field" "without_index" {
   for_each = local.firestore_fields
 
@@ -59,7 +59,7 @@ resource "google_firestore_field" "without_index" {
   }
 }
 
-# Browsers and phones get nothing; our services come with IAM and are not asked for rules.
+# Browsers and phones get no access; our services authenticate with IAM, which bypasses these rules.
 resource "google_firebaserules_ruleset" "nothing" {
   source {
     files {
@@ -85,17 +85,17 @@ resource "google_firebaserules_release" "firestore" {
   ruleset_name = google_firebaserules_ruleset.nothing.name
 }
 
-# --------------------------------------------------------------------------------------------- who may read and write
+# ----------------------------------------------------------------------------------------------- who may read and write
 
 locals {
-  # IAM knows databases, not collections: this is as narrow as it gets.
+  # IAM cannot tell collections apart, so a whole database is the narrowest scope.
   this_database = {
     title      = "database ${var.database}"
     expression = "resource.name == \"projects/${var.project_id}/databases/${var.database}\""
   }
 }
 
-# why: functions keep recordings and partials in documents, and sum up a day's quotes
+# why: functions keep recordings and partials in documents, and sum a day's quotes
 resource "google_project_iam_member" "function_documents" {
   for_each = module.function
 
@@ -109,7 +109,7 @@ resource "google_project_iam_member" "function_documents" {
   }
 }
 
-# why: a worker keeps its lease and its progress in documents, and creates its partial
+# why: a worker keeps its lease and progress in documents, and creates its partial
 resource "google_project_iam_member" "worker_documents" {
   for_each = module.stage
 
@@ -123,7 +123,7 @@ resource "google_project_iam_member" "worker_documents" {
   }
 }
 
-# why: readers poll the documents of recordings
+# why: readers poll recordings' documents
 resource "google_project_iam_member" "reader_documents" {
   for_each = toset(var.readers)
 
@@ -137,7 +137,7 @@ resource "google_project_iam_member" "reader_documents" {
   }
 }
 
-# why: what an operator decides is written into documents: releases, runs again, erasures, recordings of old files
+# why: an operator's releases, redrives, erasures and backfills are written into documents
 resource "google_project_iam_member" "operator_documents" {
   for_each = toset(var.operators)
 

@@ -1,7 +1,7 @@
-# The four functions are services on one image: see docs/decisions/0007-functions-as-services.md.
+# The four functions are services that share one image: see docs/decisions/0007-functions-as-services.md.
 
 locals {
-  # What every service wants to know.
+  # The settings that all services share.
   environment = {
     GOOGLE_CLOUD_PROJECT      = var.project_id
     SPEECHPIPE_DATABASE       = google_firestore_database.this.name
@@ -26,17 +26,17 @@ locals {
     SPEECHPIPE_MAX_DURATION_PER_DAY = var.max_duration_per_day == null ? null : tostring(var.max_duration_per_day)
   })
 
-  # Called by Eventarc, which takes the audience of its tokens from the service and does not say which address.
+  # Called by Eventarc, which uses one of the service's addresses as its tokens' audience and does not document which.
   event_services = [local.system.storage_trigger.service, local.system.firestore_trigger.service]
 
-  # Concurrency: gunicorn's one process has four threads a CPU (functions-framework's own default); more would queue in
-  # it. Memory: join and sweep hold a record of ten hours with all its words, the others a message.
-  # Timeouts: an event's delivery waits at most 600 s, a push as long as its subscription's deadline.
+  # Concurrency: gunicorn's single process has four threads per CPU (functions-framework's default); more requests would
+  # queue inside it. Memory: join and sweep hold the record of a ten-hour recording with all its words, the others only a
+  # message. Timeouts: Eventarc waits at most 600 s, a push as long as its subscription's ack deadline.
   function_sizes = {
     ingest  = { memory = "512Mi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
     join    = { memory = "2Gi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
     give_up = { memory = "512Mi", timeout_seconds = local.system.subscriptions[local.system.dead_letter_topic].ack_deadline_seconds, concurrency = 4, max_instances = 3 }
-    # One at a time and room for a second, so that a long sweep does not turn the next minute's away.
+    # One sweep per instance, and a second instance so that a long sweep does not block the next minute's.
     sweep = { memory = "2Gi", timeout_seconds = 300, concurrency = 1, max_instances = 2 }
   }
 }
@@ -45,7 +45,7 @@ module "function" {
   source   = "./modules/function"
   for_each = local.system.functions
 
-  name                = "${local.prefix}-${replace(each.key, "_", "-")}" # Cloud Run's names have no underscores
+  name                = "${local.prefix}-${replace(each.key, "_", "-")}" # Cloud Run allows no underscores in names
   entry               = { source = each.value, target = each.key }
   project_id          = var.project_id
   region              = var.region

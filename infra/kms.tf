@@ -1,7 +1,7 @@
-# One key for everything that is stored, if there is one. Two things Google keeps under its own keys all the same: the
-# topics that Eventarc makes for its triggers (names of objects and documents pass through them), and logs.
+# One optional key for everything that is stored. Google still encrypts two things with its own keys: the topics that
+# Eventarc creates for its triggers (names of objects and documents pass through them), and logs.
 
-# why: whoever stores for us encrypts and decrypts with the key
+# why: the services that store our data encrypt and decrypt it with the key
 resource "google_kms_crypto_key_iam_member" "agent" {
   for_each = var.kms_key == null ? {} : {
     artifactregistry = local.agents.artifactregistry

@@ -1,11 +1,11 @@
-# Our figures are fields of log lines; each becomes a metric here (speechpipe/observe/metrics.py says why).
+# Turns fields of our log lines into log-based metrics (speechpipe/observe/metrics.py explains why).
 locals {
   service_names = concat(
     [for function in module.function : function.name],
     [for worker in module.stage : worker.name],
   )
   log_metrics = { for name, metric in local.system.metrics : name => metric if metric.platform == null }
-  # What PromQL calls them: https://cloud.google.com/monitoring/promql/promql-mapping
+  # Their names in PromQL: https://cloud.google.com/monitoring/promql/promql-mapping
   promql = {
     for name, metric in local.system.metrics : name => metric.platform == null ? (
       "logging_googleapis_com:user_${local.prefix}_${name}"
@@ -43,7 +43,7 @@ resource "google_logging_metric" "field" {
     }
   }
 
-  # From a thousandth to 200,000 in steps of a third: shares, money and hours alike, means exact and quantiles to a third.
+  # From 0.001 to 200,000 in steps of 35 %, to fit shares, money and hours alike: means are exact, quantiles to about 35 %.
   dynamic "bucket_options" {
     for_each = each.value.field[*]
     content {

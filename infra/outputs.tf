@@ -1,4 +1,4 @@
-# What `speechpipe` reads: the aliases of ClientSettings.
+# The variables that `speechpipe` reads: the aliases of ClientSettings.
 locals {
   client_environment = {
     GOOGLE_CLOUD_PROJECT                = var.project_id
@@ -13,17 +13,17 @@ locals {
 }
 
 output "environment" {
-  description = "Variables that `speechpipe` and its client read."
+  description = "Environment variables that `speechpipe` and its client read."
   value       = local.client_environment
 }
 
 output "exports" {
-  description = "The same as lines of a shell."
+  description = "The same as shell `export` lines."
   value       = join("\n", [for name, value in local.client_environment : "export ${name}='${value}'"])
 }
 
 output "services" {
-  description = "What answers requests: name and address of each service, by what runs in it."
+  description = "Name and address of each service, keyed by the function or worker that runs in it."
   value = merge(
     { for name, function in module.function : name => { name = function.name, uri = function.uri } },
     { for stage, worker in module.stage : local.system.workers[stage] => { name = worker.name, uri = worker.uri } },
@@ -31,12 +31,12 @@ output "services" {
 }
 
 output "console" {
-  description = "Address of the console; null without one."
+  description = "Address of the console; null if it is not deployed."
   value       = one([for service in google_cloud_run_v2_service.console : service.uri])
 }
 
 output "buckets" {
-  description = "Uploads, results, and the source of builds."
+  description = "The buckets for uploads, results and build sources."
   value = {
     uploads = google_storage_bucket.uploads.name
     results = google_storage_bucket.results.name
@@ -45,7 +45,7 @@ output "buckets" {
 }
 
 output "topics" {
-  description = "Every topic."
+  description = "All topics."
   value = concat(
     [for worker in module.stage : worker.topic],
     [google_pubsub_topic.dead_letters.name, google_pubsub_topic.completions.name],
@@ -53,7 +53,7 @@ output "topics" {
 }
 
 output "subscriptions" {
-  description = "Every subscription."
+  description = "All subscriptions except the one that keeps dead letters for people."
   value = concat(
     [for worker in module.stage : worker.subscription],
     [google_pubsub_subscription.dead_letters.name, google_pubsub_subscription.completions.name],
@@ -61,12 +61,12 @@ output "subscriptions" {
 }
 
 output "triggers" {
-  description = "Both triggers."
+  description = "Both Eventarc triggers."
   value       = [google_eventarc_trigger.uploads.name, google_eventarc_trigger.partials.name]
 }
 
 output "schedules" {
-  description = "Sweep's, and the workers' if they are warmed up."
+  description = "The Cloud Scheduler jobs: sweep's, and one per worker if warm_up is set."
   value = concat(
     [google_cloud_scheduler_job.sweep.name],
     [for job in google_cloud_scheduler_job.warm_up : job.name],
@@ -74,12 +74,12 @@ output "schedules" {
 }
 
 output "registry" {
-  description = "Where images are pushed to: REGION-docker.pkg.dev/PROJECT/speechpipe."
+  description = "The image registry: REGION-docker.pkg.dev/PROJECT/speechpipe."
   value       = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
 }
 
 output "build" {
-  description = "What `gcloud builds submit` is told: the account it runs as and where the source goes."
+  description = "Arguments for `gcloud builds submit`: the build's account and the bucket for its source."
   value = {
     service_account = google_service_account.build.email
     source_bucket   = google_storage_bucket.source.name
@@ -87,6 +87,6 @@ output "build" {
 }
 
 output "dashboard" {
-  description = "The dashboard, in the console."
+  description = "Address of the dashboard in Cloud Monitoring."
   value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", google_monitoring_dashboard.this.id))[0]}?project=${var.project_id}"
 }

@@ -3,15 +3,15 @@ resource "google_artifact_registry_repository" "images" {
   location               = var.region
   repository_id          = local.prefix
   format                 = "DOCKER"
-  description            = "Images of speechpipe, and the cache of their builds"
+  description            = "speechpipe images and their build cache"
   kms_key_name           = var.kms_key
   cleanup_policy_dry_run = false
 
   docker_config {
-    immutable_tags = false # the cache's tag moves; deployments go by digest
+    immutable_tags = false # the cache's tag moves; deployments use digests
   }
 
-  # The newest images of each name are kept, whatever their age: one that runs may be old.
+  # Keep the newest images of each name whatever their age: the deployed one may be old.
   cleanup_policies {
     id     = "keep-recent"
     action = "KEEP"
@@ -30,12 +30,12 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
 }
 
-# -------------------------------------------------------------------------------------------- who builds the images
+# -------------------------------------------------------------------------------------------------- building the images
 
 resource "google_service_account" "build" {
   account_id   = "${local.prefix}-build"
   display_name = "speechpipe build"
-  description  = "Cloud Build runs as it: reads the source, pushes the images, and deploys nothing."
+  description  = "Identity of Cloud Build: reads the source, pushes the images, cannot deploy."
   depends_on   = [google_project_service.api]
 }
 
@@ -47,22 +47,22 @@ resource "google_artifact_registry_repository_iam_member" "build" {
   member     = google_service_account.build.member
 }
 
-# why: a build with an account of its own writes its log itself
+# why: a build that runs as its own service account has to write its own log
 resource "google_project_iam_member" "build_log" {
   project = var.project_id
   role    = "roles/logging.logWriter"
   member  = google_service_account.build.member
 }
 
-# Where the source is put for a build.
+# Holds the source that a build is submitted with.
 resource "google_storage_bucket" "source" {
-  #checkov:skip=CKV_GCP_62:holds copies of the source for a week, nothing that an access log would tell about
-  #checkov:skip=CKV_GCP_78:each build's source is an object of its own, never overwritten
+  #checkov:skip=CKV_GCP_62:holds copies of the source for a week, nothing worth an access log
+  #checkov:skip=CKV_GCP_78:each build's source is a new object, never overwritten
   name                        = "${var.project_id}-${local.prefix}-source"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = true # copies of what is in the repository
+  force_destroy               = true # only copies of the repository
 
   soft_delete_policy {
     retention_duration_seconds = 0

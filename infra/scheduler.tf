@@ -1,12 +1,12 @@
 resource "google_cloud_scheduler_job" "sweep" {
   name             = "${local.prefix}-sweep"
   region           = var.region
-  description      = "Brings on what got stuck"
+  description      = "Moves stuck recordings forward"
   schedule         = local.system.schedule.cron
   time_zone        = "Etc/UTC"
   attempt_deadline = "${local.function_sizes[local.system.schedule.service].timeout_seconds}s"
 
-  # No retries: the next minute's call is one.
+  # No retries: the next minute's call serves as one.
   http_target {
     http_method = "POST"
     uri         = "${module.function[local.system.schedule.service].uri}/"
@@ -19,14 +19,14 @@ resource "google_cloud_scheduler_job" "sweep" {
   depends_on = [google_project_service.api]
 }
 
-# Any request starts an instance. Not the ready path: Google keeps addresses that end in z from reaching a service
-# (https://cloud.google.com/run/docs/known-issues); probes come from inside and are not concerned.
+# Any request starts an instance. Not the readiness path: Google blocks paths that end in z before they reach a service
+# (https://cloud.google.com/run/docs/known-issues), except for probes, which come from inside.
 resource "google_cloud_scheduler_job" "warm_up" {
   for_each = var.warm_up == null ? {} : module.stage
 
   name             = "${each.value.name}-warm-up"
   region           = var.region
-  description      = "Wakes an instance before it is wanted"
+  description      = "Starts an instance before it is needed"
   schedule         = var.warm_up.schedule
   time_zone        = var.warm_up.time_zone
   attempt_deadline = "300s" # a cold start

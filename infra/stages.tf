@@ -13,7 +13,7 @@ module "stage" {
     SPEECHPIPE_CONCURRENCY     = tostring(var.concurrency)
     SPEECHPIPE_REQUEST_SECONDS = tostring(local.system.request_seconds)
     SPEECHPIPE_MAX_SECONDS     = var.max_seconds == null ? null : tostring(var.max_seconds)
-    # Named, so that a GPU that is not there ends the deployment and not a slow week.
+    # Explicit, so that a missing GPU fails the deployment instead of leaving a worker on the CPU unnoticed.
     SPEECHPIPE_DEVICE = var.accelerator == "none" ? "cpu" : "cuda"
   })
 
@@ -39,7 +39,7 @@ module "stage" {
   ]
 }
 
-# ------------------------------------------------------------------------------------------------ who publishes tasks
+# ----------------------------------------------------------------------------------------------------- publishing tasks
 
 # why: ingest publishes each recording's tasks
 resource "google_pubsub_topic_iam_member" "ingest_tasks" {
@@ -50,7 +50,7 @@ resource "google_pubsub_topic_iam_member" "ingest_tasks" {
   member = module.function["ingest"].member
 }
 
-# why: sweep publishes a task again that got lost
+# why: sweep republishes lost tasks
 resource "google_pubsub_topic_iam_member" "sweep_tasks" {
   for_each = module.stage
 
@@ -59,7 +59,7 @@ resource "google_pubsub_topic_iam_member" "sweep_tasks" {
   member = module.function["sweep"].member
 }
 
-# why: a release, a run again and a backfill publish tasks
+# why: a release, redrive or backfill publishes tasks
 resource "google_pubsub_topic_iam_member" "operator_tasks" {
   for_each = { for pair in setproduct(keys(local.system.workers), var.operators) : join(" ", pair) => pair }
 

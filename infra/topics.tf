@@ -1,4 +1,4 @@
-# The topic that announces outcomes, and the subscription that `speechpipe` receives from. Tasks: modules/stage.
+# The topic for completion events, and the subscription that `speechpipe` receives them from. Tasks: modules/stage.
 # Dead letters: dead_letters.tf.
 resource "google_pubsub_topic" "completions" {
   #checkov:skip=CKV_GCP_83:encrypted with kms_key where one is given, with Google's key otherwise
@@ -23,13 +23,13 @@ resource "google_pubsub_subscription" "completions" {
     maximum_backoff = "${local.system.subscriptions[local.system.completions_topic].maximum_backoff_seconds}s"
   }
 
-  # Without it, a month in which nobody receives ends the subscription.
+  # Without this, Pub/Sub deletes the subscription after a month in which nobody receives.
   expiration_policy {
     ttl = ""
   }
 }
 
-# why: the record is announced; sweep makes good what join missed
+# why: join announces each record, and sweep those that join missed
 resource "google_pubsub_topic_iam_member" "joiner_completions" {
   for_each = toset(["join", "sweep"])
 
@@ -38,7 +38,7 @@ resource "google_pubsub_topic_iam_member" "joiner_completions" {
   member = module.function[each.key].member
 }
 
-# why: an operator announces outcomes again, and erasures
+# why: an operator's replays and erasures publish events
 resource "google_pubsub_topic_iam_member" "operator_completions" {
   for_each = toset(var.operators)
 

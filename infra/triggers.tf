@@ -1,5 +1,5 @@
-# Events that failed are delivered again for 24 hours, with backoff: Eventarc's default for services, and the only other
-# policy there is to set is a single attempt. Sweep looks after what is older.
+# Eventarc redelivers failed events for 24 hours, with backoff. That is its default for services, and the only alternative
+# is a single attempt. Sweep takes care of anything older.
 
 resource "google_eventarc_trigger" "uploads" {
   name            = "${local.prefix}-uploads"
@@ -45,7 +45,7 @@ resource "google_eventarc_trigger" "partials" {
   }
   matching_criteria {
     attribute = "document"
-    operator  = "match-path-pattern" # without it a wildcard matches nothing, and nobody says so
+    operator  = "match-path-pattern" # without it a wildcard silently matches nothing
     value     = local.system.firestore_trigger.document
   }
 
@@ -59,7 +59,7 @@ resource "google_eventarc_trigger" "partials" {
   depends_on = [google_project_iam_member.eventarc_agent, google_project_iam_member.event_receiver]
 }
 
-# why: a trigger's identity receives the events that it delivers
+# why: a trigger's identity must be allowed to receive the events it delivers
 resource "google_project_iam_member" "event_receiver" {
   for_each = toset([local.system.storage_trigger.service, local.system.firestore_trigger.service])
 
@@ -68,19 +68,19 @@ resource "google_project_iam_member" "event_receiver" {
   member  = module.function[each.key].caller_member
 }
 
-# Google grants it by itself too, minutes after the API was first used, which in a new project is too late. Between this
-# grant and the triggers lie the services' minutes; if "Permission denied while using the Eventarc Service Agent" comes
-# all the same, apply again.
-# why: Eventarc makes and watches the plumbing of its triggers
+# Google grants this role too, but only minutes after the API's first use, which is too late in a new project. Creating the
+# services gives this grant some minutes to take effect before the triggers need it; if "Permission denied while using
+# the Eventarc Service Agent" still appears, apply again.
+# why: Eventarc creates and manages the topics and subscriptions behind its triggers
 resource "google_project_iam_member" "eventarc_agent" {
-  #checkov:skip=CKV_GCP_49:Google's own agent in its own role, which Google grants by itself as well, only later
+  #checkov:skip=CKV_GCP_49:Google's own agent in its own role, which Google grants as well, only later
   project    = var.project_id
   role       = "roles/eventarc.serviceAgent"
   member     = local.agents.eventarc
   depends_on = [google_project_service_identity.agent]
 }
 
-# why: Cloud Storage publishes a bucket's events, to a topic of Eventarc's making
+# why: Cloud Storage publishes bucket events to a topic that Eventarc creates
 resource "google_project_iam_member" "storage_agent" {
   project = var.project_id
   role    = "roles/pubsub.publisher"

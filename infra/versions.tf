@@ -1,24 +1,24 @@
 terraform {
-  required_version = ">= 1.9" # validations that look at other variables
+  required_version = ">= 1.9" # validations that refer to other variables
 
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = "~> 7.45" # fixes endless diffs on Cloud Run's limits and instance counts
+      version = "~> 7.45" # fixes permanent diffs on Cloud Run's limits and instance counts
     }
     google-beta = {
       source  = "hashicorp/google-beta"
-      version = "~> 7.45" # google_project_service_identity is nowhere else
+      version = "~> 7.45" # the only provider with google_project_service_identity
     }
   }
 
-  # The bucket is given on the command line: -backend-config=bucket=PROJECT-speechpipe-tfstate
+  # The bucket is set on the command line: -backend-config=bucket=PROJECT-speechpipe-tfstate
   backend "gcs" {
     prefix = "speechpipe"
   }
 }
 
-# Some APIs, budgets and Firebase rules among them, refuse a person's credentials without a project to bill the call to.
+# Some APIs, including budgets and Firebase rules, reject user credentials unless a project is billed for the call.
 provider "google" {
   project               = var.project_id
   region                = var.region

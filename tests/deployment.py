@@ -1,4 +1,4 @@
-"""A machine to deploy from: real Terraform with stand-in providers, and a gcloud that notes what it is asked for."""
+"""A machine to deploy from: real Terraform with stand-in providers, and a fake gcloud that records its calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROJECT, REGION = "example-project", "us-central1"
 DIGEST = "sha256:" + "ab" * 32
 
 _GCLOUD = '''#!{python}
-"""Answers from state.json as gcloud would; nothing in a cloud is asked or changed."""
+"""Answers from state.json as gcloud would, without contacting Google."""
 import json, pathlib, sys
 home = pathlib.Path({home!r})
 words = sys.argv[1:]
@@ -66,19 +66,19 @@ exec "{terraform}" "$@"
 
 @dataclass(frozen=True)
 class Machine:
-    """Where commands are noted and gcloud's answers lie."""
+    """The folder with the recorded commands and the fake gcloud's state."""
 
     home: Path
 
     @property
     def calls(self) -> list[str]:
-        """Every command so far."""
+        """All commands run so far."""
         path = self.home / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
     @property
     def changing(self) -> list[str]:
-        """The commands that make, change or delete anything, by their first words."""
+        """Those commands that create, change or delete anything, shortened to their first words."""
         starts = (
             "gcloud services enable",
             "gcloud storage buckets create",
@@ -88,12 +88,12 @@ class Machine:
         )
         return [start for call in self.calls for start in starts if call.startswith(start)]
 
-    def forget(self) -> None:
-        """Begin a new list of commands."""
+    def clear_calls(self) -> None:
+        """Forget the commands run so far."""
         (self.home / "calls").unlink(missing_ok=True)
 
-    def say(self, **state: Any) -> None:
-        """What gcloud answers from now on."""
+    def set_state(self, **state: Any) -> None:
+        """Change the state that gcloud answers from."""
         path = self.home / "state.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | state))
 
@@ -103,7 +103,7 @@ class Machine:
 
 
 def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A fresh machine for an empty project; terraform's own folder is a copy."""
+    """Set up a machine for an empty project, with a copy of infra/."""
     checkout = home / "checkout"
     workspace = Workspace(INFRA, home)
     checkout.mkdir()

@@ -1,5 +1,5 @@
-# What the options change, and what mistakes are told. Plans only: nothing is made. `make check-infra` runs it against a
-# stand-in for the provider, `terraform test` against the real one.
+# The effect of each option, and the mistakes that are reported. Plans only: nothing is created. `make check-infra` runs
+# this against a stand-in for the provider, `terraform test` against the real one.
 
 variables {
   project_id = "example-project"
@@ -23,19 +23,19 @@ run "by_default_an_l4_that_scales_to_zero" {
   }
   assert {
     condition     = alltrue([for worker in module.stage : worker.instances.min == 0]) && module.stage["stt"].instances.max + module.stage["ser"].instances.max == 3
-    error_message = "Three L4 are what a new project has, and none is kept warm."
+    error_message = "A new project's quota is three L4, and no instance is kept warm."
   }
   assert {
     condition     = length(google_cloud_scheduler_job.warm_up) == 0 && length(google_billing_budget.monthly) == 0 && length(google_kms_crypto_key_iam_member.agent) == 0
-    error_message = "What costs or wants a key is off."
+    error_message = "An option that costs money or needs a key is on by default."
   }
   assert {
     condition     = google_firestore_database.this.delete_protection_state == "DELETE_PROTECTION_ENABLED" && !google_storage_bucket.results.force_destroy
-    error_message = "Data outlives the deployment."
+    error_message = "Destroying the deployment would delete data."
   }
 }
 
-run "another_gpu_is_another_machine" {
+run "another_gpu_needs_another_machine" {
   command = plan
   variables {
     accelerator = "nvidia-rtx-pro-6000"
@@ -49,7 +49,7 @@ run "another_gpu_is_another_machine" {
   }
 }
 
-run "without_a_gpu_only_requests_are_paid_for" {
+run "without_a_gpu_only_requests_are_billed" {
   command = plan
   variables {
     accelerator = "none"
@@ -63,11 +63,11 @@ run "without_a_gpu_only_requests_are_paid_for" {
   }
   assert {
     condition     = !contains(keys(local.alerts), "An hour of audio costs too much")
-    error_message = "Without prices nothing is dear."
+    error_message = "There is a cost alert without prices."
   }
 }
 
-run "one_key_is_everywhere" {
+run "one_key_encrypts_everything" {
   command = plan
   variables {
     kms_key = "projects/example-project/locations/us-central1/keyRings/speechpipe/cryptoKeys/data"
@@ -81,7 +81,7 @@ run "one_key_is_everywhere" {
       flatten([for stage in module.stage : stage.kms_keys]),
       [for function in module.function : function.kms_key],
     )) == toset([var.kms_key])
-    error_message = "Something is encrypted by another key."
+    error_message = "Something is encrypted with another key."
   }
 }
 
@@ -93,11 +93,11 @@ run "warmed_up_before_office_hours" {
 
   assert {
     condition     = toset([for job in google_cloud_scheduler_job.warm_up : job.time_zone]) == toset(["Europe/Berlin"]) && length(google_cloud_scheduler_job.warm_up) == 2
-    error_message = "Both workers are woken, by the clock of the people."
+    error_message = "A worker is not warmed up, or not in the given time zone."
   }
 }
 
-run "a_cap_has_an_alert_for_what_it_holds" {
+run "a_cap_comes_with_an_alert" {
   command = plan
   variables {
     max_duration = 3600
@@ -105,20 +105,20 @@ run "a_cap_has_an_alert_for_what_it_holds" {
 
   assert {
     condition     = contains(keys(local.alerts), "Recordings are held")
-    error_message = "Somebody has to release what is held."
+    error_message = "Nobody would learn that recordings are held."
   }
 }
 
-run "nobody_is_named_and_no_console_runs" {
+run "no_console_without_named_users" {
   command = plan
 
   assert {
     condition     = length(google_cloud_run_v2_service.console) == 0 && output.console == null
-    error_message = "The console is off by default."
+    error_message = "The console is deployed by default."
   }
 }
 
-run "the_console_runs_its_image_once_its_users_are_named" {
+run "the_console_runs_its_image_once_users_are_named" {
   command = plan
   variables {
     console = { users = ["group:team@example.com"] }
@@ -126,13 +126,13 @@ run "the_console_runs_its_image_once_its_users_are_named" {
 
   assert {
     condition     = [for service in google_cloud_run_v2_service.console : service.template[0].containers[0].image] == [var.images.console]
-    error_message = "The console runs another image than was built for it."
+    error_message = "The console does not run its own image."
   }
 }
 
-# ------------------------------------------------------------------------------------ mistakes are told, and where
+# ----------------------------------------------------------------------------------------- mistakes and where they are reported
 
-run "a_tag_is_no_digest" {
+run "a_tag_instead_of_a_digest" {
   command = plan
   variables {
     images = { functions = "functions:latest", stt = "stt:latest", ser = "ser:latest", console = "console:latest" }
@@ -140,7 +140,7 @@ run "a_tag_is_no_digest" {
   expect_failures = [var.images]
 }
 
-run "a_multi_region_is_no_region" {
+run "a_multi_region" {
   command = plan
   variables {
     region = "nam5"
@@ -148,7 +148,7 @@ run "a_multi_region_is_no_region" {
   expect_failures = [var.region]
 }
 
-run "a_region_without_the_gpu_is_warned_of" {
+run "a_region_without_the_gpu_is_a_warning" {
   command = plan
   variables {
     region = "europe-west3"
@@ -164,7 +164,7 @@ run "an_unknown_gpu" {
   expect_failures = [var.accelerator]
 }
 
-run "a_key_of_another_region" {
+run "a_key_in_another_region" {
   command = plan
   variables {
     kms_key = "projects/example-project/locations/europe-west1/keyRings/speechpipe/cryptoKeys/data"
@@ -181,7 +181,7 @@ run "a_cap_on_cost_without_prices" {
   expect_failures = [var.max_cost]
 }
 
-run "a_budget_without_its_account" {
+run "a_budget_without_a_billing_account" {
   command = plan
   variables {
     monthly_budget = 100
@@ -189,7 +189,7 @@ run "a_budget_without_its_account" {
   expect_failures = [var.monthly_budget]
 }
 
-run "more_warm_instances_than_there_may_be" {
+run "more_warm_instances_than_the_maximum" {
   command = plan
   variables {
     min_instances = { ser = 2 }
@@ -197,7 +197,7 @@ run "more_warm_instances_than_there_may_be" {
   expect_failures = [var.min_instances]
 }
 
-run "recordings_that_do_not_fit_into_memory_are_warned_of" {
+run "recordings_that_do_not_fit_into_memory_are_a_warning" {
   command = plan
   variables {
     concurrency = 9
@@ -222,7 +222,7 @@ run "uploads_from_any_origin" {
   expect_failures = [var.web_origins]
 }
 
-run "a_bare_address_is_no_member" {
+run "a_bare_address_instead_of_a_member" {
   command = plan
   variables {
     uploaders = ["ann@example.com"]
@@ -230,7 +230,7 @@ run "a_bare_address_is_no_member" {
   expect_failures = [var.uploaders]
 }
 
-run "everybody_on_the_console" {
+run "a_console_open_to_everybody" {
   command = plan
   variables {
     console = { users = ["allAuthenticatedUsers"] }

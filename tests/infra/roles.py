@@ -1,4 +1,4 @@
-"""Who may do what, read from the plan of infra/: `python -m tests.infra.roles` writes the table into docs/roles.md."""
+"""The roles in the plan for infra/; `python -m tests.infra.roles` writes them into docs/roles.md."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ AGENTS = {
     "gs-project-accounts": "Cloud Storage",
     "serverless-robot-prod": "Cloud Run",
 }
-#: type of the IAM resource -> what it guards, and the argument that names it
+#: IAM resource type -> what it guards, and the argument that names it
 GUARDED = {
     "google_artifact_registry_repository_iam_member": ("repository", "repository"),
     "google_cloud_run_v2_service_iam_member": ("service", "name"),
-    "google_iap_web_cloud_run_service_iam_member": ("proxy before", "cloud_run_service_name"),
+    "google_iap_web_cloud_run_service_iam_member": ("proxy in front of", "cloud_run_service_name"),
     "google_kms_crypto_key_iam_member": ("key", "crypto_key_id"),
     "google_project_iam_member": ("project", "project"),
     "google_pubsub_subscription_iam_member": ("subscription", "subscription"),
@@ -42,7 +42,7 @@ GUARDED = {
 class Grant:
     """One row of the table."""
 
-    component: str  #: what acts as the identity
+    component: str  #: what runs or calls as the identity
     identity: str
     resource: str
     role: str
@@ -50,9 +50,9 @@ class Grant:
 
 
 def grants(plan: Plan, folder: Path) -> list[Grant]:
-    """Every IAM member of a plan; reasons come from the `# why:` comments in the folder's files.
+    """Return every IAM member of a plan, with the reasons from the `# why:` comments in the folder's files.
 
-    Raises KeyError for a type of IAM resource that is not known here, LookupError for one without a reason.
+    Raises KeyError for an unknown type of IAM resource, LookupError for a resource without a reason.
     """
     acting = _acting(plan)
     reasons = _reasons(folder)
@@ -71,7 +71,7 @@ def grants(plan: Plan, folder: Path) -> list[Grant]:
 
 
 def _acting(plan: Plan) -> dict[str, list[str]]:
-    """Service account -> what runs or calls as it."""
+    """Map each service account to what runs or calls as it."""
     acting: dict[str, list[str]] = {}
     for what, type_, path in (
         ("service", "google_cloud_run_v2_service", ("template", "service_account")),
@@ -88,7 +88,7 @@ def _acting(plan: Plan) -> dict[str, list[str]]:
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Iterator[str]:
-    """The strings at a path through blocks."""
+    """Yield the strings at a path through nested blocks."""
     if isinstance(value, list):
         for each in value:
             yield from _at(each, path)
@@ -127,7 +127,7 @@ def _guarded(resource: Resource) -> str:
 
 
 def _reasons(folder: Path) -> dict[tuple[str, str], str]:
-    """(type, name) -> the comment above the resource that begins with `# why:`."""
+    """Map (type, name) of each resource to its `# why:` comment."""
     found: dict[tuple[str, str], str] = {}
     for path in sorted(folder.rglob("*.tf")):
         comments: list[str] = []
@@ -140,14 +140,14 @@ def _reasons(folder: Path) -> dict[tuple[str, str], str]:
             if header and why:
                 key = (header[1], header[2])
                 if key in found:
-                    raise LookupError(f"two resources are called {'.'.join(key)}: their reasons cannot be told apart")
+                    raise LookupError(f"two resources are called {'.'.join(key)}: their reasons would be mixed up")
                 found[key] = reason
             comments = []
     return found
 
 
 def table(rows: list[Grant]) -> str:
-    """Rows in Markdown."""
+    """Format the rows as a Markdown table."""
     lines = ["| Component | Identity | Resource | Role | Why |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         component, identity, resource, role, why = astuple(row)
@@ -156,13 +156,13 @@ def table(rows: list[Grant]) -> str:
 
 
 def written(page: str, rows: list[Grant]) -> str:
-    """The page with the table between its markers."""
+    """Return the page with the table between its markers."""
     before, _, rest = page.partition(BEGIN)
     return before + BEGIN + "\n" + table(rows) + "\n" + END + rest.partition(END)[2]
 
 
 def main() -> int:
-    """Write the page."""
+    """Write the table into the page."""
     with tempfile.TemporaryDirectory() as home:
         rows = grants(Workspace(INFRA, Path(home)).plan(REQUIRED | EVERYTHING), INFRA)
     PAGE.write_text(written(PAGE.read_text(), rows))

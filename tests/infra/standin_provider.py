@@ -93,7 +93,7 @@ def unpack(value: Any) -> Any:
     return msgpack.unpackb(value.msgpack, ext_hook=lambda code, data: UNKNOWN, strict_map_key=False)
 
 
-# ------------------------------------------------------------------------------------------------ the schema
+# ----------------------------------------------------------------------------------------------------------- the schema
 
 
 def schemas(provider: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -133,7 +133,7 @@ def schema_message(schema: dict[str, Any]) -> Any:
     return M["Schema"](version=schema["version"], block=block_message(schema["block"]))
 
 
-# ----------------------------------------------------------------------------------------- what Google computes
+# ------------------------------------------------------------------------------------------------- what Google computes
 
 #: type -> attribute -> the value, made of the resource's other values and `number`, the project's.
 COMPUTED = json.loads(Path(__file__).with_name("computed_values.json").read_text())
@@ -229,7 +229,7 @@ def _label(values: dict[str, Any]) -> str:
     return next((str(values[key]) for key in keys if isinstance(values.get(key), str)), "one")
 
 
-# ------------------------------------------------------------------------------------------------- the server
+# ----------------------------------------------------------------------------------------------------------- the server
 
 
 def serve(provider: str) -> None:

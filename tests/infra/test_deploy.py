@@ -1,4 +1,4 @@
-"""`make plan`, `deploy`, `destroy`, `exports`: real Terraform on stand-in providers, a gcloud that notes its calls."""
+"""`make plan`, `deploy`, `destroy`, `exports`: real Terraform, stand-in providers, and a gcloud that records calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra import deploy
-from infra.estimate import changes, changes_as_text, cost_as_text, warm_instances
+from infra.estimate import count_changes, describe_changes, describe_cost, warm_instances
 from speechpipe.contract import Stage
 from tests.deployment import DIGEST, PROJECT, REGION, Machine, machine
 
@@ -26,7 +26,7 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
-    """Answer the questions in order; the questions that were asked."""
+    """Answer the questions in order; returns the list of questions asked."""
     asked: list[str] = []
     left = list(answers)
 
@@ -40,12 +40,12 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
     return asked
 
 
-# ------------------------------------------------------------------------------------------------------- deploying
+# ------------------------------------------------------------------------------------------------------------ deploying
 
 
 @pytest.mark.infra
 @pytest.mark.slow
-def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_left_to_do(
+def test_an_empty_project_is_deployed_step_by_step_and_a_second_run_changes_nothing(
     laptop: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = answering(monkeypatch, "y", "yes")
@@ -54,7 +54,7 @@ def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_
         "gcloud services enable",
         "gcloud storage buckets create",
         "gcloud storage buckets update",
-        "terraform -chdir=infra apply",  # what a build needs
+        "terraform -chdir=infra apply",  # the build's prerequisites
         "gcloud builds submit",
         "terraform -chdir=infra apply",
     ]
@@ -62,23 +62,23 @@ def test_an_empty_project_becomes_a_deployment_step_by_step_and_then_nothing_is_
     assert len(asked) == 2
     assert "cloud run v2 service" in said
     assert "pubsub subscription" in said
-    assert "0.00 USD an hour (kept: none)" in said
+    assert "0.00 USD per hour (warm: none)" in said
     assert "ten minutes after its last recording" in said
     assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
     applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
     assert f"{REGION}-docker.pkg.dev/{PROJECT}/speechpipe/stt@{DIGEST}" in json.dumps(applied)
 
-    laptop.forget()
+    laptop.clear_calls()
     asked.clear()
     assert laptop.make("deploy") == 0
     assert laptop.changing == []
     assert asked == []
-    assert "Nothing changes." in capsys.readouterr().out
+    assert "No changes." in capsys.readouterr().out
 
 
 @pytest.mark.infra
 @pytest.mark.parametrize("answers", [(), ("n",), ("",)])
-def test_without_a_yes_nothing_is_done(
+def test_without_a_yes_nothing_happens(
     laptop: Machine, answers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answering(monkeypatch, *answers)
@@ -86,15 +86,15 @@ def test_without_a_yes_nothing_is_done(
     assert laptop.changing == []
     assert not any(call.startswith("terraform") for call in laptop.calls)
     out, err = capsys.readouterr()
-    assert "USD an hour of audio" in out
-    assert "nothing was made" in err
+    assert "USD per hour of audio" in out
+    assert "nothing was created" in err
 
 
 @pytest.mark.infra
-def test_a_no_to_the_plan_changes_nothing(
+def test_declining_the_plan_changes_nothing(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.say(apis=list(deploy.APIS), bucket="True")
+    laptop.set_state(apis=list(deploy.FIRST_APIS), bucket="True")
     answering(monkeypatch, "n")
     assert laptop.make("deploy") == 1
     assert laptop.changing == []
@@ -102,10 +102,10 @@ def test_a_no_to_the_plan_changes_nothing(
 
 
 @pytest.mark.infra
-def test_plan_changes_nothing_and_asks_nothing_once_terraform_can_plan(
+def test_plan_neither_changes_nor_asks_anything_once_terraform_can_plan(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.say(apis=list(deploy.APIS), bucket="True")
+    laptop.set_state(apis=list(deploy.FIRST_APIS), bucket="True")
     (laptop.home / "checkout/infra/terraform.tfvars").write_text("min_instances = { stt = 1 }\n")
     asked = answering(monkeypatch)
     assert laptop.make("plan") == 0
@@ -113,7 +113,7 @@ def test_plan_changes_nothing_and_asks_nothing_once_terraform_can_plan(
     assert asked == []
     said = capsys.readouterr().out
     assert "Four images are built first" in said
-    assert "1.05 USD an hour (kept: 1 stt)" in said
+    assert "1.05 USD per hour (warm: 1 stt)" in said
 
 
 @pytest.mark.infra
@@ -124,27 +124,29 @@ def test_the_console_is_deployed_once_its_users_are_named(laptop: Machine) -> No
     assert laptop.make("deploy", "--yes") == 0
     assert image not in state.read_text()
     (laptop.home / "checkout/infra/terraform.tfvars").write_text('console = { users = ["group:team@example.com"] }\n')
-    laptop.forget()
+    laptop.clear_calls()
     assert laptop.make("deploy", "--yes") == 0
-    assert laptop.changing == ["terraform -chdir=infra apply"]  # the image is there
+    assert laptop.changing == ["terraform -chdir=infra apply"]  # the image is already built
     assert image in state.read_text()
 
 
 @pytest.mark.infra
 @pytest.mark.slow
-def test_what_broke_off_goes_on_where_it_was(laptop: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    laptop.say(fails=["builds submit"])
+def test_an_interrupted_deployment_continues_where_it_stopped(
+    laptop: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop.set_state(fails=["builds submit"])
     assert laptop.make("deploy", "--yes") == 1
-    assert "Run make again to go on from here" in capsys.readouterr().err
-    laptop.say(fails=[])
-    laptop.forget()
+    assert "Run make again to continue from here" in capsys.readouterr().err
+    laptop.set_state(fails=[])
+    laptop.clear_calls()
     assert laptop.make("deploy", "--yes") == 0
     assert laptop.changing == ["terraform -chdir=infra apply", "gcloud builds submit", "terraform -chdir=infra apply"]
 
 
 @pytest.mark.infra
-def test_a_build_runs_as_the_builder_with_the_models_that_were_asked_for(laptop: Machine) -> None:
-    laptop.say(fails=["builds submit"])
+def test_a_build_runs_as_the_builder_with_the_requested_models(laptop: Machine) -> None:
+    laptop.set_state(fails=["builds submit"])
     laptop.make("deploy", "--yes", "--models=demo", "--accelerator=none")
     (submitted,) = [call for call in laptop.calls if call.startswith("gcloud builds submit")]
     assert f"--service-account=projects/{PROJECT}/serviceAccounts/speechpipe-build@{PROJECT}.iam" in submitted
@@ -156,19 +158,19 @@ def test_a_build_runs_as_the_builder_with_the_models_that_were_asked_for(laptop:
     assert made["google_artifact_registry_repository.images"]["repository_id"] == "speechpipe"
 
 
-def test_the_tag_of_the_images_follows_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_tag_depends_on_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "ROOT", tmp_path)
     for source in deploy.SOURCES:
         (tmp_path / source).write_text(source)
-    before = deploy.tag("")
+    before = deploy.image_tag("")
     (tmp_path / "README.md").write_text("other words")
-    assert deploy.tag("") == before
-    assert deploy.tag("demo") != before
+    assert deploy.image_tag("") == before
+    assert deploy.image_tag("demo") != before
     (tmp_path / "workers").write_text("other code")
-    assert deploy.tag("") != before
+    assert deploy.image_tag("") != before
 
 
-# --------------------------------------------------------------------------------------------------- refusing early
+# -------------------------------------------------------------------------------------------------------- prerequisites
 
 
 @pytest.mark.parametrize("command", ["plan", "deploy", "destroy", "exports"])
@@ -177,7 +179,7 @@ def test_nothing_happens_without_a_project_and_a_region(command: str, capsys: py
     assert f"make {command} PROJECT=my-project REGION=us-central1" in capsys.readouterr().err
 
 
-def test_a_missing_command_is_named_with_where_to_get_it(
+def test_a_missing_command_is_reported_with_its_download_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -194,16 +196,16 @@ def test_a_missing_command_is_named_with_where_to_get_it(
         ({"fails": ["projects describe"]}, "gcloud projects list"),
     ],
 )
-def test_what_keeps_it_from_starting_comes_with_its_remedy(
+def test_a_missing_prerequisite_is_reported_with_its_remedy(
     laptop: Machine, state: dict[str, object], remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.say(**state)
+    laptop.set_state(**state)
     assert laptop.make("deploy", "--yes") == 1
     assert remedy in capsys.readouterr().err
     assert laptop.changing == []
 
 
-# ------------------------------------------------------------------------------------------- variables, taking down
+# ----------------------------------------------------------------------------------------------------- exports, destroy
 
 
 @pytest.mark.infra
@@ -219,7 +221,7 @@ def test_exports_are_what_the_client_reads(laptop: Machine, capsys: pytest.Captu
 
 @pytest.mark.infra
 @pytest.mark.parametrize("command", ["exports", "destroy"])
-def test_of_a_project_without_a_deployment_it_is_said(
+def test_a_project_without_a_deployment_is_reported(
     laptop: Machine, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert laptop.make(command, "--yes") == 1
@@ -229,11 +231,11 @@ def test_of_a_project_without_a_deployment_it_is_said(
 
 @pytest.mark.infra
 @pytest.mark.slow
-def test_destroy_keeps_the_data_unless_they_are_to_go_as_well(
+def test_destroy_keeps_the_data_unless_told_to_delete_it(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert laptop.make("deploy", "--yes") == 0
-    laptop.forget()
+    laptop.clear_calls()
     answering(monkeypatch, "n")
     assert laptop.make("destroy") == 1
     assert laptop.changing == []
@@ -254,7 +256,7 @@ def test_destroy_keeps_the_data_unless_they_are_to_go_as_well(
     assert laptop.make("destroy", "--delete-data") == 0
     assert not types_left(laptop)
     assert laptop.make("destroy", "--yes") == 1
-    assert "nothing is left to take down" in capsys.readouterr().err
+    assert "nothing is left to delete" in capsys.readouterr().err
 
 
 def types_left(laptop: Machine) -> set[str]:
@@ -262,14 +264,14 @@ def types_left(laptop: Machine) -> set[str]:
     return {each["type"] for each in state["resources"] if each["mode"] == "managed"}
 
 
-# ------------------------------------------------------------------------------------------------ what it says
+# --------------------------------------------------------------------------------------------------------------- output
 
 
-def test_changes_are_counted_by_kind() -> None:
+def test_changes_are_counted_by_type_and_action() -> None:
     def change(type_: str, *actions: str, mode: str = "managed") -> dict[str, object]:
         return {"type": type_, "mode": mode, "change": {"actions": list(actions)}}
 
-    counted = changes(
+    counts = count_changes(
         {
             "resource_changes": [
                 change("google_pubsub_topic", "create"),
@@ -281,14 +283,14 @@ def test_changes_are_counted_by_kind() -> None:
             ]
         }
     )
-    assert [" ".join(line.split()) for line in changes_as_text(counted)] == [
-        "cloud run v2 service 1 changed, 1 replaced",
-        "pubsub topic 2 made",
-        "in all 1 changed, 2 made, 1 replaced",
+    assert [" ".join(line.split()) for line in describe_changes(counts)] == [
+        "cloud run v2 service 1 to change, 1 to replace",
+        "pubsub topic 2 to create",
+        "total 1 to change, 2 to create, 1 to replace",
     ]
 
 
-def test_instances_that_are_kept_are_paid_for_idle() -> None:
+def test_warm_instances_cost_money_while_idle() -> None:
     def service(name: str, least: int) -> dict[str, object]:
         template = [{"scaling": [{"min_instance_count": least}]}]
         return {"address": name, "type": "google_cloud_run_v2_service", "values": {"template": template}}
@@ -306,12 +308,12 @@ def test_instances_that_are_kept_are_paid_for_idle() -> None:
     }
     warm = warm_instances(plan)
     assert warm == {Stage.STT: 2, Stage.SER: 0}
-    said = "\n".join(cost_as_text("nvidia-l4", warm))
-    assert "2.09 USD an hour (kept: 2 stt)" in said
-    assert "(1.05 an hour of an instance, up to 0.17 of it after the last recording)" in said
+    said = "\n".join(describe_cost("nvidia-l4", warm))
+    assert "2.09 USD per hour (warm: 2 stt)" in said
+    assert "(1.05 per instance hour, plus up to 0.17 idle after the last recording)" in said
 
 
-def test_without_a_gpu_there_is_no_price_for_audio() -> None:
-    said = "\n".join(cost_as_text("none", dict.fromkeys(Stage, 0)))
-    assert "hour of a worker's instance" in said
+def test_without_a_gpu_there_is_no_price_per_hour_of_audio() -> None:
+    said = "\n".join(describe_cost("none", dict.fromkeys(Stage, 0)))
+    assert "hour of a worker instance" in said
     assert "GPU" not in said

@@ -1,4 +1,4 @@
-"""Who may do what is what was meant, and the page says so."""
+"""The planned roles are the intended ones, and docs/roles.md lists them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ pytestmark = pytest.mark.infra
 
 UPLOADS = "bucket PROJECT-speechpipe-uploads"
 RESULTS = "bucket PROJECT-speechpipe-results"
-#: What every service of ours needs: documents in the one database, and spans sent to Cloud Trace.
+#: Needed by every service of ours: documents in the one database, and exporting spans to Cloud Trace.
 OURS = {("project, database", "datastore.user"), ("project", "telemetry.tracesWriter")}
 KEY = ("key data", "cloudkms.cryptoKeyEncrypterDecrypter")
 
-#: identity -> what it may do on what. Written from what the code does, not from infra/.
+#: Identity -> its (resource, role) pairs. Derived from what the code does, not from infra/.
 INTENDED = {
-    # Reads a file's header for its length, and publishes the tasks.
+    # Reads a file's header to learn its length, and publishes the tasks.
     "speechpipe-ingest": OURS
     | {
         (UPLOADS, "storage.objectViewer"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
-    # Reads large analyses and small recordings, writes the record's files, deletes those of an erased one, announces.
+    # Reads large analyses and small recordings, writes the record's files or deletes an erased one's, announces.
     "speechpipe-join": OURS
     | {
         (UPLOADS, "storage.objectViewer"),
         (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
     },
-    # Creates a partial; the join follows by itself.
+    # Creates a partial, which triggers join.
     "speechpipe-give-up": OURS,
-    # Publishes tasks again, and joins what was left.
+    # Republishes lost tasks, and joins what join missed.
     "speechpipe-sweep": OURS
     | {
         (UPLOADS, "storage.objectViewer"),
@@ -46,10 +46,10 @@ INTENDED = {
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
-    # No role on Pub/Sub: tasks are pushed. A large analysis of a recording that was erased meanwhile is deleted.
+    # No Pub/Sub role, because tasks are pushed. Deletes a large analysis whose recording was erased meanwhile.
     "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
     "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
-    # What an operator may with recordings, for people with a browser: no queues, logs or figures.
+    # What an operator may do with recordings, for people with a browser; no queues, logs or metrics.
     "speechpipe-console": {
         ("project, database", "datastore.user"),
         (UPLOADS, "storage.objectUser"),
@@ -59,22 +59,22 @@ INTENDED = {
         ("topic ser-tasks", "pubsub.publisher"),
     },
     "service-NUMBER@gcp-sa-iap.iam.gserviceaccount.com": {("service speechpipe-console", "run.invoker")},
-    # Whoever calls a service may call that one only.
+    # Each caller may call one service only.
     "speechpipe-stt-worker-caller": {("service speechpipe-stt-worker", "run.invoker")},
     "speechpipe-ser-worker-caller": {("service speechpipe-ser-worker", "run.invoker")},
     "speechpipe-give-up-caller": {("service speechpipe-give-up", "run.invoker")},
     "speechpipe-sweep-caller": {("service speechpipe-sweep", "run.invoker")},
-    # Eventarc's role exists on projects only.
+    # Eventarc's role can be granted on projects only.
     "speechpipe-ingest-caller": {("service speechpipe-ingest", "run.invoker"), ("project", "eventarc.eventReceiver")},
     "speechpipe-join-caller": {("service speechpipe-join", "run.invoker"), ("project", "eventarc.eventReceiver")},
-    # Pushes images and deploys nothing: the deployment is Terraform's, by whoever runs it.
+    # Pushes images and cannot deploy: Terraform deploys, as the person who runs it.
     "speechpipe-build": {
         ("bucket PROJECT-speechpipe-source", "storage.objectViewer"),
         ("repository speechpipe", "artifactregistry.writer"),
         ("project", "logging.logWriter"),
     },
-    # Google's agents: dead letters want both ends, or a task is tried for ever. Eventarc names its topic itself, so
-    # Cloud Storage gets its role on the project.
+    # Google's agents. Dead-lettering needs roles at both ends, or a task is redelivered for ever. Eventarc chooses its
+    # topic's name, so Cloud Storage gets its role on the project.
     "service-NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com": {
         KEY,
         ("topic dead-tasks", "pubsub.publisher"),
@@ -86,18 +86,18 @@ INTENDED = {
     "service-NUMBER@gcp-sa-firestore.iam.gserviceaccount.com": {KEY},
     "service-NUMBER@gcp-sa-artifactregistry.iam.gserviceaccount.com": {KEY},
     "service-NUMBER@serverless-robot-prod.iam.gserviceaccount.com": {KEY},
-    # People. Uploaders can put files and not read any.
+    # People. Uploaders can add files but not read any.
     "var.uploaders": {(UPLOADS, "storage.objectCreator")},
     "var.readers": {
         (RESULTS, "storage.objectViewer"),
         ("project, database", "datastore.viewer"),
         ("subscription completions", "pubsub.subscriber"),
     },
-    # Releases, runs again and backfills write documents and publish tasks; a replay and an erasure announce, and an
-    # erasure deletes files. They look at services, queues, logs, figures and traces, and the roles for that exist on
-    # projects only.
-    # Through the proxy, to all that the console does.
-    "var.console.users": {("proxy before speechpipe-console", "iap.httpsResourceAccessor")},
+    # Through the proxy, to everything in the console.
+    "var.console.users": {("proxy in front of speechpipe-console", "iap.httpsResourceAccessor")},
+    # Releases, redrives and backfills write documents and publish tasks; replays and erasures publish events, and
+    # erasures delete files. Operators also look at services, queues, logs, metrics and traces; the roles for that exist
+    # on projects only.
     "var.operators": {
         ("project", "cloudtrace.user"),
         ("project", "logging.viewer"),
@@ -124,7 +124,7 @@ resource "google_project_iam_member" "bare" {
 
 
 def granted(plan: Plan) -> dict[str, set[tuple[str, str]]]:
-    """Identity -> what it may do on what; a condition is named by its first word."""
+    """Map each identity to its (resource, role) pairs; a condition is shortened to its first word."""
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for grant in grants(plan, INFRA):
         where, comma, condition = grant.resource.partition(", ")
@@ -132,27 +132,27 @@ def granted(plan: Plan) -> dict[str, set[tuple[str, str]]]:
     return dict(found)
 
 
-def test_everybody_may_do_what_was_meant_and_no_more(plans: dict[str, Plan]) -> None:
+def test_every_identity_has_its_intended_roles_and_no_more(plans: dict[str, Plan]) -> None:
     assert granted(plans["everything"]) == INTENDED
 
 
-def test_without_options_neither_people_nor_the_key_are_granted_anything(plans: dict[str, Plan]) -> None:
+def test_without_options_there_are_no_grants_to_people_or_on_the_key(plans: dict[str, Plan]) -> None:
     optional = ("var.", "speechpipe-console", "service-NUMBER@gcp-sa-iap")
-    ours = {who: what - {KEY} for who, what in INTENDED.items() if not who.startswith(optional)}
-    assert granted(plans["defaults"]) == {who: what for who, what in ours.items() if what}
+    ours = {identity: roles - {KEY} for identity, roles in INTENDED.items() if not identity.startswith(optional)}
+    assert granted(plans["defaults"]) == {identity: roles for identity, roles in ours.items() if roles}
 
 
-def test_every_account_that_is_made_is_used(plan: Plan) -> None:
+def test_every_service_account_is_used(plan: Plan) -> None:
     made = {account.values["account_id"] for account in plan.of("google_service_account")}
     assert made <= {grant.identity for grant in grants(plan, INFRA)}
 
 
-def test_the_page_shows_what_is_planned(plans: dict[str, Plan]) -> None:
+def test_the_page_shows_the_planned_roles(plans: dict[str, Plan]) -> None:
     page = PAGE.read_text()
-    assert written(page, grants(plans["everything"], INFRA)) == page, "`make roles` writes it"
+    assert written(page, grants(plans["everything"], INFRA)) == page, "run `make roles`"
 
 
-def test_a_role_without_a_reason_is_found(initialised: Initialised) -> None:
+def test_a_role_without_a_reason_is_reported(initialised: Initialised) -> None:
     workspace = initialised(PROVIDERS + BARE)
     with pytest.raises(LookupError, match=r"google_project_iam_member\.bare has no `# why:` above it"):
         grants(workspace.plan({"project": "example-project"}), workspace.folder)

@@ -1,18 +1,18 @@
-# A function: a Cloud Run service on the functions image, an identity that it runs as, and one that may call it.
+# A function: a Cloud Run service on the functions image, its runtime identity, and the identity of its caller.
 
 resource "google_service_account" "runtime" {
   account_id   = var.name
   display_name = var.name
-  description  = "The service ${var.name} runs as it."
+  description  = "Runtime identity of the service ${var.name}."
 }
 
 resource "google_service_account" "caller" {
   account_id   = "${var.name}-caller"
   display_name = "${var.name} caller"
-  description  = "Events, pushes or schedules call ${var.name} as it."
+  description  = "Identity of the trigger, push or schedule that calls ${var.name}."
 }
 
-# why: a function sends its spans to Cloud Trace, by OTLP
+# why: a function exports its spans to Cloud Trace over OTLP
 resource "google_project_iam_member" "function_traces" {
   project = var.project_id
   role    = "roles/telemetry.tracesWriter"
@@ -22,7 +22,7 @@ resource "google_project_iam_member" "function_traces" {
 resource "google_cloud_run_v2_service" "this" {
   name                = var.name
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # Eventarc, Pub/Sub and Scheduler of this project are internal
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # this project's Eventarc, Pub/Sub and Scheduler count as internal
   custom_audiences    = var.audience == null ? null : [var.audience]
   deletion_protection = var.deletion_protection
 
@@ -47,7 +47,7 @@ resource "google_cloud_run_v2_service" "this" {
 
       resources {
         limits            = { cpu = "1", memory = var.memory }
-        cpu_idle          = true # paid for by request
+        cpu_idle          = true # billed per request
         startup_cpu_boost = true
       }
 
@@ -64,7 +64,7 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # TCP: a CloudEvent function answers 405 to the GET of an HTTP probe. The port opens after the import.
+      # TCP, because a CloudEvent function answers 405 to an HTTP probe's GET. The port opens once the import is done.
       startup_probe {
         period_seconds    = 2
         timeout_seconds   = 2
@@ -77,7 +77,7 @@ resource "google_cloud_run_v2_service" "this" {
   }
 }
 
-# why: what calls the function is let in
+# why: the function's one caller may invoke it
 resource "google_cloud_run_v2_service_iam_member" "function_caller" {
   location = google_cloud_run_v2_service.this.location
   name     = google_cloud_run_v2_service.this.name

@@ -7,18 +7,18 @@ output "uri" {
 }
 
 output "member" {
-  description = "The identity that it runs as, as IAM writes it."
+  description = "The service's runtime identity, as an IAM member."
   value       = google_service_account.runtime.member
 }
 
 output "caller" {
-  description = "Mail address of the identity that may call it."
+  description = "Email of the service account that may call the service."
   value       = google_service_account.caller.email
   depends_on  = [google_cloud_run_v2_service_iam_member.function_caller]
 }
 
 output "audience" {
-  description = "What a token for it has to be for; null: what Eventarc chooses."
+  description = "Audience that its callers' tokens must have; null: Eventarc chooses it."
   value       = var.audience
 }
 
@@ -27,6 +27,6 @@ output "caller_member" {
 }
 
 output "kms_key" {
-  description = "The key of its service."
+  description = "The KMS key of the service."
   value       = google_cloud_run_v2_service.this.template[0].encryption_key
 }

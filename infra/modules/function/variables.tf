@@ -1,15 +1,15 @@
 variable "name" {
-  description = "Name of the service; its accounts are called after it."
+  description = "Name of the service; its service accounts are named after it."
   type        = string
 
   validation {
     condition     = length("${var.name}-caller") <= 30
-    error_message = "name wants at most 23 characters: an account's id has at most 30."
+    error_message = "name must have at most 23 characters, because an account's id has at most 30."
   }
 }
 
 variable "entry" {
-  description = "The file that functions-framework serves, and the function in it."
+  description = "The file that functions-framework loads, and the function in it to serve."
   type = object({
     source = string
     target = string
@@ -29,13 +29,13 @@ variable "image" {
 }
 
 variable "audience" {
-  description = "What the tokens of its calls are for. null: Eventarc chooses, and Cloud Run's own check sees to it."
+  description = "Audience of the tokens that its caller sends. null: Eventarc chooses it, and only Cloud Run checks it."
   type        = string
   default     = null
 }
 
 variable "environment" {
-  description = "Variables of the environment; one that is null is left out."
+  description = "Environment variables; null values are left out."
   type        = map(string)
 }
 

@@ -1,4 +1,4 @@
-# A stage: its topic of tasks, the push subscription that delivers them, and the worker that performs them.
+# A stage: its task topic, the push subscription that delivers the tasks, and the worker that performs them.
 
 locals {
   gpu = var.accelerator != "none"
@@ -7,38 +7,38 @@ locals {
 resource "google_service_account" "runtime" {
   account_id   = var.name
   display_name = var.name
-  description  = "The service ${var.name} runs as it."
+  description  = "Runtime identity of the service ${var.name}."
 }
 
 resource "google_service_account" "caller" {
   account_id   = "${var.name}-caller"
   display_name = "${var.name} caller"
-  description  = "The subscription ${var.subscription.name} calls ${var.name} as it."
+  description  = "Identity of the subscription ${var.subscription.name} when it calls ${var.name}."
 }
 
-# why: a worker sends its spans to Cloud Trace, by OTLP
+# why: a worker exports its spans to Cloud Trace over OTLP
 resource "google_project_iam_member" "worker_traces" {
   project = var.project_id
   role    = "roles/telemetry.tracesWriter"
   member  = google_service_account.runtime.member
 }
 
-# ------------------------------------------------------------------------------------------------------- the worker
+# ----------------------------------------------------------------------------------------------------------- the worker
 
 resource "google_cloud_run_v2_service" "worker" {
   name                = var.name
   location            = var.region
-  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # Pub/Sub of this project is internal
+  ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # this project's Pub/Sub counts as internal
   custom_audiences    = [var.audience]
   deletion_protection = var.deletion_protection
 
   template {
     service_account                  = google_service_account.runtime.email
-    timeout                          = "${var.request_seconds}s" # under the ack deadline: ended before it is delivered again
-    max_instance_request_concurrency = var.concurrency           # what the process admits; the rest finds another instance
+    timeout                          = "${var.request_seconds}s" # under the ack deadline, so that it ends before a redelivery
+    max_instance_request_concurrency = var.concurrency           # what the process admits; further requests go to another instance
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     encryption_key                   = var.kms_key
-    # New projects have quota for GPUs without zonal redundancy, and none with it.
+    # New projects have quota only for GPUs without zonal redundancy.
     gpu_zonal_redundancy_disabled = local.gpu ? true : null
 
     dynamic "node_selector" {
@@ -65,7 +65,7 @@ resource "google_cloud_run_v2_service" "worker" {
           { cpu = tostring(var.machine.cpu), memory = "${var.machine.memory}Gi" },
           local.gpu ? { "nvidia.com/gpu" = "1" } : {},
         )
-        cpu_idle          = !local.gpu # a GPU wants billing by instance; without one only requests are paid for
+        cpu_idle          = !local.gpu # a GPU requires instance-based billing; without one, only requests are billed
         startup_cpu_boost = true
       }
 
@@ -80,7 +80,7 @@ resource "google_cloud_run_v2_service" "worker" {
         }
       }
 
-      # Ready once the model is loaded and warmed up. Older pages allow 240 s in all, newer ones more: 240 works on both.
+      # Ready once the model is loaded and warmed up. Google's older pages allow 240 s in total, newer ones more; 240 suits both.
       startup_probe {
         period_seconds    = 10
         timeout_seconds   = 5
@@ -91,7 +91,7 @@ resource "google_cloud_run_v2_service" "worker" {
         }
       }
 
-      # Patient: decoding may keep Python busy for seconds, and a restart costs a lease.
+      # Patient, because decoding may keep Python busy for seconds and a restart loses the running attempts.
       liveness_probe {
         period_seconds    = 30
         timeout_seconds   = 15
@@ -107,12 +107,12 @@ resource "google_cloud_run_v2_service" "worker" {
   lifecycle {
     precondition {
       condition     = var.request_seconds < var.subscription.ack_deadline_seconds
-      error_message = "A request must end before its task is delivered again."
+      error_message = "A request must end before its task is redelivered."
     }
   }
 }
 
-# why: the tasks' subscription is let in
+# why: the task subscription may invoke the worker
 resource "google_cloud_run_v2_service_iam_member" "worker_caller" {
   location = google_cloud_run_v2_service.worker.location
   name     = google_cloud_run_v2_service.worker.name
@@ -120,7 +120,7 @@ resource "google_cloud_run_v2_service_iam_member" "worker_caller" {
   member   = google_service_account.caller.member
 }
 
-# -------------------------------------------------------------------------------------------------------- its tasks
+# ------------------------------------------------------------------------------------------------------------ the tasks
 
 resource "google_pubsub_topic" "tasks" {
   #checkov:skip=CKV_GCP_83:encrypted with kms_key where one is given, with Google's key otherwise
@@ -142,7 +142,7 @@ resource "google_pubsub_subscription" "tasks" {
     push_endpoint = "${google_cloud_run_v2_service.worker.uri}/"
     oidc_token {
       service_account_email = google_service_account.caller.email
-      audience              = var.audience # not the endpoint: Cloud Run refuses one with a path
+      audience              = var.audience # not the endpoint: Cloud Run rejects an audience with a path
     }
   }
 
@@ -163,7 +163,7 @@ resource "google_pubsub_subscription" "tasks" {
   depends_on = [google_cloud_run_v2_service_iam_member.worker_caller]
 }
 
-# why: Pub/Sub itself takes a task away from there when it forwards it to the dead letters
+# why: Pub/Sub itself acknowledges a task here once it has forwarded it to the dead letters
 resource "google_pubsub_subscription_iam_member" "agent_tasks" {
   subscription = google_pubsub_subscription.tasks.name
   role         = "roles/pubsub.subscriber"

@@ -7,7 +7,7 @@ output "uri" {
 }
 
 output "audience" {
-  description = "What a token for it has to be for."
+  description = "Audience that its callers' tokens must have."
   value       = var.audience
 }
 
@@ -20,17 +20,17 @@ output "subscription" {
 }
 
 output "member" {
-  description = "The identity that it runs as, as IAM writes it."
+  description = "The service's runtime identity, as an IAM member."
   value       = google_service_account.runtime.member
 }
 
 output "caller" {
-  description = "Mail address of the identity that may call it."
+  description = "Email of the service account that may call the service."
   value       = google_service_account.caller.email
 }
 
 output "machine" {
-  description = "What an instance has."
+  description = "Hardware of an instance, and whether it is billed while idle."
   value = {
     accelerator          = one(google_cloud_run_v2_service.worker.template[0].node_selector[*].accelerator)
     cpu                  = google_cloud_run_v2_service.worker.template[0].containers[0].resources[0].limits["cpu"]
@@ -42,7 +42,7 @@ output "machine" {
 }
 
 output "instances" {
-  description = "Fewest and most."
+  description = "Minimum and maximum number of instances."
   value = {
     min = google_cloud_run_v2_service.worker.template[0].scaling[0].min_instance_count
     max = google_cloud_run_v2_service.worker.template[0].scaling[0].max_instance_count
@@ -50,7 +50,7 @@ output "instances" {
 }
 
 output "kms_keys" {
-  description = "The keys of its topic and its service."
+  description = "The KMS keys of the topic and the service."
   value = [
     google_pubsub_topic.tasks.kms_key_name,
     google_cloud_run_v2_service.worker.template[0].encryption_key,

@@ -4,12 +4,12 @@ variable "stage" {
 }
 
 variable "name" {
-  description = "Name of the service; its accounts are called after it."
+  description = "Name of the service; its service accounts are named after it."
   type        = string
 
   validation {
     condition     = length("${var.name}-caller") <= 30
-    error_message = "name wants at most 23 characters: an account's id has at most 30."
+    error_message = "name must have at most 23 characters, because an account's id has at most 30."
   }
 }
 
@@ -26,17 +26,17 @@ variable "image" {
 }
 
 variable "audience" {
-  description = "What tokens of the tasks' pushes are for. Said by us: a service cannot be told its own address."
+  description = "Audience of the push tokens. Set explicitly, because a service cannot be given its own address."
   type        = string
 }
 
 variable "environment" {
-  description = "Variables of the environment; one that is null is left out."
+  description = "Environment variables; null values are left out."
   type        = map(string)
 }
 
 variable "subscription" {
-  description = "How tasks are delivered, as in system.json."
+  description = "The tasks' subscription, as in system.json."
   type = object({
     name                    = string
     topic                   = string
@@ -48,22 +48,22 @@ variable "subscription" {
 }
 
 variable "dead_letter_topic" {
-  description = "Id of the topic for tasks that were delivered as often as allowed."
+  description = "Id of the topic for tasks whose delivery attempts are used up."
   type        = string
 }
 
 variable "pubsub_agent" {
-  description = "Pub/Sub's own identity in the project, as IAM writes it."
+  description = "Pub/Sub's service agent in the project, as an IAM member."
   type        = string
 }
 
 variable "accelerator" {
-  description = "A GPU's type, or none."
+  description = "Type of the GPU, or none."
   type        = string
 }
 
 variable "machine" {
-  description = "vCPUs, and memory in GiB."
+  description = "vCPUs and GiB of memory per instance."
   type = object({
     cpu    = number
     memory = number
