@@ -1,10 +1,10 @@
-"""A worker's real HTTP service in this process, and pushes to it as Pub/Sub makes them.
+"""Run a worker's real HTTP service in this process, and push tasks to it the way Pub/Sub does.
 
-    with worker(Stage.STT, models.load, folder, in_flight=8, models="demo") as door:
+    with worker(Stage.STT, choice.load, folder, in_flight=8, models="demo") as door:
         analyses = door(files)
 
-The embedded backend (SQLite and a folder) stands in for Firestore, Pub/Sub and buckets. All of a delivery is in the
-time: upload, ingest, push, lease, download, decoding, voice activity detection, model, partial.
+The embedded backend (SQLite and a folder) stands in for Firestore, Pub/Sub and buckets. The time includes the whole
+delivery: upload, ingest, push, lease, download, decoding, voice activity detection, model, partial.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ import uvicorn
 from speechpipe.backends import local
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Analysis, Options, Partial, Stage, Task, wire
-from speechpipe.pipeline import steps
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits, WorkerSettings
 from workers.service import Load, create_app
 
 
 class Door:
-    """The way into one worker; made by `worker`."""
+    """A client of one worker; `worker` makes it."""
 
     def __init__(self, stage: Stage, backend: Backend, port: int, in_flight: int) -> None:
         self._stage, self._backend, self._port, self._in_flight = stage, backend, port, in_flight
         self._round = 0
 
     def __call__(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Analysis]:
-        """Upload the files, then push their tasks and wait for every partial; what is busy is pushed again."""
+        """Upload the files, push their tasks, and wait for every partial; a task answered 429 is pushed again."""
         return [self._analysis(partial) for partial in self.partials(files, in_flight=in_flight)]
 
     def partials(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Partial]:
-        """The same, whether there is an analysis or a Failure."""
+        """The same, but return the partials: each has an analysis or a Failure."""
         tasks = self._tasks(files)
         with ThreadPoolExecutor(in_flight or self._in_flight) as threads:
             for status in threads.map(self._push, tasks.values()):
@@ -51,20 +52,12 @@ class Door:
         return [self._backend.store.partials(recording_id)[0] for recording_id in tasks]
 
     def _tasks(self, files: Sequence[Path]) -> dict[str, bytes]:
-        """Push requests of new recordings, by id."""
+        """Create recordings; return their push requests by recording id."""
         self._round += 1
         made = {}
         for path in files:
             source = self._backend.uploads.upload(path, f"{self._round}-{path.name}", {})
-            steps.ingest(
-                source,
-                store=self._backend.store,
-                bus=self._backend.bus,
-                uploads=self._backend.uploads,
-                results=self._backend.results,
-                limits=Limits.model_validate({}),
-                clock=lambda: datetime.now(UTC),
-            )
+            ingest(source, World.over(self._backend, Limits.model_validate({})))
             task = Task(
                 recording_id=source.recording_id,
                 stage=self._stage,
@@ -96,7 +89,7 @@ class Door:
 
 @contextlib.contextmanager
 def worker(stage: Stage, load: Load, folder: Path, in_flight: int, **settings: Any) -> Iterator[Door]:
-    """Run a stage's service with room for as many recordings; `load` gives its engine, `folder` is the backend's."""
+    """Run a stage's service, which takes `in_flight` recordings at a time; `folder` is for the backend."""
     folder.mkdir(exist_ok=True)
     backend = local.connect(folder)
     asked = WorkerSettings.model_validate(

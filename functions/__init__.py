@@ -1,7 +1,8 @@
-"""Entry points on functions-framework, CPU only: decode, call one verb, let errors speak.
+"""The functions: entry points on functions-framework, CPU only.
 
     functions-framework --source functions/ingest.py --target ingest
 
-One image serves all of them. The framework loads a file under its bare name, so everything shared is imported
-absolutely. No torch, no numpy, no workers; a test holds that.
+In: an event or an HTTP request. Out: one verb's effect, and the status that decides the retry. Each decodes, calls one
+verb and returns; exceptions propagate. Never torch, numpy or workers (a test holds that). One image serves all four.
+The framework loads a file under its bare name, so everything shared is imported absolutely.
 """

@@ -1,6 +1,6 @@
-"""Failure: a task was delivered as often as its subscription allows (push from the dead-letter topic).
+"""Failure: a task has used up the deliveries that its subscription allows (push from the dead-letter topic).
 
-A plain HTTP function and not a CloudEvent one: it takes the push request as Pub/Sub sends it and answers 204.
+A plain HTTP function, not a CloudEvent one: it takes the push request as Pub/Sub sends it, and answers 204.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functions.services import acknowledging_the_unreadable, delivery, for_calle
 from speechpipe.contract import wire
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.observe import spans
-from speechpipe.pipeline import steps
+from speechpipe.pipeline import give_up as verb
 
 start()
 
@@ -27,11 +27,6 @@ def give_up(request: flask.Request) -> tuple[str, int]:
     task = letter.task
     cause = spans.parse_traceparent(task.traceparent)
     with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
-        steps.give_up(
-            task,
-            store=service.backend.store,
-            clock=service.clock,
-            code=ErrorCode.MODEL_ERROR,
-            reason=f"the {task.stage.value} worker could not finish it",
-        )
+        reason = f"the {task.stage.value} worker could not finish it"
+        verb.give_up(task, service.world, code=ErrorCode.MODEL_ERROR, reason=reason)
     return "", 204

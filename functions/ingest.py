@@ -7,7 +7,7 @@ from cloudevents.http import CloudEvent
 
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
 from speechpipe.contract import wire
-from speechpipe.pipeline import steps
+from speechpipe.pipeline import ingest as verb
 
 start()
 
@@ -16,17 +16,8 @@ start()
 @for_callers_only
 @acknowledging_the_unreadable
 def ingest(event: CloudEvent) -> None:
-    """Create the recording and publish its tasks. Folders and objects outside the prefix are none of ours."""
+    """Create the recording and publish its tasks. Ignores folder placeholders and objects outside the prefix."""
     source = wire.source_from_event(event.get_data())
     service = services()
-    backend = service.backend
-    with service.tracing.step("ingest", source.recording_id, delivery=delivery()):
-        steps.ingest(
-            source,
-            store=backend.store,
-            bus=backend.bus,
-            uploads=backend.uploads,
-            results=backend.results,
-            limits=service.settings,
-            clock=service.clock,
-        )
+    with service.tracing.verb("ingest", source.recording_id, delivery=delivery()):
+        verb.ingest(source, service.world)

@@ -8,7 +8,7 @@ from cloudevents.http import CloudEvent
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
 from speechpipe.contract import wire
 from speechpipe.observe import spans
-from speechpipe.pipeline import steps
+from speechpipe.pipeline import join as verb
 
 start()
 
@@ -19,10 +19,10 @@ start()
 def join(event: CloudEvent) -> None:
     """Assemble the record if every half is there.
 
-    The event's path is enough; its body, the new document as protocol buffer, is not read: the store is the truth.
+    Only the event's path is used. Its body, the new document as a protocol buffer, is not read: the store is the truth.
     """
     path = wire.partial_from_path(event.get("document") or event.get("subject"))
     service = services()
     cause = spans.creation_context(*path)
     with service.tracing.verb("join", path.recording_id, parent=cause, delivery=delivery()):
-        steps.join(path.recording_id, path.revision, **service.joining)
+        verb.join(path.recording_id, path.revision, service.world)

@@ -1,6 +1,6 @@
-"""What the functions share: settings and backend, made once a process and on first use.
+"""What the functions share: settings and a world, made once per process and on first use.
 
-Not at import: the framework imports a function in gunicorn's master and serves it in a fork, and a gRPC channel does
+Not at import: the framework imports a function in gunicorn's master and serves it from a fork, and a gRPC channel does
 not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md).
 """
 
@@ -10,17 +10,16 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache, cached_property, wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import flask
 
-from speechpipe.backends.ports import Backend
 from speechpipe.contract.errors import Unreadable, Untrusted
 from speechpipe.observe.log import configure
 from speechpipe.observe.spans import OFF, Tracing
+from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import FunctionSettings, Telemetry, read
 
 if TYPE_CHECKING:
@@ -33,40 +32,23 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class Services:
-    """The settings of a function and what it works with."""
+    """A function's settings, its world and its traces."""
 
     settings: FunctionSettings
-    backend: Backend
+    world: World
     tracing: Tracing = OFF
-
-    def clock(self) -> datetime:
-        """The time, in UTC."""
-        return datetime.now(UTC)
 
     @cached_property
     def callers(self) -> Callers | None:
-        """Who may call; None where the settings name nobody."""
+        """Who may call; None if the settings name nobody."""
         from speechpipe.backends.gcp import oidc
 
         return oidc.callers(self.settings)
 
-    @property
-    def joining(self) -> dict[str, Any]:
-        """What `join` and `sweep` take."""
-        backend = self.backend
-        return {
-            "store": backend.store,
-            "bus": backend.bus,
-            "uploads": backend.uploads,
-            "results": backend.results,
-            "clock": self.clock,
-            "embed_bytes": self.settings.embed_bytes,
-        }
-
 
 def services() -> Services:
-    """Settings and clients, the same ones each time. Raises SettingsMissing, naming every missing key."""
-    with _lock:  # two first requests at once make one set of clients
+    """The same settings and clients each time. Raises SettingsMissing, which names every missing key."""
+    with _lock:  # two requests that arrive first together share one set of clients
         return _services()
 
 
@@ -77,24 +59,25 @@ def _services() -> Services:
     settings = read(FunctionSettings)
     backend = gcp.connect(settings)
     if settings.traces == "off":
-        return Services(settings, backend)
+        return Services(settings, World.over(backend, settings, utc_now))
     from speechpipe.observe import exporters, instrumented
 
-    # Flushed before each answer: between requests a function has no CPU.
+    # Flushed before each response, because a function has no CPU between requests.
     service = os.environ.get("K_SERVICE") or os.environ.get("FUNCTION_TARGET", "functions")
     tracing = exporters.tracing_to(settings.traces, service, flush_each=True)
-    return Services(settings, instrumented.instrument(backend, tracing, instrumented.GOOGLE), tracing)
+    backend = instrumented.instrument(backend, tracing, instrumented.GOOGLE)
+    return Services(settings, World.over(backend, settings, utc_now), tracing)
 
 
 def delivery() -> str | None:
-    """The trace context of the request in hand, which the platform made."""
+    """The trace context that the platform gave the current request."""
     return flask.request.headers.get("traceparent")
 
 
 def start() -> None:
-    """What a function's module does at import: set up the log. Clients wait for the first request.
+    """Set up the log when a function's module is imported. Clients wait for the first request.
 
-    In Cloud Run a missing setting ends the process here, and so the deployment, instead of every request.
+    On Cloud Run a missing setting fails here, so the deployment fails instead of every request.
     """
     configure(read(Telemetry).log_format)
     if os.environ.get("K_SERVICE"):
@@ -102,7 +85,7 @@ def start() -> None:
 
 
 def for_callers_only(function: Callable[P, Any]) -> Callable[P, Any]:
-    """Answer 401 or 403 to whoever is none of the callers that the settings name: the platform delivers again."""
+    """Answer 401 or 403 to anyone but an allowed caller; the platform then redelivers."""
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -115,7 +98,7 @@ def for_callers_only(function: Callable[P, Any]) -> Callable[P, Any]:
 
 
 def _check(callers: Callers) -> None:
-    """Return if the request in hand is a caller's; else end it."""
+    """Return if the current request comes from an allowed caller; otherwise abort it."""
     from google.auth.exceptions import TransportError
 
     try:
@@ -130,9 +113,9 @@ def _check(callers: Callers) -> None:
 
 
 def acknowledging_the_unreadable(function: Callable[P, Any]) -> Callable[P, Any]:
-    """Log what is not one of our messages and answer 2xx: a 400 would be delivered again for days.
+    """Log a message that is not one of ours and answer 2xx, because a 400 would be redelivered for days.
 
-    Every other exception goes up: the framework answers 500 and the platform delivers again.
+    Every other exception propagates: the framework answers 500, and the platform redelivers.
     """
 
     @wraps(function)

@@ -22,7 +22,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from google.auth.exceptions import TransportError
 from starlette.applications import Starlette
@@ -40,8 +39,9 @@ from speechpipe.observe import instrumented
 from speechpipe.observe.log import bound_fields
 from speechpipe.observe.spans import OFF, Tracing, record_failure
 from speechpipe.pipeline.interruptible import Interruptible
-from speechpipe.pipeline.steps import perform
-from speechpipe.settings import EngineSettings, WorkerSettings
+from speechpipe.pipeline.perform import perform
+from speechpipe.pipeline.world import WorkerWorld, World, utc_now
+from speechpipe.settings import EngineSettings, Limits, WorkerSettings
 from workers.models.device import NoSuchDevice, device_report
 from workers.models.hub import ModelMissing
 
@@ -61,7 +61,9 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, backend: Backend, load: Load, tracing: Tracing = OFF) -> None:
         self.settings = settings
-        self._backend, self._load = instrumented.instrument(backend, tracing, instrumented.GOOGLE), load
+        backend = instrumented.instrument(backend, tracing, instrumented.GOOGLE)
+        self._world = World.over(backend, Limits(max_bytes=settings.max_bytes, prices=settings.prices), utc_now)
+        self._load = load
         self._tracing = tracing
         self._engine: Analyse | None = None
         self.failure: str | None = None  #: why the model could not be loaded
@@ -135,22 +137,19 @@ class Worker:
         with self._tracing.perform(task, holder, delivery=delivery):
             return self._perform(task, holder)
 
-    def _perform(self, task: Task, holder: str) -> Response:
+    def _attempt(self, holder: str) -> WorkerWorld:
+        """The world of one delivery."""
         assert self._engine
+        return self._world.attempt(
+            Interruptible(self._engine, self._stopping),
+            holder=holder,
+            lease_seconds=self.settings.lease_seconds,
+            longest_seconds=self.settings.request_seconds,
+        )
+
+    def _perform(self, task: Task, holder: str) -> Response:
         try:
-            perform(
-                task,
-                store=self._backend.store,
-                uploads=self._backend.uploads,
-                results=self._backend.results,
-                analyse=Interruptible(self._engine, self._stopping),
-                clock=lambda: datetime.now(UTC),
-                holder=holder,
-                lease_seconds=self.settings.lease_seconds,
-                longest_seconds=self.settings.request_seconds,
-                max_bytes=self.settings.max_bytes,
-                prices=self.settings.prices,
-            )
+            perform(task, self._attempt(holder))
         except Unreadable as error:
             log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
         except Busy as error:

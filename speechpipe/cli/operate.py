@@ -244,14 +244,7 @@ def backfill(
     problems = 0
     try:
         with _bar("backfilling", sum(1 for _ in sources()) if err.is_terminal else None) as bar:
-            for source, outcome in filling.backfill(
-                sources(),
-                book,
-                store=client.backend.store,
-                ingest=client.ingest,
-                clock=lambda: datetime.now(UTC),
-                throttle=filling.Throttle(rate),
-            ):
+            for source, outcome in filling.backfill(sources(), book, client.world, filling.Throttle(rate)):
                 if isinstance(outcome, Exception):
                     problems += 1
                     _complain(source.uri, outcome)

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,18 +25,16 @@ from speechpipe.contract import Completion, Letter, Record, Recording, Source, S
 from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.contract.options import parse_options
 from speechpipe.embedded.engines import load_engines
-from speechpipe.pipeline import operations, steps
+from speechpipe.pipeline import operations
+from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.operations import LetterState
 from speechpipe.pipeline.progress import Progress, of_recording
+from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
 
 POLL_SECONDS = 0.5
 #: Recordings read at a time.
 PAGE = 500
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Submission:
@@ -58,7 +56,7 @@ class Submission:
     def progress(self) -> Progress:
         """How far it is, and how many seconds are left: of the whole; nothing before anybody has seen it."""
         recording = self._client.find(self.id)
-        return of_recording(recording, _now()) if recording else Progress(share=0.0)
+        return of_recording(recording, utc_now()) if recording else Progress(share=0.0)
 
     def result(self, timeout: float | None = None) -> Record:
         """Wait for the record. Raises WaitTimeout after `timeout` seconds, and Held if it does not run.
@@ -93,6 +91,7 @@ class Client:
         self._stack = ExitStack()
         self._working = False
         self.backend = self._connect(environ)
+        self.world = World.over(self.backend, self.limits)
 
     def _connect(self, environ: Mapping[str, str]) -> Backend:
         if self.directory:
@@ -210,7 +209,7 @@ class Client:
 
         Of a half: `speechpipe.pipeline.progress.of_half`.
         """
-        return of_recording(self.get(recording), _now())
+        return of_recording(self.get(recording), utc_now())
 
     def wait(self, recording: str, *, timeout: float | None = None) -> Record:
         """Wait until a recording has reached an end. Raises WaitTimeout, and Held if it does not run."""
@@ -229,58 +228,31 @@ class Client:
 
     def release(self, recording: str) -> Recording:
         """Let a held recording run; any other is left as it is. Raises NotFound."""
-        backend, recording_id = self.backend, self.get(recording).id
-        return operations.release(recording_id, store=backend.store, bus=backend.bus, clock=_now)
+        return operations.release(self.get(recording).id, self.world)
 
     def redrive(self, recording: str, *stages: Stage) -> Recording:
         """Run stages of a finished recording again, or all, as its next revision. Raises NotFound, NotFinal."""
-        backend, recording_id = self.backend, self.get(recording).id
-        return operations.redrive(
-            recording_id,
-            stages or tuple(Stage),
-            store=backend.store,
-            bus=backend.bus,
-            results=backend.results,
-            clock=_now,
-        )
+        return operations.redrive(self.get(recording).id, stages or tuple(Stage), self.world)
 
     def replay(self, recording: str) -> Recording:
         """Announce an outcome again, with its event's one id. Raises NotFound, NotFinal."""
-        backend, recording_id = self.backend, self.get(recording).id
-        return operations.replay(recording_id, store=backend.store, bus=backend.bus, results=backend.results)
+        return operations.replay(self.get(recording).id, self.world)
 
     def erase(self, recording: str, *, upload: bool = False) -> Recording:
         """Erase a recording and all that was made of it, with `upload` the uploaded object too. Raises NotFound.
 
         The object of one that was erased before has to be named: an id no longer leads to it.
         """
-        backend, found = self.backend, self.get(recording)
+        found = self.get(recording)
         if upload and found.status is Status.ERASED and recording != found.id:
             for source in filter(None, map(self._object, self._addresses(recording))):
                 if source.recording_id == found.id:
-                    backend.uploads.delete(source)
-        return operations.erase(
-            found.id,
-            upload=upload,
-            store=backend.store,
-            bus=backend.bus,
-            uploads=backend.uploads,
-            results=backend.results,
-            clock=_now,
-        )
+                    self.backend.uploads.delete(source)
+        return operations.erase(found.id, self.world, upload=upload)
 
     def ingest(self, source: Source) -> Recording | None:
-        """Make a recording of an object, as its event would have; None for one that is none of ours."""
-        backend = self.backend
-        return steps.ingest(
-            source,
-            store=backend.store,
-            bus=backend.bus,
-            uploads=backend.uploads,
-            results=backend.results,
-            limits=self.limits,
-            clock=_now,
-        )
+        """Make a recording of an object, as its event would; None if the object is not a recording of ours."""
+        return ingest(source, self.world)
 
     def objects(self, target: str) -> Iterator[Source]:
         """What lies in the folder under a prefix, or at `gs://bucket/prefix`, in any bucket. Raises NotFound."""
@@ -311,15 +283,7 @@ class Client:
 
         Raises NotFinal.
         """
-        backend = self.backend
-        return operations.settle(
-            letters,
-            store=backend.store,
-            bus=backend.bus,
-            results=backend.results,
-            dead_letters=backend.dead_letters,
-            clock=_now,
-        )
+        return operations.settle(letters, self.world)
 
     def recordings(self, *, status: Status | None = None, limit: int = 100) -> list[Recording]:
         """Recordings, newest first, without their `result`."""
@@ -331,7 +295,7 @@ class Client:
         partials = self.backend.store.partials(found.id)
         revisions = range(1, found.revision + 1)
         leases = [self.backend.store.lease(found.id, stage, number) for number in revisions for stage in Stage]
-        return life_story(found, partials, [lease for lease in leases if lease], datetime.now(UTC))
+        return life_story(found, partials, [lease for lease in leases if lease], utc_now())
 
     def completions(self, timeout: float) -> Iterator[Completion]:
         """Completion events as they come, until none has come for `timeout` seconds."""

@@ -1,6 +1,6 @@
 """The vocabulary of the whole system: every other room is written in these words.
 
-In: nothing. Out: frozen types (exported here, whatever file they are in), error types, options, prices, the wire formats,
+In: nothing. Out: frozen types (exported here, whatever file they are in), error types, options, prices, wire formats,
 the names of topics and triggers. Pure: no I/O, and no import from another room. The JSON Schemas in `docs/schemas/` are
 generated from here (`make schemas`).
 

@@ -1,7 +1,7 @@
-"""The embedded pipeline at work: threads that watch the folder, take messages and run the verbs.
+"""The embedded pipeline: threads that watch the folder, take messages and run the verbs.
 
-What Eventarc, Pub/Sub push and Cloud Scheduler are in the cloud. Killed at any moment and started again it goes on
-where it was: messages stay until they are acknowledged, and everything done was written before that.
+They stand in for Eventarc, Pub/Sub push and Cloud Scheduler. If the process is killed, the next one continues where it
+was: messages stay until they are acknowledged, and results are written before that.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Self, TypeVar
 
 from speechpipe.backends.local import STATE_FOLDER, TRACES_FILE
 from speechpipe.backends.local.bus import (
@@ -41,38 +40,38 @@ from speechpipe.contract import Source, Stage, Task
 from speechpipe.contract.errors import Busy, ErrorCode, Unreadable
 from speechpipe.observe import instrumented, spans
 from speechpipe.observe.spans import OFF, parse_traceparent
-from speechpipe.pipeline import steps
+from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.interruptible import Interruptible
+from speechpipe.pipeline.join import join
+from speechpipe.pipeline.perform import perform
+from speechpipe.pipeline.sweep import sweep
+from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MAX_ATTEMPTS = 5  #: failures of a task before it is given up
-MAX_CRASHES = 20  #: ends of the process during a task before it is given up: somebody may just be impatient
-LEASE_SECONDS = 60.0  #: extended while the engine works; a killed runner's leases are freed at the next start
+MAX_ATTEMPTS = 5  #: failed attempts before a task is given up
+MAX_CRASHES = 20  #: times the process may die during a task before the task is given up; people do press Ctrl-C
+LEASE_SECONDS = 60.0  #: extended while the engine runs; the next start frees the leases of a killed runner
 SCAN_SECONDS = 0.5
 IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 60.0
-MOST_TRACES = 64 << 20  #: bytes; at a start with more, a new file of traces is begun and the last one kept beside it
-ABANDONED_SECONDS = 24 * 3600.0  #: an upload that nobody has written to for so long was killed
-UNUSABLE_SECONDS = 1.0  #: after the folder's state could not be written: a full disk, say
+MOST_TRACES = 64 << 20  #: bytes; a larger file of traces is set aside at the next start, and one such file is kept
+ABANDONED_SECONDS = 24 * 3600.0  #: a partial upload that has not changed for this long is deleted
+UNUSABLE_SECONDS = 1.0  #: between retries while the folder's state cannot be written, for example on a full disk
 
 
 class AlreadyRunning(Exception):
-    """Another process works on this folder."""
-
-
-def utc_now() -> datetime:
-    """The time, in UTC."""
-    return datetime.now(UTC)
+    """Another process is working on this folder."""
 
 
 class Runner:
-    """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process does.
+    """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process works on it.
 
-    `traces` is as SPEECHPIPE_TRACES; when empty, they go to a file beside the folder's state.
+    `traces` takes the values of SPEECHPIPE_TRACES; if empty, traces go to a file beside the folder's state.
     """
 
     def __init__(
@@ -94,7 +93,8 @@ class Runner:
         self._traces = traces or str(state / TRACES_FILE)
         self._tracing = OFF
         completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self._database)
-        self._ports = Backend(self.store, self.bus, self.uploads, self.results, completions, letters)
+        self._backend = Backend(self.store, self.bus, self.uploads, self.results, completions, letters)
+        self._world: World
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
@@ -109,18 +109,20 @@ class Runner:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise AlreadyRunning(f"another speechpipe process works on {self.directory}") from None
+            raise AlreadyRunning(f"another speechpipe process is working on {self.directory}") from None
         try:
-            engines = self._engines()  # under the lock: two processes need not both load them
+            engines = self._engines()  # under the lock, so that two processes never load them at the same time
         except BaseException:
             self._lock.close()
             raise
         self._tidy()
+        backend = self._backend
         if self._traces != "off":
             from speechpipe.observe import exporters
 
             self._tracing = exporters.tracing_to(self._traces, "run")
-            self._ports = instrumented.instrument(self._ports, self._tracing, instrumented.EMBEDDED)
+            backend = instrumented.instrument(backend, self._tracing, instrumented.EMBEDDED)
+        self._world = World.over(backend, self._limits, utc_now)
         self.store.free_leases()
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
@@ -133,7 +135,7 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop soon; what is not done stays for the next start."""
+        """Stop soon; unfinished work stays for the next start."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -143,9 +145,9 @@ class Runner:
             self._lock.close()
 
     def idle(self) -> bool:
-        """Whether the folder holds nothing that is not finished and announced.
+        """Whether everything in the folder is finished and announced.
 
-        The order matters: what leaves one of these places has entered the next before that.
+        The order of the checks matters: work enters the next of these places before it leaves the one before.
         """
         return (
             self._scanned.is_set()
@@ -155,7 +157,7 @@ class Runner:
         )
 
     def running(self) -> dict[str, bool]:
-        """Its parts, and whether each is at work."""
+        """The name of each thread, and whether it is alive."""
         return {thread.name.removeprefix("speechpipe-"): thread.is_alive() for thread in self._threads}
 
     def _spawn(self, name: str, target: Callable[[], None]) -> None:
@@ -166,12 +168,12 @@ class Runner:
     # ------------------------------------------------------------------------------------- the uploads "event"
 
     def _tidy(self) -> None:
-        """Clear away what killed processes had begun; nobody but uploads writes there now."""
+        """Delete the leftovers of killed processes. Only uploads write there at this point."""
         for begun in (self._scratch, self._staging):
             shutil.rmtree(begun, ignore_errors=True)
         self._scratch.mkdir(exist_ok=True)
         for upload in (self._state / "uploading").glob("*"):
-            with suppress(FileNotFoundError):  # one that has just ended
+            with suppress(FileNotFoundError):  # an upload that has just finished
                 if time.time() - upload.stat().st_mtime > ABANDONED_SECONDS:
                     upload.unlink()
         traces = self._state / TRACES_FILE
@@ -184,11 +186,11 @@ class Runner:
                 self._scan()
                 self._scanned.set()
             except Exception:
-                log.exception("the folder could not be looked through", extra={"action": "scan_failed"})
+                log.exception("the folder could not be scanned", extra={"action": "scan_failed"})
             self._stopping.wait(SCAN_SECONDS)
 
     def _scan(self) -> None:
-        """Publish `finalized` once for each object generation that has stopped growing."""
+        """Publish `finalized` once for each object generation whose file has stopped growing."""
         rows = self._database.read().execute("SELECT name, generation FROM objects")
         known = {(row["name"], row["generation"]) for row in rows}
         before, self._seen, growing = self._seen, {}, 0
@@ -217,7 +219,7 @@ class Runner:
                 self._stopping.wait(IDLE_SECONDS)
 
     def _insist(self, call: Callable[[], T]) -> T | None:
-        """Call until it works, or until there is a stop: a disk may be full for an hour, and the thread is needed."""
+        """Call until it works or the runner stops: a disk may be full for an hour, and the thread must survive that."""
         while True:
             try:
                 return call()
@@ -227,7 +229,7 @@ class Runner:
                     return None
 
     def _deliver(self, message: Message, handle: Callable[[Message], None]) -> None:
-        """Run a handler; its exception's type decides what becomes of the message (see errors.py)."""
+        """Run a handler. The type of its exception decides what becomes of the message (see `contract.errors`)."""
         try:
             handle(message)
         except Unreadable as error:
@@ -244,74 +246,42 @@ class Runner:
 
     def _ingest(self, message: Message) -> None:
         source = Source.model_validate_json(message.body)
-        ports = self._ports
         with self._tracing.verb("ingest", source.recording_id):
-            steps.ingest(
-                source,
-                store=ports.store,
-                bus=ports.bus,
-                uploads=ports.uploads,
-                results=ports.results,
-                limits=self._limits,
-                clock=utc_now,
-            )
+            ingest(source, self._world)
 
     def _join(self, message: Message) -> None:
         body = json.loads(message.body)
         recording_id, revision = body["recording_id"], body["revision"]
         cause = spans.creation_context(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
         with self._tracing.verb("join", recording_id, parent=cause):
-            steps.join(recording_id, revision, **self._joining)
-
-    @property
-    def _joining(self) -> dict[str, Any]:
-        """What `join` and `sweep` take."""
-        ports = self._ports
-        return {
-            "store": ports.store,
-            "bus": ports.bus,
-            "uploads": ports.uploads,
-            "results": ports.results,
-            "clock": utc_now,
-            "embed_bytes": self._limits.embed_bytes,
-        }
+            join(recording_id, revision, self._world)
 
     def _performer(self, engine: Analyse) -> Callable[[Message], None]:
-        def perform(message: Message) -> None:
+        world, analyse = self._world, Interruptible(engine, self._stopping)
+
+        def deliver(message: Message) -> None:
             task = Task.model_validate_json(message.body)
             if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
-                self.bus.bury(task, message.attempts + message.crashes - 1)  # first: a letter twice does no harm
+                self.bus.bury(task, message.attempts + message.crashes - 1)  # first: a second dead letter does no harm
                 self._give_up(task)
                 return
-            holder = f"{self._holder}-{secrets.token_hex(4)}"  # each delivery is another
+            holder = f"{self._holder}-{secrets.token_hex(4)}"  # another one for each delivery
             with self._tracing.perform(task, holder):
-                steps.perform(
-                    task,
-                    store=self._ports.store,
-                    uploads=self._ports.uploads,
-                    results=self._ports.results,
-                    analyse=Interruptible(engine, self._stopping),
-                    clock=utc_now,
-                    holder=holder,
-                    lease_seconds=LEASE_SECONDS,
-                    max_bytes=self._limits.max_bytes,
-                    prices=self._limits.prices,
-                    scratch=self._scratch,
-                )
+                perform(task, world.attempt(analyse, holder=holder, lease_seconds=LEASE_SECONDS, scratch=self._scratch))
 
-        return perform
+        return deliver
 
     def _give_up(self, task: Task) -> None:
         reason = f"{task.stage.value} failed"
         with self._tracing.verb(
             "give_up", task.recording_id, parent=parse_traceparent(task.traceparent), stage=task.stage
         ):
-            steps.give_up(task, store=self._ports.store, clock=utc_now, code=ErrorCode.MODEL_ERROR, reason=reason)
+            give_up(task, self._world, code=ErrorCode.MODEL_ERROR, reason=reason)
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):
             try:
                 with self._tracing.active():
-                    steps.sweep(**self._joining)
+                    sweep(self._world)
             except Exception:
                 log.exception("the sweep failed", extra={"action": "sweep_failed"})

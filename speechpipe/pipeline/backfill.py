@@ -1,6 +1,6 @@
-"""Objects that no event told of become recordings: those from before speechpipe, and those whose event was lost.
+"""Make recordings of objects that had no event: uploads from before speechpipe, and those whose event was lost.
 
-A ledger, a file on this machine, holds each object that is done, so that a backfill goes on where it was cut off.
+A ledger, a file on this machine, lists every object that is done, so an interrupted backfill can resume.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from speechpipe.contract import Recording, Source, Status
 from speechpipe.contract.errors import NotFinal, Rejected
 from speechpipe.contract.options import parse_options
 from speechpipe.pipeline.admission import check_size
-from speechpipe.pipeline.steps import is_ours
+from speechpipe.pipeline.ingest import ingest, is_ours
+from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 
-#: So many objects that fail in a row are no longer the objects' doing.
+#: After this many failures in a row, the objects are not to blame.
 _FAILURES = 5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS backfill (target TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT);
@@ -35,20 +36,20 @@ CREATE TABLE IF NOT EXISTS objects (
 class Outcome(StrEnum):
     """What became of an object."""
 
-    NEW = "new"  #: it is a recording now, and queued
+    NEW = "new"  #: it has become a recording, which is queued
     KNOWN = "known"  #: it was a recording before
-    HELD = "held"  #: it is a recording now, over a cap
-    REJECTED = "rejected"  #: it is a recording now, and can never work
-    IGNORED = "ignored"  #: a folder placeholder, or outside the prefix that is ours
+    HELD = "held"  #: it has become a recording, which is over a cap
+    REJECTED = "rejected"  #: it has become a recording, which can never work
+    IGNORED = "ignored"  #: a folder placeholder, or outside our prefix
 
 
 class Ledger:
-    """Which objects of a target are done, in an SQLite file; each is in it once, and at once durable."""
+    """Which objects of a target are done, in an SQLite file. Each is listed once, and is durable immediately."""
 
     def __init__(self, path: Path, target: str, *, resume: bool, now: datetime) -> None:
-        """Begin one, or with `resume` go on with what is there.
+        """Start a ledger, or continue the existing one with `resume`. A finished ledger is started over.
 
-        Raises NotFinal without `resume` where one was cut off; one that was finished is begun anew.
+        Raises NotFinal without `resume` if the last backfill was interrupted.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
@@ -58,7 +59,8 @@ class Ledger:
         if begun and not resume:
             if begun[1] is None:
                 raise NotFinal(
-                    f"a backfill of {target or 'all files'} was cut off; --resume goes on, --ledger FILE begins another"
+                    f"a backfill of {target or 'all files'} was interrupted; --resume continues it,"
+                    " --ledger FILE starts another"
                 )
             self._database.executescript("DELETE FROM backfill; DELETE FROM objects;")
         if not (begun and resume):
@@ -67,21 +69,21 @@ class Ledger:
         self.started_at = datetime.fromisoformat(started_at)
 
     def has(self, recording_id: str) -> bool:
-        """Whether that object is done."""
+        """Whether this object is done."""
         query = "SELECT 1 FROM objects WHERE id = ?"
         return self._database.execute(query, (recording_id,)).fetchone() is not None
 
     def note(self, source: Source, outcome: Outcome, at: datetime) -> None:
-        """It is done. Again, nothing changes."""
+        """Note that an object is done. May be repeated."""
         row = (source.recording_id, source.name, source.generation, outcome.value, at.isoformat())
         self._database.execute("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?)", row)
 
     def totals(self) -> Counter[str]:
-        """Objects by outcome."""
+        """The number of objects by outcome."""
         return Counter(dict(self._database.execute("SELECT outcome, count(*) FROM objects GROUP BY outcome")))
 
     def finish(self, at: datetime) -> None:
-        """All objects are done."""
+        """Note that all objects are done."""
         self._database.execute("UPDATE backfill SET finished_at = ?", (at.isoformat(),))
 
     def close(self) -> None:
@@ -90,14 +92,14 @@ class Ledger:
 
 
 def ledger_name(target: str, *within: str) -> str:
-    """A file name for a target, which is another in another project."""
+    """A file name for a target. It differs between projects."""
     digest = hashlib.sha256("\n".join((target, *within)).encode()).hexdigest()[:8]
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", target.removeprefix("gs://")).strip("-.")[:60]
     return f"{readable or 'all'}-{digest}.sqlite3"
 
 
 class Throttle:
-    """So many a second at most, evenly."""
+    """At most `rate` a second, evenly spaced."""
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class Throttle:
         self._next = clock()
 
     def wait(self) -> None:
-        """Wait for the next one's turn. What was slow by itself is not made up for by a burst."""
+        """Wait for the next turn. Time lost to slow work is not made up for with a burst."""
         now = self._clock()
         if now < self._next:
             self._sleep(self._next - now)
@@ -118,17 +120,12 @@ class Throttle:
 
 
 def backfill(
-    sources: Iterable[Source],
-    ledger: Ledger,
-    *,
-    store: Store,
-    ingest: Callable[[Source], Recording | None],
-    clock: Callable[[], datetime],
-    throttle: Throttle,
+    sources: Iterable[Source], ledger: Ledger, world: World, throttle: Throttle
 ) -> Iterator[tuple[Source, Outcome | Exception | None]]:
-    """Make recordings of objects, one after another; what became of each, or what failed, as it happens.
+    """Make recordings of objects one by one; yield each object's outcome, or the error, as it happens.
 
-    None for one that the ledger has. What failed is not in the ledger. Raises what fails many times in a row.
+    None for an object that is in the ledger already. Failed objects stay out of the ledger. Raises the error once
+    several objects in a row have failed.
     """
     failures = 0
     for source in sources:
@@ -136,7 +133,7 @@ def backfill(
             yield source, None
             continue
         try:
-            outcome = _made(source, ledger, store, ingest, throttle)
+            outcome = _ingested(source, ledger, world, throttle)
         except Exception as error:
             failures += 1
             if failures == _FAILURES:
@@ -144,25 +141,20 @@ def backfill(
             yield source, error
             continue
         failures = 0
-        ledger.note(source, outcome, clock())
+        ledger.note(source, outcome, world.clock())
         yield source, outcome
     if not failures:
-        ledger.finish(clock())
+        ledger.finish(world.clock())
 
 
-def _made(
-    source: Source,
-    ledger: Ledger,
-    store: Store,
-    ingest: Callable[[Source], Recording | None],
-    throttle: Throttle,
-) -> Outcome:
-    known = store.recording(source.recording_id)
+def _ingested(source: Source, ledger: Ledger, world: World, throttle: Throttle) -> Outcome:
+    known = world.store.recording(source.recording_id)
     if known and (known.queued_at < ledger.started_at or known.status is Status.ERASED):
         return Outcome.KNOWN
-    # One from after the beginning may be ours, cut off before its tasks were published: ingest does what is missing.
+    # A recording made since the start may be ours, cut off before its tasks were published: ingest does what is
+    # missing.
     throttle.wait()
-    recording = ingest(source)
+    recording = ingest(source, world)
     return _outcome(recording) if recording else Outcome.IGNORED
 
 
@@ -173,7 +165,7 @@ def _outcome(recording: Recording) -> Outcome:
 
 
 def foreseen(source: Source, limits: Limits, store: Store) -> Outcome:
-    """What an object would become, as far as that is known without reading it."""
+    """What would become of an object, as far as one can tell without reading it."""
     if not is_ours(source, limits):
         return Outcome.IGNORED
     if store.recording(source.recording_id):

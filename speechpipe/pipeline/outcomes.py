@@ -1,4 +1,4 @@
-"""What becomes of a recording, as documents and events. Pure: each follows from what is given, so repeats are equal."""
+"""Documents, partials, tasks and events that follow from a recording. Pure: the same input gives the same output."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from speechpipe.contract import (
     RESULT_INLINE_BYTES,
     Completion,
     CompletionData,
+    Failure,
     Half,
     HalfStatus,
+    Partial,
     Record,
     Recording,
     Source,
@@ -24,7 +26,7 @@ PREVIEW_CHARACTERS = 200
 
 
 def task_of(recording: Recording, stage: Stage, at: datetime) -> Task:
-    """What the stage's worker is told."""
+    """The message that tells a stage's worker what to do."""
     return Task(
         recording_id=recording.id,
         revision=recording.revision,
@@ -32,6 +34,19 @@ def task_of(recording: Recording, stage: Stage, at: datetime) -> Task:
         source=recording.source,
         options=recording.options,
         queued_at=at,
+    )
+
+
+def failed(task: Task, failure: Failure, *, attempt: int, at: datetime) -> Partial:
+    """The partial of a stage that has no value."""
+    return Partial(
+        recording_id=task.recording_id,
+        revision=task.revision,
+        stage=task.stage,
+        attempt=attempt,
+        started_at=at,
+        finished_at=at,
+        failure=failure,
     )
 
 
@@ -55,7 +70,7 @@ def finished(recording: Recording, record: Record) -> Recording:
 
 
 def revised(recording: Recording, stages: Iterable[Stage], now: datetime, results: Results) -> Recording:
-    """The recording as its next revision begins, in which these stages run again. It has as much time as before."""
+    """The recording at the start of its next revision, in which these stages run again, with a deadline as far away."""
     again = tuple(stage for stage in Stage if stage in stages)
     allowed = recording.deadline_at - (recording.revised_at or recording.accepted_at or recording.queued_at)
     revision = recording.revision + 1
@@ -82,7 +97,7 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
 
 
 def tombstone(recording: Recording, now: datetime) -> Recording:
-    """What is left of an erased recording: its id, that it is erased and when. Nothing that anybody uploaded."""
+    """What stays of an erased recording: its id, and when it was erased. Nothing of what was uploaded."""
     bucket = recording.source.bucket
     source = Source(
         uri=f"{recording.source.uri.partition('://')[0]}://{bucket}",
@@ -107,7 +122,7 @@ def tombstone(recording: Recording, now: datetime) -> Recording:
 
 
 def completion_event(record: Record) -> Completion:
-    """The CloudEvent of an outcome. Everything in it follows from the record, so that repeats are equal."""
+    """The CloudEvent that announces an outcome. Everything in it follows from the record, so repeats are equal."""
     data = CompletionData(
         recording_id=record.recording_id,
         revision=record.revision,
@@ -115,7 +130,7 @@ def completion_event(record: Record) -> Completion:
         uri=record.source.uri,
         generation=record.source.generation,
         ref=record.options.ref,
-        # Turning points grow with the recording; an event stays under 20 kB.
+        # Longer recordings have more turning points, and an event must stay under 20 kB.
         summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
         artifacts=record.artifacts,
         cost=record.cost,
@@ -125,7 +140,7 @@ def completion_event(record: Record) -> Completion:
 
 
 def erased_event(tombstone: Recording) -> Completion:
-    """The CloudEvent of an erasure: that there was a recording of this id, and is none."""
+    """The CloudEvent that announces an erasure: the recording with this id is gone."""
     data = CompletionData(
         recording_id=tombstone.id,
         revision=tombstone.revision,

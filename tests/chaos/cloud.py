@@ -30,7 +30,8 @@ from speechpipe.contract.resources import Service
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported, make_topics
 from speechpipe.pipeline import operations
-from speechpipe.settings import ClientSettings, read
+from speechpipe.pipeline.world import World
+from speechpipe.settings import ClientSettings, Limits, read
 from tests.chaos import left
 from tests.chaos.books import LEASE_SECONDS, Key, Made, digest, held
 from tests.chaos.counters import Counters
@@ -212,11 +213,11 @@ class Run:
             if time.monotonic() > deadline:
                 raise NeverEnded(f"seed {self.plan.seed}: does not come to rest")
             time.sleep(1)
-        backend = cloud.backend
+        backend, world = cloud.backend, World.over(cloud.backend, Limits())
         told = {(event.data.recording_id, event.data.revision) for event in cloud.events}
         for recording in backend.store.recordings(limit=10_000):
             if (recording.id, recording.revision) not in told:
-                operations.replay(recording.id, store=backend.store, bus=backend.bus, results=backend.results)
+                operations.replay(recording.id, world)
                 self._count("events lost with Pub/Sub, announced again by replay")
         cloud.last_event = time.monotonic()
         while time.monotonic() - cloud.last_event < QUIET_SECONDS:

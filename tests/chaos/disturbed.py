@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import requests
 from google.api_core.exceptions import DeadlineExceeded, InternalServerError, ServiceUnavailable
@@ -51,6 +52,6 @@ def install_in_function(service: str) -> None:
     """The same in a function's process, its clock included."""
     clock = install(service)
     if clock:
-        from functions.services import Services
+        from functions import services
 
-        Services.clock = lambda self: clock()  # type: ignore[method-assign]
+        cast(Any, services).utc_now = clock

@@ -80,7 +80,7 @@ def _disturb(work: runner.Runner, seed: str, counters: Counters, past_deadline: 
     deadline = timedelta(seconds=Limits().deadline_seconds) if past_deadline else None
     clock = JumpingClock(random.Random(f"{seed} clock"), counters, deadline)
     cast(Any, runner).utc_now = clock
-    work._ports = faults.over(work._ports, chaos)
+    work._backend = faults.over(work._backend, chaos)
     work.bus = cast(LocalBus, Faulty(work.bus, "bus", chaos))
 
     def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Stage
 from speechpipe.contract.errors import NotFinal
 from speechpipe.pipeline import operations
+from speechpipe.pipeline.world import World
+from speechpipe.settings import Limits
 from tests.chaos.plan import Plan
 
 Request = Callable[[], bool]  #: asks once; whether it is done
@@ -21,6 +22,7 @@ def requests(
     """All of a plan. `id_of` knows the recording of a file's number once it is uploaded; `errors` pass."""
 
     expected: tuple[type[Exception], ...] = (NotFinal, *errors)
+    world = World.over(backend, Limits())
 
     def ask(verb: Callable[[str], bool], number: int) -> bool:
         recording_id = id_of(number)
@@ -33,22 +35,13 @@ def requests(
         found = backend.store.recording(recording_id)
         if found is None or not found.may_be_revised:
             return False
-        store, bus, results = backend.store, backend.bus, backend.results
-        operations.redrive(recording_id, stages, store=store, bus=bus, results=results, clock=_now)
+        operations.redrive(recording_id, stages, world)
         return True
 
     def erase(recording_id: str, upload: bool) -> bool:
         if backend.store.recording(recording_id) is None:
             return False
-        operations.erase(
-            recording_id,
-            upload=upload,
-            store=backend.store,
-            bus=backend.bus,
-            uploads=backend.uploads,
-            results=backend.results,
-            clock=_now,
-        )
+        operations.erase(recording_id, world, upload=upload)
         return True
 
     asked: list[Request] = []
@@ -58,7 +51,3 @@ def requests(
         asked.append(partial(ask, partial(erase, upload=upload), number))
     plan.chance("people").shuffle(asked)
     return asked
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

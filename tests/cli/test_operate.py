@@ -15,9 +15,11 @@ import pytest
 
 from speechpipe import Client, cli
 from speechpipe.cli import app
-from speechpipe.contract import HalfStatus, Recording, Stage, Status
+from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status
 from speechpipe.embedded import runner
 from speechpipe.pipeline.backfill import Outcome, Throttle
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.world import World
 from tests.doubles import FixedEngine
 
 pytestmark = pytest.mark.slow  # together over ten seconds
@@ -320,15 +322,14 @@ def test_a_backfill_that_is_killed_goes_on_and_has_each_object_once(here: Here) 
 
 def test_what_fails_is_told_left_out_of_the_ledger_and_tried_again(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     put(here.folder, *(f"{number}.wav" for number in range(4)))
-    ingest = Client.ingest
 
-    def failing(client: Client, source):  # type: ignore[no-untyped-def]
+    def failing(source: Source, world: World) -> Recording | None:
         if source.name == "1.wav":
             raise OSError("no way")
-        return ingest(client, source)
+        return ingest(source, world)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Client, "ingest", failing)
+        patched.setattr("speechpipe.pipeline.backfill.ingest", failing)
         status, out, err = here.run("backfill", "")
     assert (status, counts(out)["new"]) == (1, 3)
     assert "1.wav: no way" in err

@@ -5,28 +5,29 @@ from __future__ import annotations
 from speechpipe.client.explain import life_story
 from speechpipe.contract import Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode
-from speechpipe.pipeline import operations, steps
+from speechpipe.pipeline import operations
+from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
-from tests.world import World
+from tests.simulation import Simulation
 
 
-def story(world: World) -> list[tuple[str, str | None, str]]:
-    recording = world.only()
+def story(sim: Simulation) -> list[tuple[str, str | None, str]]:
+    recording = sim.only()
     revisions = range(1, recording.revision + 1)
-    leases = [world.store.lease(recording.id, stage, number) for number in revisions for stage in Stage]
-    moments = life_story(recording, world.store.partials(recording.id), filter(None, leases), world.clock())
+    leases = [sim.store.lease(recording.id, stage, number) for number in revisions for stage in Stage]
+    moments = life_story(recording, sim.store.partials(recording.id), filter(None, leases), sim.clock())
     return [(moment.what, moment.stage, moment.detail) for moment in moments]
 
 
 def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
-    world = World()
-    world.arrive(source())
-    world.settle()
-    world.clock.pass_time(minutes=5)
-    operations.redrive(world.only().id, [Stage.SER], **world.ports("store", "bus", "results"))
-    world.clock.pass_time(minutes=1)
-    world.settle()
-    told = story(world)
+    sim = Simulation()
+    sim.arrive(source())
+    sim.settle()
+    sim.clock.pass_time(minutes=5)
+    operations.redrive(sim.only().id, [Stage.SER], sim.world)
+    sim.clock.pass_time(minutes=1)
+    sim.settle()
+    told = story(sim)
     ser = [(what, detail) for what, stage, detail in told if stage is Stage.SER]
     assert ser == [
         ("attempt", "attempt 1 by worker"),
@@ -39,24 +40,24 @@ def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
     ]
     (revised,) = (detail for what, _, detail in told if what == "revised")
     assert revised.startswith("revision 2: ser again, stt as before; due by ")
-    assert told[-1] == ("announced", None, f"event {world.only().id}.r2.completed")
+    assert told[-1] == ("announced", None, f"event {sim.only().id}.r2.completed")
 
 
 def test_a_value_that_came_late_is_told_so() -> None:
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
 
     class TooSlow(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            steps.give_up(task, **world.ports("store"), code=ErrorCode.TIMEOUT, reason="too late")
+            give_up(task, sim.world, code=ErrorCode.TIMEOUT, reason="too late")
             return super().__call__(path, options, progress)
 
-    world.engines[Stage.STT] = TooSlow(Stage.STT)
-    world.settle()
-    assert world.only().status is Status.COMPLETED
-    told = [(what, detail) for what, stage, detail in story(world) if stage in (None, Stage.STT)]
+    sim.engines[Stage.STT] = TooSlow(Stage.STT)
+    sim.settle()
+    assert sim.only().status is Status.COMPLETED
+    told = [(what, detail) for what, stage, detail in story(sim) if stage in (None, Stage.STT)]
     assert any(what == "partial" and detail.startswith("timeout: ") for what, detail in told)
     (late,) = (detail for what, detail in told if what == "partial" and detail.startswith("r2: "))
     assert late.endswith("; it came after the stage had been given up")
@@ -65,10 +66,10 @@ def test_a_value_that_came_late_is_told_so() -> None:
 
 
 def test_of_an_erased_recording_only_its_end_is_told() -> None:
-    world = World()
-    world.arrive(source("secret.wav"))
-    world.settle()
-    operations.erase(world.only().id, upload=False, **world.ports("store", "bus", "uploads", "results"))
-    told = story(world)
+    sim = Simulation()
+    sim.arrive(source("secret.wav"))
+    sim.settle()
+    operations.erase(sim.only().id, sim.world, upload=False)
+    told = story(sim)
     assert {what for what, _, _ in told} == {"uploaded", "seen", "erased", "announced"}
     assert "secret" not in str(told)

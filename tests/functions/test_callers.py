@@ -19,6 +19,7 @@ import functions.services
 from functions.services import Services
 from speechpipe.backends import local
 from speechpipe.backends.gcp import oidc
+from speechpipe.pipeline.world import World
 from speechpipe.settings import FunctionSettings
 from tests.backends.examples import recording
 from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
@@ -41,7 +42,7 @@ def services(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     settings = FunctionSettings(
         project="p", uploads_bucket="uploads", results_bucket="results", audience=AUDIENCE, callers=(CALLER,)
     )
-    services = Services(settings, local.connect(tmp_path))
+    services = Services(settings, World.over(local.connect(tmp_path), settings))
     monkeypatch.setattr(functions.services, "_services", lambda: services)
     yield services
     for name in NAMES:
@@ -83,7 +84,7 @@ def test_a_caller_is_let_in(services: Services, name: str) -> None:
 def test_nobody_else_is_let_in_and_the_log_says_why(
     services: Services, capsys: pytest.CaptureFixture[str], name: str, token: str | None, status: int
 ) -> None:
-    store = services.backend.store
+    store = services.world.store
     store.create_recording(recording())
     before = store.recordings()
     answer = call(name, token)
@@ -99,9 +100,9 @@ def test_nobody_else_is_let_in_and_the_log_says_why(
 
 def test_ingest_without_a_token_is_delivered_again_and_works_then(services: Services) -> None:
     assert call("ingest", None).status_code == 401
-    assert services.backend.store.recordings() == []
+    assert services.world.store.recordings() == []
     assert call("ingest", GOOGLE.token()).status_code == 200
-    assert len(services.backend.store.recordings()) == 1
+    assert len(services.world.store.recordings()) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,7 @@ from functions.services import Services
 from speechpipe.backends import local
 from speechpipe.contract import Stage, Status, Task, wire
 from speechpipe.contract.errors import SettingsMissing
+from speechpipe.pipeline.world import World
 from speechpipe.settings import FunctionSettings
 from tests.backends.examples import partial, recording, task
 
@@ -31,7 +32,7 @@ NAMES = ("ingest", "join", "give_up", "sweep")
 
 
 @dataclass
-class World:
+class Functions:
     """Functions over an embedded backend."""
 
     services: Services
@@ -43,17 +44,17 @@ class World:
         return client
 
     def tasks(self) -> list[Task]:
-        bus: Any = self.services.backend.bus
+        bus: Any = self.services.world.bus
         taken = [bus.take(f"{stage.value}-tasks") for stage in Stage]
         return [Task.model_validate_json(message.body) for message in taken if message]
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Functions]:
     settings = FunctionSettings(project="p", uploads_bucket="uploads", results_bucket="results", prefix="team a/")
-    services = Services(settings, local.connect(tmp_path))
+    services = Services(settings, World.over(local.connect(tmp_path), settings))
     monkeypatch.setattr(functions.services, "_services", lambda: services)
-    yield World(services)
+    yield Functions(services)
     for name in NAMES:
         sys.modules.pop(name, None)
 
@@ -69,28 +70,28 @@ def finalized() -> dict[str, Any]:
     return event
 
 
-def test_ingest_makes_a_recording_and_its_tasks(world: World) -> None:
+def test_ingest_makes_a_recording_and_its_tasks(world: Functions) -> None:
     assert post_event(world.client("ingest"), finalized()) == 200
-    (made,) = world.services.backend.store.recordings()
+    (made,) = world.services.world.store.recordings()
     assert made.source == wire.source_from_event(finalized())
     assert {t.stage for t in world.tasks()} == set(Stage)
 
 
 @pytest.mark.parametrize("name", ["elsewhere.wav", "team a/", "team a/folder/"])
-def test_ingest_ignores_what_is_none_of_ours(world: World, name: str) -> None:
+def test_ingest_ignores_what_is_none_of_ours(world: Functions, name: str) -> None:
     assert post_event(world.client("ingest"), finalized() | {"name": name}) == 200
-    assert world.services.backend.store.recordings() == []
+    assert world.services.world.store.recordings() == []
 
 
 @pytest.mark.parametrize("data", [None, {}, {"bucket": "b"}])
-def test_ingest_acknowledges_what_it_cannot_read(world: World, data: object) -> None:
+def test_ingest_acknowledges_what_it_cannot_read(world: Functions, data: object) -> None:
     assert post_event(world.client("ingest"), data) == 200
 
 
 @pytest.mark.parametrize("attribute", ["document", "subject"])
 @pytest.mark.parametrize("prefix", ["", "documents/"])
-def test_join_assembles_when_every_half_is_there(world: World, attribute: str, prefix: str) -> None:
-    store, made = world.services.backend.store, recording()
+def test_join_assembles_when_every_half_is_there(world: Functions, attribute: str, prefix: str) -> None:
+    store, made = world.services.world.store, recording()
     store.create_recording(made)
     for stage in Stage:
         found = store.recording(made.id)
@@ -108,12 +109,12 @@ def test_join_assembles_when_every_half_is_there(world: World, attribute: str, p
 @pytest.mark.parametrize(
     "attributes", [{}, {"document": "recordings/x"}, {"document": "recordings/rec_none/partials/stt.r1"}]
 )
-def test_join_acknowledges_what_it_cannot_read(world: World, attributes: dict[str, str]) -> None:
+def test_join_acknowledges_what_it_cannot_read(world: Functions, attributes: dict[str, str]) -> None:
     assert post_event(world.client("join"), None, **attributes) == 200
 
 
-def test_give_up_creates_the_missing_partial(world: World) -> None:
-    store, made = world.services.backend.store, recording()
+def test_give_up_creates_the_missing_partial(world: Functions) -> None:
+    store, made = world.services.world.store, recording()
     store.create_recording(made)
     data, attributes = wire.task_to_message(task(made).model_copy(update={"revision": 1}))
     push = json.loads((GOLDEN / "dead-letter-push.json").read_text())
@@ -124,30 +125,30 @@ def test_give_up_creates_the_missing_partial(world: World) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"no", b"{}", b'{"message":{"data":"e30="}}'])
-def test_give_up_acknowledges_what_it_cannot_read(world: World, body: bytes) -> None:
+def test_give_up_acknowledges_what_it_cannot_read(world: Functions, body: bytes) -> None:
     assert world.client("give_up").post("/", data=body).status_code == 204
 
 
-def test_give_up_acknowledges_a_task_of_no_recording(world: World) -> None:
+def test_give_up_acknowledges_a_task_of_no_recording(world: Functions) -> None:
     push = json.loads((GOLDEN / "dead-letter-push.json").read_text())
     assert world.client("give_up").post("/", json=push).status_code == 204
 
 
-def test_sweep_reports(world: World) -> None:
+def test_sweep_reports(world: Functions) -> None:
     made = recording()
-    world.services.backend.store.create_recording(made)
+    world.services.world.store.create_recording(made)
     answer = world.client("sweep").post("/")
     assert answer.status_code == 200
     assert answer.get_json()["examined"] == 1
 
 
 def test_a_sweep_that_could_not_bring_a_recording_on_counts_as_an_error(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: Functions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError("refused")
 
-    store = world.services.backend.store
+    store = world.services.world.store
     store.create_recording(recording())
     monkeypatch.setattr(store, "partials", refuse)
     answer = world.client("sweep").post("/")
@@ -155,7 +156,7 @@ def test_a_sweep_that_could_not_bring_a_recording_on_counts_as_an_error(
     assert answer.get_json()["failed"] == 1
 
 
-def test_anything_else_goes_up_so_that_it_is_delivered_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anything_else_goes_up_so_that_it_is_delivered_again(world: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Services:
         raise RuntimeError("the store is away")
 

@@ -16,6 +16,7 @@ from cloudevents.http import CloudEvent
 import functions.services
 from functions.services import Services
 from speechpipe.backends import local
+from speechpipe.pipeline.world import World
 from speechpipe.settings import FunctionSettings
 
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
@@ -25,7 +26,8 @@ NAME, METADATA = "jane doe's diagnosis.wav", "xylophonist"
 @pytest.fixture(autouse=True)
 def _services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings = FunctionSettings(project="p", uploads_bucket="uploads", results_bucket="results")
-    monkeypatch.setattr(functions.services, "_services", lambda: Services(settings, local.connect(tmp_path)))
+    services = Services(settings, World.over(local.connect(tmp_path), settings))
+    monkeypatch.setattr(functions.services, "_services", lambda: services)
     yield
     sys.modules.pop("ingest", None)
 
@@ -49,7 +51,7 @@ def test_a_functions_output_holds_ids_and_actions_and_never_content(
     ingest = functions_framework.create_app("ingest", str(source)).test_client()  # type: ignore[no-untyped-call]
     assert post(ingest) == 200
     assert post(ingest, size="many") == 200  # unreadable
-    monkeypatch.setattr("speechpipe.pipeline.steps.ingest", broken)
+    monkeypatch.setattr("speechpipe.pipeline.ingest.ingest", broken)
     assert post(ingest) == 500
     told = "".join(capsys.readouterr())
     assert "action=queued" in told

@@ -10,19 +10,19 @@ from speechpipe.contract import Source, Status
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.settings import Limits
 from tests.doubles import source
-from tests.world import World
+from tests.simulation import Simulation
 
 
-@pytest.mark.parametrize("cap", [1_000, 10**12])  # of ingest; the worker's, in World, is 10**9
+@pytest.mark.parametrize("cap", [1_000, 10**12])  # of ingest; the worker's, in Simulation, is 10**9
 def test_too_many_bytes_are_never_fetched(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(of: Source, into: Path) -> None:
         raise AssertionError("fetched")
 
-    world = World(limits=Limits.model_validate({"max_bytes": cap, "max_duration": 10.0**9}))
-    monkeypatch.setattr(world.uploads, "download", download)
-    world.arrive(source(size=2 * 10**9))
-    world.settle()
-    recording = world.only()
+    sim = Simulation(limits=Limits.model_validate({"max_bytes": cap, "max_duration": 10.0**9}))
+    monkeypatch.setattr(sim.uploads, "download", download)
+    sim.arrive(source(size=2 * 10**9))
+    sim.settle()
+    recording = sim.only()
     assert recording.status is Status.REJECTED
     assert recording.error is not None
     assert recording.error.code is ErrorCode.TOO_LARGE

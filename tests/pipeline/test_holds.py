@@ -14,11 +14,12 @@ from speechpipe.client.explain import life_story
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.contract.errors import ErrorCode, NotFound, SettingsMissing
 from speechpipe.contract.prices import preset
-from speechpipe.pipeline import operations, steps
+from speechpipe.pipeline import operations
+from speechpipe.pipeline.sweep import SweepReport
 from speechpipe.record.report import render_report
 from speechpipe.settings import FunctionSettings, Limits, read
 from tests.doubles import source
-from tests.world import Crash, World
+from tests.simulation import Crash, Simulation
 
 
 def wav(seconds: int) -> bytes:
@@ -29,28 +30,28 @@ def wav(seconds: int) -> bytes:
     )
 
 
-def world_of(limits: Limits, seconds: int = 60, **files: int) -> World:
-    """A world whose `call.wav` has that many seconds; others by name."""
-    world = World(limits=limits)
+def world_of(limits: Limits, seconds: int = 60, **files: int) -> Simulation:
+    """A simulation whose `call.wav` has that many seconds; others by name."""
+    sim = Simulation(limits=limits)
     for name, length in {"call": seconds, **files}.items():
-        world.uploads.bodies[f"{name}.wav"] = wav(length)
-    return world
+        sim.uploads.bodies[f"{name}.wav"] = wav(length)
+    return sim
 
 
-def arrive(world: World, name: str = "call", **metadata: str) -> Recording:
+def arrive(sim: Simulation, name: str = "call", **metadata: str) -> Recording:
     """Upload one and let everything happen that happens."""
     upload = source(f"{name}.wav", size=44 + 32000 * 60, metadata=metadata)
-    body = world.uploads.bodies[upload.name]
+    body = sim.uploads.bodies[upload.name]
     upload = upload.model_copy(update={"size": 44 + int.from_bytes(body[40:44], "little")})
-    world.arrive(upload)
-    world.settle()
-    found = world.store.recording(upload.recording_id)
+    sim.arrive(upload)
+    sim.settle()
+    found = sim.store.recording(upload.recording_id)
     assert found is not None
     return found
 
 
-def release(world: World, recording_id: str) -> Recording:
-    return operations.release(recording_id, **world.ports("store", "bus"))
+def release(sim: Simulation, recording_id: str) -> Recording:
+    return operations.release(recording_id, sim.world)
 
 
 PRICES = preset("l4")
@@ -61,12 +62,12 @@ MINUTE_OF_BOTH = (PRICES.per_audio_hour(Stage.STT) + PRICES.per_audio_hour(Stage
 
 
 def test_without_a_cap_and_a_price_table_nothing_is_read() -> None:
-    world = world_of(Limits())
-    recording = arrive(world)
+    sim = world_of(Limits())
+    recording = arrive(sim)
     assert recording.status is Status.COMPLETED
     assert recording.quote is None
     assert recording.accepted_at == recording.queued_at
-    assert world.uploads.opened == 0
+    assert sim.uploads.opened == 0
 
 
 def test_with_a_price_table_a_recording_has_its_quote_and_then_its_cost() -> None:
@@ -85,10 +86,10 @@ def test_with_a_price_table_a_recording_has_its_quote_and_then_its_cost() -> Non
 
 
 def test_the_event_tells_the_cost() -> None:
-    world = world_of(Limits(prices=PRICES))
-    recording = arrive(world)
+    sim = world_of(Limits(prices=PRICES))
+    recording = arrive(sim)
     assert recording.result is not None
-    assert [event.data.cost for event in world.completions()] == [recording.result.cost]
+    assert [event.data.cost for event in sim.completions()] == [recording.result.cost]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +102,11 @@ def test_the_event_tells_the_cost() -> None:
     ],
 )
 def test_a_channel_on_its_own_is_quoted_as_work_of_its_own(metadata: dict[str, str], stt: int, ser: int) -> None:
-    world = world_of(Limits(prices=PRICES))
+    sim = world_of(Limits(prices=PRICES))
     stereo = bytearray(wav(60))
     stereo[22:24], stereo[28:32], stereo[32:34] = b"\2\0", struct.pack("<I", 64000), b"\4\0"
-    world.uploads.bodies["call.wav"] = bytes(stereo)
-    recording = arrive(world, **metadata)
+    sim.uploads.bodies["call.wav"] = bytes(stereo)
+    recording = arrive(sim, **metadata)
     assert recording.quote is not None
     assert recording.quote.audio_seconds == 30
     speed = PRICES.speed
@@ -134,8 +135,8 @@ def test_a_quote_counts_the_stages_asked_for() -> None:
     ],
 )
 def test_over_a_cap_a_recording_is_held_and_nothing_runs(limits: Limits, cap: str, words: list[str]) -> None:
-    world = world_of(limits)
-    recording = arrive(world)
+    sim = world_of(limits)
+    recording = arrive(sim)
     assert recording.status is Status.HELD
     assert recording.hold is not None
     assert recording.hold.code == cap
@@ -143,8 +144,8 @@ def test_over_a_cap_a_recording_is_held_and_nothing_runs(limits: Limits, cap: st
         assert word in recording.hold.message
     assert recording.quote is not None
     assert recording.accepted_at is None
-    assert [engine.runs for engine in world.engines.values()] == [0, 0]
-    assert world.completions() == []
+    assert [engine.runs for engine in sim.engines.values()] == [0, 0]
+    assert sim.completions() == []
 
 
 @pytest.mark.parametrize("limits", [Limits(max_duration=60), Limits(max_duration_per_day=60)])
@@ -153,133 +154,133 @@ def test_up_to_a_cap_a_recording_runs(limits: Limits) -> None:
 
 
 def test_a_guess_says_that_it_is_one() -> None:
-    world = world_of(Limits(max_duration=60))
-    world.uploads.bodies["call.wav"] = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
-    recording = arrive(world)
+    sim = world_of(Limits(max_duration=60))
+    sim.uploads.bodies["call.wav"] = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
+    recording = arrive(sim)
     assert recording.hold is not None
     assert "about 8:20 of audio, guessed from its size" in recording.hold.message
 
 
 def test_the_caps_of_a_day_count_what_was_accepted_today_and_nothing_else() -> None:
-    world = world_of(Limits(max_duration_per_day=150), b=60, c=60, d=20, e=100)
-    assert arrive(world).status is Status.COMPLETED
-    assert arrive(world, "b").status is Status.COMPLETED
-    over = arrive(world, "c")
+    sim = world_of(Limits(max_duration_per_day=150), b=60, c=60, d=20, e=100)
+    assert arrive(sim).status is Status.COMPLETED
+    assert arrive(sim, "b").status is Status.COMPLETED
+    over = arrive(sim, "c")
     assert over.status is Status.HELD
     assert over.hold is not None
     assert "after 2:00 of audio accepted today" in over.hold.message
-    assert arrive(world, "d").status is Status.COMPLETED  # the held one does not count
-    world.clock.pass_time(hours=12)  # to midnight
-    assert arrive(world, "e").status is Status.COMPLETED
-    assert release(world, over.id).status is Status.QUEUED  # and now it counts, today
-    assert world.store.accepted_since(world.clock.now).audio_seconds == 160
+    assert arrive(sim, "d").status is Status.COMPLETED  # the held one does not count
+    sim.clock.pass_time(hours=12)  # to midnight
+    assert arrive(sim, "e").status is Status.COMPLETED
+    assert release(sim, over.id).status is Status.QUEUED  # and now it counts, today
+    assert sim.store.accepted_since(sim.clock.now).audio_seconds == 160
 
 
 def test_a_reject_is_neither_read_nor_held() -> None:
-    world = world_of(Limits(max_duration=1))
-    recording = arrive(world, language="klingon")
+    sim = world_of(Limits(max_duration=1))
+    recording = arrive(sim, language="klingon")
     assert recording.status is Status.REJECTED
-    assert world.uploads.opened == 0
-    assert world.store.accepted_since(recording.queued_at).audio_seconds == 0
+    assert sim.uploads.opened == 0
+    assert sim.store.accepted_since(recording.queued_at).audio_seconds == 0
 
 
 def test_an_object_that_is_gone_when_it_is_to_be_read_ends_rejected() -> None:
-    world = world_of(Limits(max_duration=1))
-    world.uploads.gone.add("call.wav")
-    recording = arrive(world)
+    sim = world_of(Limits(max_duration=1))
+    sim.uploads.gone.add("call.wav")
+    recording = arrive(sim)
     assert recording.status is Status.REJECTED
     assert recording.error is not None
     assert recording.error.code is ErrorCode.OBJECT_GONE
 
 
 def test_a_repeated_event_changes_no_decision() -> None:
-    world = world_of(Limits(max_duration=59))
-    held = arrive(world)
-    world.limits = Limits()  # somebody raises the cap: that is for what comes later
-    world.clock.pass_time(hours=1)
-    assert arrive(world) == held
-    release(world, held.id)
-    world.limits = Limits(max_duration=59)
-    world.settle()
-    assert arrive(world).status is Status.COMPLETED
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    sim = world_of(Limits(max_duration=59))
+    held = arrive(sim)
+    sim.limits = Limits()  # somebody raises the cap: that is for what comes later
+    sim.clock.pass_time(hours=1)
+    assert arrive(sim) == held
+    release(sim, held.id)
+    sim.limits = Limits(max_duration=59)
+    sim.settle()
+    assert arrive(sim).status is Status.COMPLETED
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
 def test_sweep_leaves_a_held_recording_alone_however_long_it_waits() -> None:
-    world = world_of(Limits(max_duration=59))
-    held = arrive(world)
-    world.clock.pass_time(days=30)
-    assert world.sweep() == steps.SweepReport()
-    world.settle()
-    assert world.only() == held
+    sim = world_of(Limits(max_duration=59))
+    held = arrive(sim)
+    sim.clock.pass_time(days=30)
+    assert sim.sweep() == SweepReport()
+    sim.settle()
+    assert sim.only() == held
 
 
 # ------------------------------------------------------------------------------------------------- release
 
 
 def test_a_released_recording_runs_with_as_much_time_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
-    world = world_of(Limits(max_duration=59, retention_days=30))
-    held = arrive(world)
-    world.clock.pass_time(days=20)
+    sim = world_of(Limits(max_duration=59, retention_days=30))
+    held = arrive(sim)
+    sim.clock.pass_time(days=20)
     caplog.set_level("INFO")
-    released = release(world, held.id)
+    released = release(sim, held.id)
     assert released.status is Status.QUEUED
-    assert released.accepted_at == world.clock.now
-    assert released.deadline_at - world.clock.now == held.deadline_at - held.queued_at
+    assert released.accepted_at == sim.clock.now
+    assert released.deadline_at - sim.clock.now == held.deadline_at - held.queued_at
     assert released.expires_at is not None
-    assert (released.expires_at - world.clock.now).days == 30
+    assert (released.expires_at - sim.clock.now).days == 30
     assert released.hold == held.hold
-    assert world.sweep().given_up == 0
-    world.settle()
-    recording = world.only()
+    assert sim.sweep().given_up == 0
+    sim.settle()
+    recording = sim.only()
     assert recording.status is Status.COMPLETED
     assert recording.announced_at is not None
     assert recording.halves[Stage.STT].queued_at == released.accepted_at
-    assert len(world.completions()) == 1
+    assert len(sim.completions()) == 1
     [turnaround] = [vars(line)["turnaround_seconds"] for line in caplog.records if hasattr(line, "turnaround_seconds")]
     assert turnaround == 0  # and not twenty days
 
 
 def test_releasing_again_does_no_work_again() -> None:
-    world = world_of(Limits(max_duration=59))
-    held = arrive(world)
+    sim = world_of(Limits(max_duration=59))
+    held = arrive(sim)
     for _ in range(3):
-        release(world, held.id)
-    world.settle()
-    release(world, held.id)
-    world.settle()
-    assert world.only().status is Status.COMPLETED
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
-    assert len(world.completions()) == 1
+        release(sim, held.id)
+    sim.settle()
+    release(sim, held.id)
+    sim.settle()
+    assert sim.only().status is Status.COMPLETED
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
+    assert len(sim.completions()) == 1
 
 
 def test_what_was_never_held_is_not_published_again() -> None:
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    before = world.pending()
-    assert release(world, world.only().id).status is Status.QUEUED
-    assert world.pending() == before
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    before = sim.pending()
+    assert release(sim, sim.only().id).status is Status.QUEUED
+    assert sim.pending() == before
     with pytest.raises(NotFound):
-        release(world, "rec_none")
+        release(sim, "rec_none")
 
 
 @pytest.mark.parametrize("mended_by", ["sweep", "release"])
 def test_a_release_cut_off_before_it_published_is_made_good(mended_by: str) -> None:
-    world = world_of(Limits(max_duration=59))
-    held = arrive(world)
-    world.crash_at = (world._writes + 1, "after")
+    sim = world_of(Limits(max_duration=59))
+    held = arrive(sim)
+    sim.crash_at = (sim._writes + 1, "after")
     with pytest.raises(Crash):
-        release(world, held.id)
-    assert world.crashes == 1
-    assert world.pending() == []
+        release(sim, held.id)
+    assert sim.crashes == 1
+    assert sim.pending() == []
     if mended_by == "sweep":
-        world.clock.pass_time(minutes=16)
-        assert world.sweep().republished == 2
+        sim.clock.pass_time(minutes=16)
+        assert sim.sweep().republished == 2
     else:
-        release(world, held.id)
-    world.settle()
-    assert world.only().status is Status.COMPLETED
+        release(sim, held.id)
+    sim.settle()
+    assert sim.only().status is Status.COMPLETED
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -291,40 +292,40 @@ def test_whatever_is_repeated_reordered_or_cut_off_a_held_recording_runs_once_it
     seed: int, crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
-    world = world_of(Limits(max_duration=59, prices=PRICES))
+    sim = world_of(Limits(max_duration=59, prices=PRICES))
     upload = source(size=44 + 32000 * 60)
     for _ in range(chance.randint(1, 3)):
-        world.arrive(upload)
+        sim.arrive(upload)
     asked = released = False
     for _ in range(300):
-        if world.crash_at is None and crashes:
+        if sim.crash_at is None and crashes:
             count, when = crashes.pop()
-            world.crash_at = (world._writes + 1 + count, when)
-        pending = world.pending()
+            sim.crash_at = (sim._writes + 1 + count, when)
+        pending = sim.pending()
         if not pending and released:
             break
         if chance.random() < 0.2 or not pending:
             with suppress(NotFound, Crash):
-                asked = asked or bool(world.store.recordings())
-                release(world, upload.recording_id)
+                asked = asked or bool(sim.store.recordings())
+                release(sim, upload.recording_id)
                 released = True
         else:
-            world.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
-        assert asked or not any(engine.runs for engine in world.engines.values())
+            sim.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
+        assert asked or not any(engine.runs for engine in sim.engines.values())
     else:
-        raise AssertionError(f"never settles: {world.pending()}")
-    world.crash_at = None
+        raise AssertionError(f"never settles: {sim.pending()}")
+    sim.crash_at = None
     for _ in range(3):
-        world.clock.pass_time(hours=1)
-        world.sweep()
-        world.settle()
-    recording = world.only()
+        sim.clock.pass_time(hours=1)
+        sim.sweep()
+        sim.settle()
+    recording = sim.only()
     assert recording.status is Status.COMPLETED
     assert recording.announced_at is not None
     assert recording.accepted_at is not None
-    assert {event.id for event in world.completions()} == {f"{recording.id}.r1.completed"}
-    assert world.store.unfinished() == []
-    assert world.results.conflicts == []
+    assert {event.id for event in sim.completions()} == {f"{recording.id}.r1.completed"}
+    assert sim.store.unfinished() == []
+    assert sim.results.conflicts == []
 
 
 # ------------------------------------------------------------------------------------------------ settings
@@ -356,21 +357,21 @@ def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missi
 
 
 def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -> None:
-    world = world_of(Limits(max_duration=59, prices=PRICES))
-    held = arrive(world)
+    sim = world_of(Limits(max_duration=59, prices=PRICES))
+    held = arrive(sim)
 
     def story() -> list[tuple[str, str]]:
-        found = world.only()
-        return [(m.what, m.detail) for m in life_story(found, world.store.partials(found.id), [], world.clock())]
+        found = sim.only()
+        return [(m.what, m.detail) for m in life_story(found, sim.store.partials(found.id), [], sim.clock())]
 
     assert [what for what, _ in story()] == ["uploaded", "seen", "held"]
     assert "60.0 s of audio, about 0.0003 USD" in story()[1][1]
     assert "due by" not in story()[1][1]
     assert held.hold is not None
     assert story()[2][1] == held.hold.message
-    world.clock.pass_time(hours=1)
-    release(world, held.id)
-    world.settle()
+    sim.clock.pass_time(hours=1)
+    release(sim, held.id)
+    sim.settle()
     told = story()
     assert [what for what, _ in told[:5]] == ["uploaded", "seen", "held", "released", "queued"]
     assert [detail for what, detail in told if what == "partial"] == [

@@ -11,7 +11,7 @@ from speechpipe.record.report.escaping import escape
 from tests.doubles import source
 from tests.names import LONGEST_NAME, ODD_NAMES, PARTED_NAME
 from tests.record.test_artifacts import _tags
-from tests.world import World
+from tests.simulation import Simulation
 
 
 def test_the_longest_names_are_as_long_as_can_be() -> None:
@@ -20,37 +20,37 @@ def test_the_longest_names_are_as_long_as_can_be() -> None:
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, PARTED_NAME, LONGEST_NAME])
 def test_a_name_goes_through_every_verb_unharmed(name: str) -> None:
-    world = World()
-    world.arrive(source(name))
-    world.settle()
-    recording = world.only()
+    sim = Simulation()
+    sim.arrive(source(name))
+    sim.settle()
+    recording = sim.only()
     assert recording.status is Status.COMPLETED
     assert recording.id == recording_id("uploads", name, "1")
     assert recording.source.name == name
-    assert [found.id for found in world.store.recordings(uri=wire.gs_uri("uploads", name))] == [recording.id]
-    (completion,) = world.completions()
+    assert [found.id for found in sim.store.recordings(uri=wire.gs_uri("uploads", name))] == [recording.id]
+    (completion,) = sim.completions()
     assert completion.data.uri == f"gs://uploads/{name}"
     assert all(
         len(value.encode()) <= wire.MAX_ATTRIBUTE_BYTES for value in wire.completion_to_message(completion)[1].values()
     )
 
-    files = {uri.rpartition("/")[2]: body.decode() for uri, body in world.results.objects.items()}
+    files = {uri.rpartition("/")[2]: body.decode() for uri, body in sim.results.objects.items()}
     assert json.loads(files["record.json"])["source"]["name"] == name
     assert escape(name) in files["report.html"]
-    world.arrive(source("plain.wav"))
-    world.settle()
+    sim.arrive(source("plain.wav"))
+    sim.settle()
     plain = next(
-        body for uri, body in world.results.objects.items() if uri.endswith("report.html") and recording.id not in uri
+        body for uri, body in sim.results.objects.items() if uri.endswith("report.html") and recording.id not in uri
     )
     assert _tags(files["report.html"]) == _tags(plain.decode())
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, PARTED_NAME, LONGEST_NAME])
 def test_what_is_rejected_keeps_its_name_too(name: str) -> None:
-    world = World()
-    world.arrive(source(name, metadata={name[:100]: name}))
-    world.settle()
-    recording = world.only()
+    sim = Simulation()
+    sim.arrive(source(name, metadata={name[:100]: name}))
+    sim.settle()
+    recording = sim.only()
     assert (recording.status, recording.source.name) == (Status.REJECTED, name)
     assert recording.error is not None
     assert recording.error.message.isprintable()

@@ -12,31 +12,32 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound
-from speechpipe.pipeline import operations, steps
+from speechpipe.pipeline import operations, perform
+from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
-from tests.world import Crash, World
+from tests.simulation import Crash, Simulation
 
 ALL = ("store", "bus", "uploads", "results")
 
 
-def done(error: BaseException | None = None) -> World:
-    """A world with one recording at its end, of which the ser half failed if there is an error."""
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
+def done(error: BaseException | None = None) -> Simulation:
+    """A simulation with one finished recording, whose ser half failed if there is an error."""
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
     if error:
-        task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "ser-tasks")
-        steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="ser failed")
-    world.settle()
-    return world
+        task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "ser-tasks")
+        give_up(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="ser failed")
+    sim.settle()
+    return sim
 
 
-def redrive(world: World, *stages: Stage) -> Recording:
-    return operations.redrive(world.only().id, stages or tuple(Stage), **world.ports("store", "bus", "results"))
+def redrive(sim: Simulation, *stages: Stage) -> Recording:
+    return operations.redrive(sim.only().id, stages or tuple(Stage), sim.world)
 
 
-def erase(world: World, **given: Any) -> Recording:
-    return operations.erase(source().recording_id, **{"upload": False, **given}, **world.ports(*ALL))
+def erase(sim: Simulation, **given: Any) -> Recording:
+    return operations.erase(source().recording_id, sim.world, **{"upload": False, **given})
 
 
 # ------------------------------------------------------------------------------------------------- redrive
@@ -45,208 +46,208 @@ def erase(world: World, **given: Any) -> Recording:
 @pytest.mark.parametrize("rejected", [source(metadata={"language": "klingon"}), source(size=0)])
 def test_what_was_rejected_is_rejected_again_for_the_same(rejected: Source) -> None:
     """And not run without the option that it asked for."""
-    world = World()
-    world.arrive(rejected)
-    world.settle()
-    before = world.only()
-    redrive(world, Stage.SER)
-    world.settle()
-    assert (world.only().status, world.only().revision) == (Status.REJECTED, 2)
-    assert world.only().error == before.error
-    assert [engine.runs for engine in world.engines.values()] == [0, 0]
+    sim = Simulation()
+    sim.arrive(rejected)
+    sim.settle()
+    before = sim.only()
+    redrive(sim, Stage.SER)
+    sim.settle()
+    assert (sim.only().status, sim.only().revision) == (Status.REJECTED, 2)
+    assert sim.only().error == before.error
+    assert [engine.runs for engine in sim.engines.values()] == [0, 0]
 
 
 def test_a_half_runs_again_and_the_other_is_not_computed_again() -> None:
-    world = done(RuntimeError())
-    assert world.only().status is Status.PARTIAL
-    before = dict(world.results.objects)
-    world.clock.pass_time(hours=30)
-    assert redrive(world, Stage.SER).status is Status.QUEUED
-    assert world.only().halves[Stage.SER].status is HalfStatus.QUEUED
-    assert world.only().deadline_at > world.clock()
-    world.settle()
-    recording = world.only()
+    sim = done(RuntimeError())
+    assert sim.only().status is Status.PARTIAL
+    before = dict(sim.results.objects)
+    sim.clock.pass_time(hours=30)
+    assert redrive(sim, Stage.SER).status is Status.QUEUED
+    assert sim.only().halves[Stage.SER].status is HalfStatus.QUEUED
+    assert sim.only().deadline_at > sim.clock()
+    sim.settle()
+    recording = sim.only()
     assert (recording.status, recording.revision) == (Status.COMPLETED, 2)
-    assert [world.engines[stage].runs for stage in (Stage.STT, Stage.SER)] == [1, 1]
-    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
-    assert before.items() <= world.results.objects.items()  # the first record is still there
+    assert [sim.engines[stage].runs for stage in (Stage.STT, Stage.SER)] == [1, 1]
+    assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
+    assert before.items() <= sim.results.objects.items()  # the first record is still there
     assert recording.artifacts is not None
     assert recording.artifacts.record.endswith("/r2/record.json")
 
 
 def test_running_all_again_takes_nothing_of_before() -> None:
-    world = done()
-    redrive(world)
-    world.settle()
-    assert [engine.runs for engine in world.engines.values()] == [2, 2]
-    assert [event.data.revision for event in world.completions()] == [1, 2]
+    sim = done()
+    redrive(sim)
+    sim.settle()
+    assert [engine.runs for engine in sim.engines.values()] == [2, 2]
+    assert [event.data.revision for event in sim.completions()] == [1, 2]
 
 
 def test_a_redrive_that_is_repeated_while_it_runs_is_one() -> None:
-    world = done()
+    sim = done()
     for _ in range(3):
-        assert redrive(world, Stage.STT).revision == 2
-    world.settle()
-    assert world.engines[Stage.STT].runs == 2
-    assert world.only().status is Status.COMPLETED
+        assert redrive(sim, Stage.STT).revision == 2
+    sim.settle()
+    assert sim.engines[Stage.STT].runs == 2
+    assert sim.only().status is Status.COMPLETED
 
 
 def test_what_is_not_at_its_end_cannot_run_again() -> None:
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
     with pytest.raises(NotFinal, match="queued"):
-        redrive(world)
-    world.settle()
-    redrive(world, Stage.STT)
+        redrive(sim)
+    sim.settle()
+    redrive(sim, Stage.STT)
     with pytest.raises(NotFinal):
-        redrive(world, Stage.SER)
+        redrive(sim, Stage.SER)
 
 
 def test_a_redrive_of_a_stage_that_was_never_asked_for_does_nothing() -> None:
-    world = World()
-    world.arrive(source(metadata={"emotion": "off"}))
-    world.settle()
-    assert redrive(world, Stage.SER).revision == 1
-    assert world.pending() == []
+    sim = Simulation()
+    sim.arrive(source(metadata={"emotion": "off"}))
+    sim.settle()
+    assert redrive(sim, Stage.SER).revision == 1
+    assert sim.pending() == []
 
 
 def test_there_is_nothing_to_decide_about_what_is_not_there() -> None:
-    world = World()
+    sim = Simulation()
     with pytest.raises(NotFound):
-        operations.redrive("rec_none", [Stage.STT], **world.ports("store", "bus", "results"))
+        operations.redrive("rec_none", [Stage.STT], sim.world)
     with pytest.raises(NotFound):
-        operations.replay("rec_none", store=world.store, bus=world.bus, results=world.results)
+        operations.replay("rec_none", sim.world)
     with pytest.raises(NotFound):
-        operations.erase("rec_none", upload=True, **world.ports(*ALL))
+        operations.erase("rec_none", sim.world, upload=True)
 
 
 # -------------------------------------------------------------------------------------------------- replay
 
 
 def test_a_replay_is_the_same_event_and_computes_nothing() -> None:
-    world = done()
-    operations.replay(world.only().id, store=world.store, bus=world.bus, results=world.results)
-    first, second = world.completions()
+    sim = done()
+    operations.replay(sim.only().id, sim.world)
+    first, second = sim.completions()
     assert first == second
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
 def test_there_is_nothing_to_replay_before_the_end() -> None:
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
     with pytest.raises(NotFinal):
-        operations.replay(world.only().id, store=world.store, bus=world.bus, results=world.results)
+        operations.replay(sim.only().id, sim.world)
 
 
 # --------------------------------------------------------------------------------------------------- erase
 
 
 def test_an_erasure_leaves_a_tombstone_without_content_and_an_event() -> None:
-    world = done()
-    recording_id = world.only().id
-    erase(world, upload=True)
-    left = world.only()
+    sim = done()
+    recording_id = sim.only().id
+    erase(sim, upload=True)
+    left = sim.only()
     assert left.status is Status.ERASED
     assert left.id == recording_id
     assert "call.wav" not in left.model_dump_json()
     assert "order" not in left.model_dump_json()
-    assert world.store.partials(recording_id) == []
-    assert all(world.store.lease(recording_id, stage, 1) is None for stage in Stage)
-    assert world.results.objects == {}
-    assert world.uploads.gone == {"call.wav"}
-    event = world.completions()[-1]
+    assert sim.store.partials(recording_id) == []
+    assert all(sim.store.lease(recording_id, stage, 1) is None for stage in Stage)
+    assert sim.results.objects == {}
+    assert sim.uploads.gone == {"call.wav"}
+    event = sim.completions()[-1]
     assert event.id == f"{recording_id}.r2.erased"
     assert event.type == "dev.speechpipe.recording.v1.erased"
     assert "call.wav" not in event.model_dump_json()
-    assert world.store.unfinished() == []
+    assert sim.store.unfinished() == []
 
 
 def test_the_upload_stays_unless_it_is_asked_for() -> None:
-    world = done()
-    erase(world)
-    assert world.uploads.gone == set()
+    sim = done()
+    erase(sim)
+    assert sim.uploads.gone == set()
 
 
 def test_neither_a_repeated_event_nor_a_sweep_brings_an_erased_recording_back() -> None:
-    world = done()
-    erase(world)
-    world.arrive(source())
-    world.settle()
-    world.clock.pass_time(hours=30)
-    world.sweep()
-    world.settle()
-    assert world.only().status is Status.ERASED
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    sim = done()
+    erase(sim)
+    sim.arrive(source())
+    sim.settle()
+    sim.clock.pass_time(hours=30)
+    sim.sweep()
+    sim.settle()
+    assert sim.only().status is Status.ERASED
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
-def perform_while_it_is_erased(world: World) -> Task:
+def perform_while_it_is_erased(sim: Simulation) -> Task:
     """A worker's attempt, during which somebody erases the recording; its task."""
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
 
     class Erased(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            erase(world)
+            erase(sim)
             return super().__call__(path, options, progress)
 
-    world.engines[Stage.STT] = Erased(Stage.STT)
-    assert world.perform(task) is False
+    sim.engines[Stage.STT] = Erased(Stage.STT)
+    assert sim.perform(task) is False
     return task
 
 
 def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
-    world = World()
-    task = perform_while_it_is_erased(world)
-    world.settle()
-    assert world.store.partials(task.recording_id) == []
-    assert world.store.lease(task.recording_id, Stage.STT, 1) is None
-    assert world.results.objects == {}
+    sim = Simulation()
+    task = perform_while_it_is_erased(sim)
+    sim.settle()
+    assert sim.store.partials(task.recording_id) == []
+    assert sim.store.lease(task.recording_id, Stage.STT, 1) is None
+    assert sim.results.objects == {}
 
 
 def test_a_worker_with_a_large_analysis_brings_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """It lies in the results bucket before its partial, which there will not be, would say so."""
-    monkeypatch.setattr(steps, "PARTIAL_INLINE_BYTES", 10)
-    world = World()
-    perform_while_it_is_erased(world)
-    assert world.results.objects == {}
+    monkeypatch.setattr(perform, "PARTIAL_INLINE_BYTES", 10)
+    sim = Simulation()
+    perform_while_it_is_erased(sim)
+    assert sim.results.objects == {}
 
 
 def test_a_lease_that_is_claimed_after_the_erasure_goes_again() -> None:
-    world = World()
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    task = next(Task.model_validate_json(body) for _, topic, body in world.pending() if topic == "stt-tasks")
-    claim = world.store.claim
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
+    claim = sim.store.claim
 
     def late(*args, **kwargs):  # type: ignore[no-untyped-def]
-        erase(world)
+        erase(sim)
         return claim(*args, **kwargs)
 
-    world.store.claim = late  # type: ignore[method-assign]
-    assert world.perform(task) is False
-    assert world.store.lease(task.recording_id, Stage.STT, 1) is None
+    sim.store.claim = late  # type: ignore[method-assign]
+    assert sim.perform(task) is False
+    assert sim.store.lease(task.recording_id, Stage.STT, 1) is None
 
 
 def test_a_join_that_is_at_it_brings_nothing_back() -> None:
-    world = World()
-    world.arrive(source())
+    sim = Simulation()
+    sim.arrive(source())
     for _ in range(3):
-        world.deliver(world.pending()[0])
-    create = world.results.create
+        sim.deliver(sim.pending()[0])
+    create = sim.results.create
 
     def erased_meanwhile(path: str, body: bytes, content_type: str) -> str:
         if path.endswith("report.html"):
-            erase(world)
+            erase(sim)
         return create(path, body, content_type)
 
-    world.results.create = erased_meanwhile  # type: ignore[method-assign]
-    world.settle()
-    assert world.only().status is Status.ERASED
-    assert world.results.objects == {}
-    assert [event.data.status for event in world.completions()] == [Status.ERASED]
+    sim.results.create = erased_meanwhile  # type: ignore[method-assign]
+    sim.settle()
+    assert sim.only().status is Status.ERASED
+    assert sim.results.objects == {}
+    assert [event.data.status for event in sim.completions()] == [Status.ERASED]
 
 
 # -------------------------------------------------------------------- everything at once: repeats and crashes
@@ -262,61 +263,61 @@ def test_whatever_is_decided_repeated_and_cut_off_each_revision_has_one_outcome(
     seed: int, decisions: list[str], crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
-    world = World()
-    world.arrive(source())
+    sim = Simulation()
+    sim.arrive(source())
     todo = list(decisions)
     for _ in range(600):
-        pending = world.pending()
+        pending = sim.pending()
         if not pending and not todo:
             break
-        if world.crash_at is None and crashes:
+        if sim.crash_at is None and crashes:
             count, when = crashes.pop()
-            world.crash_at = (world._writes + 1 + count, when)
-        if pending and (chance.random() < 0.8 or not todo or not world.store.recordings()):
-            world.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
+            sim.crash_at = (sim._writes + 1 + count, when)
+        if pending and (chance.random() < 0.8 or not todo or not sim.store.recordings()):
+            sim.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
         else:
-            decide(world, todo)
+            decide(sim, todo)
     else:
         raise AssertionError("never settles")
-    world.crash_at = None
-    world.clock.pass_time(hours=1)
-    world.sweep()
-    world.settle()
-    check_books(world, erased="erase" in decisions)
+    sim.crash_at = None
+    sim.clock.pass_time(hours=1)
+    sim.sweep()
+    sim.settle()
+    check_books(sim, erased="erase" in decisions)
 
 
-def decide(world: World, todo: list[str]) -> None:
+def decide(sim: Simulation, todo: list[str]) -> None:
     """Do the first thing on the list; it stays there until it could be done to its end."""
     try:
         if todo[0] == "erase":
-            erase(world)
+            erase(sim)
         else:
-            redrive(world, Stage(todo[0].split()[1]))
+            redrive(sim, Stage(todo[0].split()[1]))
     except Crash:
         return
     except NotFinal:  # what a crash left is brought on by the sweep, later
-        world.clock.pass_time(hours=1)
+        sim.clock.pass_time(hours=1)
         with suppress(Crash):
-            world.sweep()
+            sim.sweep()
         return
     except NotFound:  # erased before
         pass
     del todo[0]
 
 
-def check_books(world: World, *, erased: bool) -> None:
-    recording = world.only()
+def check_books(sim: Simulation, *, erased: bool) -> None:
+    recording = sim.only()
     assert recording.announced_at is not None
-    assert world.store.unfinished() == []
+    assert sim.store.unfinished() == []
     assert (recording.status is Status.ERASED) == erased
     if erased:
-        assert world.results.objects == {}
-        assert world.store.partials(recording.id) == []
+        assert sim.results.objects == {}
+        assert sim.store.partials(recording.id) == []
     outcomes: dict[int, set[str]] = {}
-    for event in world.completions():
+    for event in sim.completions():
         outcomes.setdefault(event.data.revision, set()).add(event.id)
     assert len(outcomes.pop(recording.revision)) == 1
     # Only an erasure may come before the end of the revision that it ends.
     assert {revision: len(ids) for revision, ids in outcomes.items()} == {n: 1 for n in outcomes}
     assert set(range(1, recording.revision)) - set(outcomes) <= ({recording.revision - 1} if erased else set())
-    assert world.results.conflicts == []
+    assert sim.results.conflicts == []

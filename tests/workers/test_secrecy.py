@@ -18,7 +18,8 @@ import pytest
 
 from speechpipe.backends import local
 from speechpipe.contract import Options, Stage, Task, wire
-from speechpipe.pipeline import steps
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.doubles import START
 from tests.tokens import AUDIENCE, CALLER, Signer, serving
@@ -156,15 +157,7 @@ def uploaded(tmp_path: Path) -> Callable[[str], Task]:
         path.write_text(kind)
         metadata = {"ref": METADATA, "hotwords": HOTWORDS, "initial-prompt": PROMPT}
         source = backend.uploads.upload(path, f"{NAME} {kind}.wav", metadata)
-        steps.ingest(
-            source,
-            store=backend.store,
-            bus=backend.bus,
-            uploads=backend.uploads,
-            results=backend.results,
-            limits=Limits.model_validate({}),
-            clock=lambda: START,
-        )
+        ingest(source, World.over(backend, Limits.model_validate({}), lambda: START))
         options = Options(hotwords=HOTWORDS, initial_prompt=PROMPT)
         return Task(recording_id=source.recording_id, stage=Stage.STT, source=source, options=options, queued_at=START)
 

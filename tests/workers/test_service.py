@@ -27,7 +27,8 @@ from speechpipe.backends.ports import Analyse, Backend
 from speechpipe.contract import Cost, Emotions, Options, Stage, Task, wire
 from speechpipe.contract.errors import Busy, ErrorCode, Rejected
 from speechpipe.contract.prices import preset
-from speechpipe.pipeline import steps
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.world import World
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
 from tests.doubles import START, FixedEngine
 from tests.media import SAMPLES
@@ -62,15 +63,7 @@ def make_task(backend: Backend, tmp_path: Path) -> Callable[..., Task]:
         path.write_bytes(content or b"sound of " + name.encode())
         source = backend.uploads.upload(path, name, {})
         if known:
-            steps.ingest(
-                source,
-                store=backend.store,
-                bus=backend.bus,
-                uploads=backend.uploads,
-                results=backend.results,
-                limits=Limits.model_validate({}),
-                clock=lambda: START,
-            )
+            ingest(source, World.over(backend, Limits.model_validate({}), lambda: START))
         return Task(recording_id=source.recording_id, stage=stage, source=source, options=Options(), queued_at=START)
 
     return make

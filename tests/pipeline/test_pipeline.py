@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import Lease, Recording, Source, Stage, Status, Task
 from speechpipe.contract.errors import Busy, ErrorCode, Rejected, Unreadable
-from speechpipe.pipeline import steps
+from speechpipe.pipeline import sweep
+from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.join import join
 from speechpipe.settings import Limits
 from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
-from tests.world import World
+from tests.simulation import Simulation
 
 
-def quiet(*sources_options: dict[str, str]) -> World:
-    world = World()
+def quiet(*sources_options: dict[str, str]) -> Simulation:
+    sim = Simulation()
     for options in sources_options or ({},):
-        world.arrive(source(metadata=options))
-    world.settle()
-    return world
+        sim.arrive(source(metadata=options))
+    sim.settle()
+    return sim
 
 
 def timeless(recording: Recording) -> str:
@@ -42,19 +45,19 @@ def timeless(recording: Recording) -> str:
 
 
 def test_an_upload_becomes_a_record_and_one_completion_event() -> None:
-    world = quiet({"ref": "case-7"})
-    recording = world.only()
+    sim = quiet({"ref": "case-7"})
+    recording = sim.only()
     assert recording.status == Status.COMPLETED
     assert recording.result is not None
     assert recording.result.text == "where is my order it is late"
     assert recording.announced_at is not None
-    (event,) = world.completions()
+    (event,) = sim.completions()
     assert event.id == f"{recording.id}.r1.completed"
     assert event.type == "dev.speechpipe.recording.v1.completed"
     assert event.data.ref == "case-7"
     assert event.data.summary.dominant_emotion == "neutral"
     folder = f"gs://results/{recording.id}/r1"
-    assert set(world.results.objects) == {
+    assert set(sim.results.objects) == {
         f"{folder}/{name}" for name in ("record.json", "transcript.vtt", "transcript.srt", "emotion.vtt", "report.html")
     }
 
@@ -68,21 +71,21 @@ def test_the_id_is_known_before_anybody_is_asked() -> None:
 
 
 def test_a_repeated_event_is_the_same_recording_and_does_no_work_again() -> None:
-    world = quiet()
-    world.arrive(source())
-    world.settle()
-    assert world.only().status == Status.COMPLETED
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
-    assert len(world.completions()) == 1
+    sim = quiet()
+    sim.arrive(source())
+    sim.settle()
+    assert sim.only().status == Status.COMPLETED
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
+    assert len(sim.completions()) == 1
 
 
 def test_a_new_upload_under_the_same_name_says_what_it_supersedes() -> None:
-    world = quiet()
+    sim = quiet()
     for generation in ("3", "12"):  # by number, not by letter
-        world.arrive(source(generation=generation))
-        world.settle()
+        sim.arrive(source(generation=generation))
+        sim.settle()
     ids = {g: source(generation=g).recording_id for g in ("1", "3", "12")}
-    newest, middle = world.store.recording(ids["12"]), world.store.recording(ids["3"])
+    newest, middle = sim.store.recording(ids["12"]), sim.store.recording(ids["3"])
     assert newest is not None
     assert newest.supersedes == ids["3"]
     assert middle is not None
@@ -102,127 +105,126 @@ def test_a_new_upload_under_the_same_name_says_what_it_supersedes() -> None:
     ],
 )
 def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: ErrorCode) -> None:
-    world = World()
-    world.arrive(upload)
-    world.settle()
-    recording = world.only()
+    sim = Simulation()
+    sim.arrive(upload)
+    sim.settle()
+    recording = sim.only()
     assert recording.status == Status.REJECTED
     assert recording.error is not None
     assert recording.error.code == code
     assert not recording.error.retryable
-    assert [event.type.rsplit(".", 1)[1] for event in world.completions()] == ["rejected"]
-    assert [engine.runs for engine in world.engines.values()] == [0, 0]
+    assert [event.type.rsplit(".", 1)[1] for event in sim.completions()] == ["rejected"]
+    assert [engine.runs for engine in sim.engines.values()] == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["folder/", "elsewhere/call.wav"])
 def test_what_is_no_recording_leaves_nothing(name: str) -> None:
-    world = World()
-    ports = world.ports("store", "bus", "uploads", "results")
-    assert steps.ingest(source(name), **ports, limits=Limits(prefix="incoming/")) is None
-    assert world.store.recordings() == []
-    assert world.pending() == []
+    sim = Simulation(limits=Limits(prefix="incoming/"))
+    assert ingest(source(name), sim.world) is None
+    assert sim.store.recordings() == []
+    assert sim.pending() == []
 
 
 # ---------------------------------------------------------------------------- 3. partials are create-only
 
 
-def first_task(world: World, stage: Stage = Stage.STT) -> Task:
-    world.arrive(source())
-    world.deliver(world.pending()[0])
-    return next(t for t in (Task.model_validate_json(body) for _, _, body in world.pending()) if t.stage == stage)
+def first_task(sim: Simulation, stage: Stage = Stage.STT) -> Task:
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    return next(t for t in (Task.model_validate_json(body) for _, _, body in sim.pending()) if t.stage == stage)
 
 
 def test_a_delivery_whose_partial_exists_never_touches_the_engine() -> None:
-    world = World()
-    task = first_task(world)
-    assert world.perform(task) is True
-    assert world.perform(task) is False
-    assert world.engines[Stage.STT].runs == 1
-    lease = world.store.lease(task.recording_id, Stage.STT, 1)
+    sim = Simulation()
+    task = first_task(sim)
+    assert sim.perform(task) is True
+    assert sim.perform(task) is False
+    assert sim.engines[Stage.STT].runs == 1
+    lease = sim.store.lease(task.recording_id, Stage.STT, 1)
     assert lease is not None
     assert len(lease.attempts) == 1  # it did not even ask for the lease
 
 
 def test_an_overlapping_delivery_is_busy_and_never_touches_the_engine() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
     inner: list[BaseException] = []
 
     class Overlapped(FixedEngine):
         def __call__(self, *args: object) -> object:  # type: ignore[override]
             try:
-                world.perform(task, holder="another")
+                sim.perform(task, holder="another")
             except Busy as busy:
                 inner.append(busy)
             return super().__call__(*args)  # type: ignore[arg-type]
 
-    world.engines[Stage.STT] = Overlapped(Stage.STT)
-    assert world.perform(task) is True
+    sim.engines[Stage.STT] = Overlapped(Stage.STT)
+    assert sim.perform(task) is True
     assert len(inner) == 1
-    assert world.engines[Stage.STT].runs == 1
+    assert sim.engines[Stage.STT].runs == 1
 
 
 def test_of_two_attempts_the_first_to_write_wins() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
     results: list[bool] = []
 
     class Slow(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             if not results:
                 results.append(False)
-                world.clock.pass_time(seconds=700)  # the lease runs out, another attempt does it all
-                results[0] = world.perform(task, holder="another")
+                sim.clock.pass_time(seconds=700)  # the lease runs out, another attempt does it all
+                results[0] = sim.perform(task, holder="another")
             return super().__call__(path, options, progress)
 
-    world.engines[Stage.STT] = Slow(Stage.STT)
-    assert world.perform(task) is False
+    sim.engines[Stage.STT] = Slow(Stage.STT)
+    assert sim.perform(task) is False
     assert results == [True]
-    (partial,) = world.store.partials(task.recording_id)
+    (partial,) = sim.store.partials(task.recording_id)
     assert partial.attempt == 2
 
 
 def test_a_failed_attempt_frees_the_lease_for_the_next() -> None:
-    world = World()
-    task = first_task(world)
-    world.engines[Stage.STT].error = RuntimeError("/secret/path")
+    sim = Simulation()
+    task = first_task(sim)
+    sim.engines[Stage.STT].error = RuntimeError("/secret/path")
     with pytest.raises(RuntimeError):
-        world.perform(task)
-    world.engines[Stage.STT].error = None
-    assert world.perform(task, holder="another") is True
-    lease = world.store.lease(task.recording_id, Stage.STT, 1)
+        sim.perform(task)
+    sim.engines[Stage.STT].error = None
+    assert sim.perform(task, holder="another") is True
+    lease = sim.store.lease(task.recording_id, Stage.STT, 1)
     assert lease is not None
     assert [(a.outcome, a.error) for a in lease.attempts] == [("failed", "RuntimeError"), ("done", None)]
 
 
 def test_a_running_attempt_shows_progress() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
     seen: list[float] = []
     left: list[float] = []
 
     class Long(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for tenth in range(1, 10):
-                world.clock.pass_time(seconds=20)
+                sim.clock.pass_time(seconds=20)
                 progress(tenth / 10)
-                half = world.only().halves[Stage.STT]
+                half = sim.only().halves[Stage.STT]
                 assert half.expected_at is not None
                 seen.append(half.progress)
-                left.append((half.expected_at - world.clock()).total_seconds())
+                left.append((half.expected_at - sim.clock()).total_seconds())
             return super().__call__(path, options, progress)
 
-    world.engines[Stage.STT] = Long(Stage.STT)
-    assert world.perform(task) is True
+    sim.engines[Stage.STT] = Long(Stage.STT)
+    assert sim.perform(task) is True
     assert seen == [tenth / 10 for tenth in range(1, 10)]
     assert left == pytest.approx([20 * (10 - tenth) for tenth in range(1, 10)], abs=0.01)
 
 
 def test_progress_is_written_at_most_once_a_second() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
     written: list[float] = []
-    show = world.store.progress
+    show = sim.store.progress
 
     def watched(recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
         written.append(share)
@@ -231,23 +233,23 @@ def test_progress_is_written_at_most_once_a_second() -> None:
     class Eager(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for hundredth in range(100):
-                world.clock.pass_time(milliseconds=40)
+                sim.clock.pass_time(milliseconds=40)
                 progress(hundredth / 100)
             return super().__call__(path, options, progress)
 
-    world.engines[Stage.STT] = Eager(Stage.STT)
-    world.store.progress = watched  # type: ignore[method-assign]
-    assert world.perform(task) is True
+    sim.engines[Stage.STT] = Eager(Stage.STT)
+    sim.store.progress = watched  # type: ignore[method-assign]
+    assert sim.perform(task) is True
     assert written == [0.24, 0.49, 0.74, 0.99, 1.0]  # the end at once
 
 
 def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:
-    world = World(file=tmp_path / "state.sqlite3")
-    task = first_task(world)
-    began = world.clock()
+    sim = Simulation(file=tmp_path / "state.sqlite3")
+    task = first_task(sim)
+    began = sim.clock()
     ends: list[float] = []
     beaten = threading.Event()
-    extend = world.store.extend
+    extend = sim.store.extend
 
     def watched(lease: Lease, until: datetime) -> Lease:
         extended = extend(lease, until)
@@ -259,62 +261,62 @@ def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longe
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for _ in range(3):
                 beaten.clear()
-                world.clock.pass_time(seconds=0.25)  # of a lease of 0.3 seconds, in a request of one
+                sim.clock.pass_time(seconds=0.25)  # of a lease of 0.3 seconds, in a request of one
                 assert beaten.wait(10)
                 with pytest.raises(Busy):
-                    world.perform(task, holder="another")
-            world.clock.pass_time(seconds=0.3)
-            world.engines[Stage.STT] = FixedEngine(Stage.STT)
-            assert world.perform(task, holder="another") is True
+                    sim.perform(task, holder="another")
+            sim.clock.pass_time(seconds=0.3)
+            sim.engines[Stage.STT] = FixedEngine(Stage.STT)
+            assert sim.perform(task, holder="another") is True
             return super().__call__(path, options, lambda share: None)
 
-    world.store.extend = watched  # type: ignore[method-assign]
-    world.engines[Stage.STT] = Wedged(Stage.STT)
-    assert world.perform(task, lease_seconds=0.3, longest_seconds=1) is False
+    sim.store.extend = watched  # type: ignore[method-assign]
+    sim.engines[Stage.STT] = Wedged(Stage.STT)
+    assert sim.perform(task, lease_seconds=0.3, longest_seconds=1) is False
     assert ends == [0.55, 0.8, 1.0]
 
 
 def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_path: Path) -> None:
-    world = World(file=tmp_path / "state.sqlite3")
-    task = first_task(world)
+    sim = Simulation(file=tmp_path / "state.sqlite3")
+    task = first_task(sim)
 
     class Slow(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            world.clock.pass_time(seconds=1)
-            now = world.clock()
+            sim.clock.pass_time(seconds=1)
+            now = sim.clock()
             until = now + timedelta(hours=1)
-            world.store.claim(task.recording_id, Stage.STT, 1, holder="another", now=now, until=until)
+            sim.store.claim(task.recording_id, Stage.STT, 1, holder="another", now=now, until=until)
             for _ in range(1000):  # until the heartbeat has noticed
                 time.sleep(0.01)
                 progress(0.5)
             raise AssertionError("it went on")
 
-    world.engines[Stage.STT] = Slow(Stage.STT)
+    sim.engines[Stage.STT] = Slow(Stage.STT)
     with pytest.raises(Busy):
-        world.perform(task, lease_seconds=0.3)
-    assert world.store.partials(task.recording_id) == []
+        sim.perform(task, lease_seconds=0.3)
+    assert sim.store.partials(task.recording_id) == []
 
 
 # --------------------------------------------------------------------------- 5 and 6. join, announce, mark
 
 
 def test_two_joins_that_race_write_the_same_bytes_and_announce_one_id() -> None:
-    world = quiet()
-    recording = world.only()
-    before = dict(world.results.objects)
+    sim = quiet()
+    recording = sim.only()
+    before = dict(sim.results.objects)
     unmarked = recording.model_copy(update={"announced_at": None})
-    with world.database.write() as connection:
+    with sim.database.write() as connection:
         connection.execute("UPDATE recordings SET body = ?", (unmarked.model_dump_json(exclude={"result"}),))
-    steps.join(recording.id, 1, **world.joining)
-    assert world.results.objects == before
-    assert world.results.conflicts == []
-    assert len(world.completions()) == 2
-    assert len({event.model_dump_json() for event in world.completions()}) == 1
-    assert timeless(world.only()) == timeless(recording)
+    join(recording.id, 1, sim.world)
+    assert sim.results.objects == before
+    assert sim.results.conflicts == []
+    assert len(sim.completions()) == 2
+    assert len({event.model_dump_json() for event in sim.completions()}) == 1
+    assert timeless(sim.only()) == timeless(recording)
 
 
 def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
-    world = World()
+    sim = Simulation()
     many = tuple(segment(i, i + 1, f"word{i} " * 20, i) for i in range(600))
 
     class Talkative(FixedEngine):
@@ -322,25 +324,25 @@ def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
             analysis = super().__call__(path, options, progress)
             return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
 
-    world.engines[Stage.STT] = Talkative(Stage.STT)
-    world.arrive(source())
-    world.settle()
-    recording = world.only()
+    sim.engines[Stage.STT] = Talkative(Stage.STT)
+    sim.arrive(source())
+    sim.settle()
+    recording = sim.only()
     assert recording.status == Status.COMPLETED
     assert recording.result is None  # too large for the document: it points to the file
     assert recording.preview is not None
     assert recording.preview.startswith("word0")
-    stt = next(p for p in world.store.partials(recording.id) if p.stage == Stage.STT)
+    stt = next(p for p in sim.store.partials(recording.id) if p.stage == Stage.STT)
     assert stt.analysis is None
     assert len(stt.model_dump_json()) < 1000
     assert recording.artifacts is not None
-    assert b"word599" in world.results.read(recording.artifacts.record)
-    assert len(world.completions()[0].model_dump_json()) < 20_000
+    assert b"word599" in sim.results.read(recording.artifacts.record)
+    assert len(sim.completions()[0].model_dump_json()) < 20_000
 
 
 def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
     texts = iter(["winner", "loser"])
     late: list[bool] = []
 
@@ -348,154 +350,154 @@ def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> N
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             if not late:
                 late.append(True)
-                world.clock.pass_time(seconds=700)
-                world.perform(task, holder="another")
+                sim.clock.pass_time(seconds=700)
+                sim.perform(task, holder="another")
             many = tuple(segment(i, i + 1, f"{text} " * 20, i) for text in [next(texts)] for i in range(600))
             analysis = super().__call__(path, options, lambda share: None)
             return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
 
-    world.engines[Stage.STT] = Talkative(Stage.STT)
-    assert world.perform(task) is False
-    world.settle()
-    assert world.only().preview == ("winner " * 40)[:200]
-    assert world.results.conflicts == []
+    sim.engines[Stage.STT] = Talkative(Stage.STT)
+    assert sim.perform(task) is False
+    sim.settle()
+    assert sim.only().preview == ("winner " * 40)[:200]
+    assert sim.results.conflicts == []
 
 
 # --------------------------------------------------------------------------------- 7. a failure is an outcome
 
 
 def test_audio_that_can_never_work_ends_rejected_without_a_retry() -> None:
-    world = World()
-    for engine in world.engines.values():
+    sim = Simulation()
+    for engine in sim.engines.values():
         engine.error = Rejected(ErrorCode.NO_AUDIO_STREAM, "a video without sound")
-    world.arrive(source())
-    world.settle()
-    recording = world.only()
+    sim.arrive(source())
+    sim.settle()
+    recording = sim.only()
     assert recording.status == Status.REJECTED
     assert recording.error is not None
     assert recording.error.message == "a video without sound"
-    assert [engine.runs for engine in world.engines.values()] == [1, 1]
+    assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
 def test_an_object_deleted_before_it_was_read_ends_rejected() -> None:
-    world = World()
-    world.uploads.gone.add("call.wav")
-    world.arrive(source())
-    world.settle()
-    assert world.only().error is not None
-    assert world.only().status == Status.REJECTED
+    sim = Simulation()
+    sim.uploads.gone.add("call.wav")
+    sim.arrive(source())
+    sim.settle()
+    assert sim.only().error is not None
+    assert sim.only().status == Status.REJECTED
 
 
 def test_a_stage_given_up_leaves_the_other_half_intact() -> None:
-    world = World()
-    task = first_task(world, Stage.SER)
-    world.engines[Stage.SER].error = RuntimeError("no")
+    sim = Simulation()
+    task = first_task(sim, Stage.SER)
+    sim.engines[Stage.SER].error = RuntimeError("no")
     for _ in range(3):
         with pytest.raises(RuntimeError):
-            world.perform(task)
-    steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="ser failed")
-    world.settle()
-    recording = world.only()
+            sim.perform(task)
+    give_up(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="ser failed")
+    sim.settle()
+    recording = sim.only()
     assert recording.status == Status.PARTIAL
     assert recording.result is not None
     assert recording.result.text == "where is my order it is late"
     assert recording.error is not None
     assert (recording.error.stage, recording.error.attempts) == (Stage.SER, 3)
     assert "RuntimeError" in recording.error.message
-    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial"]
+    assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.partial"]
 
 
 def test_giving_up_what_has_an_outcome_changes_nothing() -> None:
-    world = World()
-    task = first_task(world)
-    world.settle()
-    assert steps.give_up(task, **world.ports("store"), code=ErrorCode.TIMEOUT, reason="late") is False
-    assert world.only().status == Status.COMPLETED
+    sim = Simulation()
+    task = first_task(sim)
+    sim.settle()
+    assert give_up(task, sim.world, code=ErrorCode.TIMEOUT, reason="late") is False
+    assert sim.only().status == Status.COMPLETED
 
 
 def test_sweep_publishes_again_what_was_lost_and_not_more_often_than_needed() -> None:
-    world = World()
-    first_task(world)
-    with world.database.write() as connection:
+    sim = Simulation()
+    first_task(sim)
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
-    assert world.sweep().republished == 0  # perhaps it is only slow
-    world.clock.pass_time(minutes=16)
-    assert world.sweep().republished == 2
-    assert world.sweep().republished == 0
-    world.settle()
-    assert world.only().status == Status.COMPLETED
+    assert sim.sweep().republished == 0  # perhaps it is only slow
+    sim.clock.pass_time(minutes=16)
+    assert sim.sweep().republished == 2
+    assert sim.sweep().republished == 0
+    sim.settle()
+    assert sim.only().status == Status.COMPLETED
 
 
 def test_sweep_does_not_wait_for_a_clock_that_was_hours_ahead() -> None:
     """A worker whose clock was wrong is killed, and its task lost: nobody comes back for the lease that it left."""
-    world = World()
-    task = first_task(world)
-    now = world.clock()
+    sim = Simulation()
+    task = first_task(sim)
+    now = sim.clock()
     ahead = now + timedelta(hours=5)
-    world.store.claim(task.recording_id, task.stage, 1, holder="lost", now=ahead, until=ahead + timedelta(seconds=30))
-    with world.database.write() as connection:
+    sim.store.claim(task.recording_id, task.stage, 1, holder="lost", now=ahead, until=ahead + timedelta(seconds=30))
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
-    world.clock.pass_time(minutes=16)
-    assert world.sweep().republished == 2
-    assert world.sweep().republished == 0
-    world.settle()
-    assert world.only().status == Status.COMPLETED
+    sim.clock.pass_time(minutes=16)
+    assert sim.sweep().republished == 2
+    assert sim.sweep().republished == 0
+    sim.settle()
+    assert sim.only().status == Status.COMPLETED
 
 
 def test_sweep_gives_up_past_the_deadline() -> None:
-    world = World()
-    first_task(world)
-    with world.database.write() as connection:
+    sim = Simulation()
+    first_task(sim)
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
-    world.clock.pass_time(hours=25)
-    assert world.sweep().given_up == 2
-    world.settle()
-    assert world.only().status == Status.FAILED
-    assert world.only().error is not None
-    assert world.only().error.code == ErrorCode.TIMEOUT  # type: ignore[union-attr]
+    sim.clock.pass_time(hours=25)
+    assert sim.sweep().given_up == 2
+    sim.settle()
+    assert sim.only().status == Status.FAILED
+    assert sim.only().error is not None
+    assert sim.only().error.code == ErrorCode.TIMEOUT  # type: ignore[union-attr]
 
 
 def test_sweep_joins_what_no_event_told_of() -> None:
-    world = World()
+    sim = Simulation()
     for stage in Stage:
-        world.perform(first_task(world, stage))
-    with world.database.write() as connection:
+        sim.perform(first_task(sim, stage))
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
-    assert world.sweep().joined == 1
-    assert world.only().announced_at is not None
-    assert len(world.completions()) == 1
-    assert world.sweep() == steps.SweepReport()
+    assert sim.sweep().joined == 1
+    assert sim.only().announced_at is not None
+    assert len(sim.completions()) == 1
+    assert sim.sweep() == sweep.SweepReport()
 
 
 def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "_PAGE", 2)
-    world = World()
+    monkeypatch.setattr(sweep, "_PAGE", 2)
+    sim = Simulation()
     for number in range(5):
-        world.arrive(source(f"{number}.wav"))
-        world.deliver(world.pending()[0])
-        with world.database.write() as connection:
+        sim.arrive(source(f"{number}.wav"))
+        sim.deliver(sim.pending()[0])
+        with sim.database.write() as connection:
             connection.execute("DELETE FROM messages")
-    world.clock.pass_time(minutes=16)
-    assert world.sweep().examined == 5
-    world.settle()
-    assert {recording.status for recording in world.store.recordings()} == {Status.COMPLETED}
+    sim.clock.pass_time(minutes=16)
+    assert sim.sweep().examined == 5
+    sim.settle()
+    assert {recording.status for recording in sim.store.recordings()} == {Status.COMPLETED}
 
 
 def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = World()
+    sim = Simulation()
     for number in range(3):
-        world.arrive(source(f"{number}.wav"))
-        world.clock.pass_time(seconds=1)
-    for message in world.pending():
-        world.deliver(message)
-    for message in world.pending():
-        world.deliver(message)  # both halves; their events are lost
-    with world.database.write() as connection:
+        sim.arrive(source(f"{number}.wav"))
+        sim.clock.pass_time(seconds=1)
+    for message in sim.pending():
+        sim.deliver(message)
+    for message in sim.pending():
+        sim.deliver(message)  # both halves; their events are lost
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
     first, *others = [source(f"{number}.wav").recording_id for number in range(3)]
-    there = world.results.create
+    there = sim.results.create
 
     def create(path: str, body: bytes, content_type: str) -> str:
         if path.startswith(first):
@@ -503,63 +505,63 @@ def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
         return there(path, body, content_type)
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.results, "create", create)
-        report = world.sweep()
+        patch.setattr(sim.results, "create", create)
+        report = sim.sweep()
     assert (report.examined, report.joined, report.failed) == (3, 2, 1)
-    assert {event.data.recording_id for event in world.completions()} == set(others)
+    assert {event.data.recording_id for event in sim.completions()} == set(others)
     assert [(r.__dict__["action"], r.__dict__["recording_id"]) for r in caplog.records if r.levelname == "ERROR"] == [
         ("not_swept", first)
     ]
-    assert (world.sweep().joined, world.sweep().examined) == (1, 0)
+    assert (sim.sweep().joined, sim.sweep().examined) == (1, 0)
 
 
 def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() -> None:
-    world = World()
-    task = first_task(world)
+    sim = Simulation()
+    task = first_task(sim)
 
     class Late(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            world.clock.pass_time(hours=25)
-            world.sweep()
-            world.settle()
+            sim.clock.pass_time(hours=25)
+            sim.sweep()
+            sim.settle()
             return super().__call__(path, options, lambda share: None)
 
-    world.engines[Stage.STT] = Late(Stage.STT)
-    assert world.perform(task) is True
-    world.settle()
-    recording = world.only()
+    sim.engines[Stage.STT] = Late(Stage.STT)
+    assert sim.perform(task) is True
+    sim.settle()
+    recording = sim.only()
     assert (recording.status, recording.revision, recording.rerun) == (Status.PARTIAL, 2, (Stage.STT,))
     assert recording.result is not None
     assert recording.result.text == "where is my order it is late"
     assert recording.result.halves[Stage.SER].error is not None  # given up, and nobody ran it again
-    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.failed", f"{recording.id}.r2.partial"]
-    assert world.store.unfinished() == []
+    assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.failed", f"{recording.id}.r2.partial"]
+    assert sim.store.unfinished() == []
 
 
 def test_a_value_that_comes_before_the_other_half_waits_for_it() -> None:
-    world = World()
-    task = first_task(world)
-    steps.give_up(task, **world.ports("store"), code=ErrorCode.MODEL_ERROR, reason="stt failed")
-    assert world.perform(task) is False  # a delivery after the end of it all
+    sim = Simulation()
+    task = first_task(sim)
+    give_up(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="stt failed")
+    assert sim.perform(task) is False  # a delivery after the end of it all
     late = next(p for p in quiet().store.partials(task.recording_id) if p.stage is Stage.STT)
-    assert world.store.create_partial(late.model_copy(update={"revision": 2}))
-    steps.join(task.recording_id, 2, **world.joining)
-    assert world.only().revision == 1
-    world.settle()
-    recording = world.only()
+    assert sim.store.create_partial(late.model_copy(update={"revision": 2}))
+    join(task.recording_id, 2, sim.world)
+    assert sim.only().revision == 1
+    sim.settle()
+    recording = sim.only()
     assert (recording.revision, recording.status) == (2, Status.COMPLETED)
-    assert [event.id for event in world.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
+    assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.partial", f"{recording.id}.r2.completed"]
 
 
 def test_a_task_without_a_recording_is_unreadable() -> None:
-    world = World()
-    task = first_task(world)
-    with world.database.write() as connection:
+    sim = Simulation()
+    task = first_task(sim)
+    with sim.database.write() as connection:
         connection.execute("DELETE FROM recordings")
     with pytest.raises(Unreadable):
-        world.perform(task)
+        sim.perform(task)
     with pytest.raises(Unreadable):
-        steps.join(task.recording_id, 1, **world.joining)
+        join(task.recording_id, 1, sim.world)
 
 
 # --------------------------------------------------------------- everything at once: orders, repeats, crashes
@@ -577,42 +579,42 @@ def test_whatever_is_repeated_reordered_or_cut_off_the_outcome_is_that_of_a_quie
     seed: int, upload: dict[str, str], crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
-    world = World()
+    sim = Simulation()
     for _ in range(chance.randint(1, 3)):
-        world.arrive(source(metadata=upload))
+        sim.arrive(source(metadata=upload))
     for _ in range(400):
-        pending = world.pending()
+        pending = sim.pending()
         if not pending:
             break
-        if world.crash_at is None and crashes:
+        if sim.crash_at is None and crashes:
             count, when = crashes.pop()
-            world.crash_at = (world._writes + 1 + count, when)
-        world.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
+            sim.crash_at = (sim._writes + 1 + count, when)
+        sim.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
     else:
-        raise AssertionError(f"never settles: {world.pending()}")
-    world.clock.pass_time(hours=1)
-    world.sweep()  # what a crash left recorded and not announced
-    world.settle()
+        raise AssertionError(f"never settles: {sim.pending()}")
+    sim.clock.pass_time(hours=1)
+    sim.sweep()  # what a crash left recorded and not announced
+    sim.settle()
     expected = quiet(upload)
-    assert timeless(world.only()) == timeless(expected.only())
-    assert world.only().announced_at is not None
-    assert {event.id for event in world.completions()} == {event.id for event in expected.completions()}
-    assert world.store.unfinished() == []
-    assert world.results.conflicts == []
-    assert len(world.store.partials(world.only().id)) == len(expected.store.partials(expected.only().id))
+    assert timeless(sim.only()) == timeless(expected.only())
+    assert sim.only().announced_at is not None
+    assert {event.id for event in sim.completions()} == {event.id for event in expected.completions()}
+    assert sim.store.unfinished() == []
+    assert sim.results.conflicts == []
+    assert len(sim.store.partials(sim.only().id)) == len(expected.store.partials(expected.only().id))
 
 
 def test_a_crash_at_every_single_write_of_a_run_is_survived() -> None:
     survived = 0
     for when in ("before", "after"):
         for count in range(100):
-            world = World(crash_at=(count, when))
-            world.arrive(source())
-            world.settle()
-            if not world.crashes:
+            sim = Simulation(crash_at=(count, when))
+            sim.arrive(source())
+            sim.settle()
+            if not sim.crashes:
                 break
             survived += 1
-            assert world.only().status == Status.COMPLETED, (count, when)
-            assert len({event.id for event in world.completions()}) == 1
-            assert world.results.conflicts == [], (count, when)
+            assert sim.only().status == Status.COMPLETED, (count, when)
+            assert len({event.id for event in sim.completions()}) == 1
+            assert sim.results.conflicts == [], (count, when)
     assert survived >= 30  # there are that many places to die in

@@ -1,0 +1,144 @@
+"""Hop 2: a worker runs one stage of a recording and creates its partial."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from speechpipe.backends.ports import Progress
+from speechpipe.contract import PARTIAL_INLINE_BYTES, Analysis, Failure, Lease, Partial, Status, Task
+from speechpipe.contract.errors import Rejected, Unreadable
+from speechpipe.contract.options import parse_options
+from speechpipe.observe import log_fields
+from speechpipe.pipeline.admission import check_size
+from speechpipe.pipeline.heartbeat import Heartbeat
+from speechpipe.pipeline.progress import expected_at
+from speechpipe.pipeline.world import WorkerWorld
+
+log = logging.getLogger(__name__)
+
+#: How often a running attempt shows its progress.
+PROGRESS_SECONDS = 1.0
+
+
+def perform(task: Task, world: WorkerWorld) -> bool:
+    """Run one stage and create its partial; False if there was one already.
+
+    Holds a lease, extended while the attempt runs. Raises Busy while another attempt holds it, and Unreadable for a
+    task without a recording. A Rejected from the engine becomes a Failure partial; any other exception propagates, with
+    the lease free for the next delivery.
+    """
+    store = world.store
+    recording = store.recording(task.recording_id)
+    if recording is None:
+        raise Unreadable(f"there is no recording {task.recording_id}")
+    if recording.status is Status.ERASED or _partial(task, world):
+        return False
+    now = world.clock()
+    until = now + timedelta(seconds=world.lease_seconds)
+    lease = store.claim(task.recording_id, task.stage, task.revision, holder=world.holder, now=now, until=until)
+    last = now + timedelta(seconds=world.longest_seconds) if world.longest_seconds else None
+    heartbeat = Heartbeat(store, lease, world.clock, seconds=world.lease_seconds, until=last)
+    outcome, error, wrote = "failed", None, None
+    try:
+        if len(lease.attempts) > 1 and _partial(task, world):  # finished between our look and our claim
+            outcome = "superseded"
+            return False
+        attempt = lease.attempts[-1].number
+        store.begin(task.recording_id, task.stage, attempt=attempt, at=now)
+        with heartbeat:
+            partial, analysis = _attempt(task, attempt, now, world, _progress(lease, world, heartbeat))
+        wrote = partial.analysis_uri
+        created = _create(partial, world)
+        outcome = "done" if created else "superseded"
+        log.info("%s done", task.stage.value, extra=log_fields.performed(task, partial, analysis))
+        return created
+    except BaseException as problem:
+        error = type(problem).__name__  # the class alone: messages of libraries quote paths and content
+        raise
+    finally:
+        store.release(heartbeat.lease, now=world.clock(), outcome=outcome, error=error)
+        if outcome != "done":
+            _clean_up_if_erased(task, wrote, world)
+
+
+def _clean_up_if_erased(task: Task, wrote: str | None, world: WorkerWorld) -> None:
+    """If the recording was erased in the meantime, delete this attempt's lease and what it wrote to the bucket."""
+    known = world.store.recording(task.recording_id)
+    if known is None or known.status is not Status.ERASED:
+        return
+    world.store.erase(known)
+    if wrote:
+        world.results.delete(task.recording_id)
+
+
+def _progress(lease: Lease, world: WorkerWorld, heartbeat: Heartbeat) -> Progress:
+    """A callback that shows progress at most once a second, and ends an attempt that has lost its lease."""
+    began = last = world.clock()
+
+    def progress(share: float) -> None:
+        nonlocal last
+        heartbeat.check()
+        now = world.clock()
+        if share < 1 and 0 <= (now - last).total_seconds() < PROGRESS_SECONDS:
+            return
+        last = now
+        share = min(max(share, 0.0), 1.0)
+        world.store.progress(lease.recording_id, lease.stage, share, expected_at(share, began, now))
+
+    return progress
+
+
+def _create(partial: Partial, world: WorkerWorld) -> bool:
+    """Create a partial. A value that arrives after its stage was given up is kept as the next revision's."""
+    while not world.store.create_partial(partial):
+        there = _partial(partial, world)
+        if partial.failure or there is None or there.failure is None or not there.failure.retryable:
+            return False
+        partial = partial.model_copy(update={"revision": partial.revision + 1})  # the join begins that revision
+        extra = {"action": "late", "recording_id": partial.recording_id, "stage": partial.stage.value}
+        log.warning("a stage ended after it had been given up", extra=extra)
+    return True
+
+
+def _attempt(
+    task: Task, attempt: int, started_at: datetime, world: WorkerWorld, progress: Progress
+) -> tuple[Partial, Analysis | None]:
+    """Download, analyse, and store a large analysis where the partial can point to it."""
+    analysis, failure = None, None
+    try:
+        parse_options(task.source.metadata)  # a recording rejected for its options may be redriven: reject it again
+        check_size(task.source.size, world.limits.max_bytes)
+        with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=world.scratch) as folder:
+            path = Path(folder) / "input"  # never the uploader's name, which is not ours to trust
+            world.uploads.download(task.source, path)
+            analysis = world.analyse(path, task.options, progress)
+        if prices := world.limits.prices:
+            analysis = analysis.model_copy(update={"cost": prices.cost(task.stage, analysis.compute_seconds)})
+    except Rejected as rejected:
+        failure = Failure(code=rejected.code, message=rejected.message)
+    partial = Partial(
+        recording_id=task.recording_id,
+        revision=task.revision,
+        stage=task.stage,
+        attempt=attempt,
+        started_at=started_at,
+        finished_at=world.clock(),
+        analysis=analysis,
+        failure=failure,
+    )
+    if analysis is None or len(partial.model_dump_json()) <= PARTIAL_INLINE_BYTES:
+        return partial, analysis
+    # The attempt's number is in the name, so that an attempt that loses the race never shares an object with the
+    # winner.
+    path_in_bucket = f"{task.recording_id}/r{task.revision}/partials/{task.stage.value}.{attempt}.json"
+    uri = world.results.create(path_in_bucket, analysis.model_dump_json().encode(), "application/json")
+    return partial.model_copy(update={"analysis": None, "analysis_uri": uri}), analysis
+
+
+def _partial(of: Task | Partial, world: WorkerWorld) -> Partial | None:
+    """The partial of the same stage and revision, if there is one."""
+    there = (p for p in world.store.partials(of.recording_id) if (p.stage, p.revision) == (of.stage, of.revision))
+    return next(there, None)

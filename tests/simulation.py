@@ -1,0 +1,227 @@
+"""The whole system in one thread, on the embedded backend in memory: a test delivers the messages by hand, in any order
+and any number of times, and any write can be the last one before a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from speechpipe.backends.local.bus import (
+    COMPLETIONS,
+    FINALIZED,
+    PARTIAL_CREATED,
+    LocalBus,
+    LocalCompletions,
+    LocalDeadLetters,
+    task_topic,
+)
+from speechpipe.backends.local.database import Database
+from speechpipe.backends.local.store import SqliteStore
+from speechpipe.contract import Completion, Recording, Source, Stage, Task, wire
+from speechpipe.contract.errors import Busy, ErrorCode, NotFound, Rejected, Unreadable
+from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.join import join
+from speechpipe.pipeline.perform import perform
+from speechpipe.pipeline.sweep import SweepReport, sweep
+from speechpipe.pipeline.world import World
+from speechpipe.settings import Limits
+from tests.doubles import FixedEngine, SteppedClock
+
+
+class Crash(BaseException):
+    """The process died here. A BaseException, so that nothing mends it."""
+
+
+class MemoryUploads:
+    """The uploads bucket; every object holds its own name, or what `bodies` has for it."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+        self.bodies: dict[str, bytes] = {}
+        self.opened = 0
+
+    def download(self, source: Source, into: Path) -> None:
+        if source.name in self.gone:
+            raise Rejected(ErrorCode.OBJECT_GONE, "gone")
+        into.write_text(source.name)
+
+    @contextmanager
+    def open(self, source: Source) -> Iterator[BinaryIO]:
+        self.opened += 1
+        if source.name in self.gone:
+            raise Rejected(ErrorCode.OBJECT_GONE, "gone")
+        yield BytesIO(self.bodies.get(source.name, source.name.encode()))
+
+    def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
+        raise NotImplementedError
+
+    @property
+    def sessions_at(self) -> str | None:
+        raise NotImplementedError
+
+    def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
+        raise NotImplementedError
+
+    def find(self, name: str) -> Source | None:
+        raise NotImplementedError
+
+    def objects(self, prefix: str = "") -> Iterator[Source]:
+        raise NotImplementedError
+
+    def delete(self, source: Source) -> None:
+        self.gone.add(source.name)
+
+
+class MemoryResults:
+    """The results bucket; remembers an attempt to write anything twice with other bytes."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.conflicts: list[str] = []
+
+    def uri(self, path: str) -> str:
+        return f"gs://results/{path}"
+
+    def create(self, path: str, body: bytes, content_type: str) -> str:
+        if self.objects.setdefault(self.uri(path), body) != body:
+            self.conflicts.append(path)
+        return self.uri(path)
+
+    def read(self, uri: str) -> bytes:
+        if uri not in self.objects:
+            raise NotFound(uri)
+        return self.objects[uri]
+
+    def delete(self, folder: str) -> None:
+        for uri in [uri for uri in self.objects if uri.startswith(self.uri(f"{folder}/"))]:
+            del self.objects[uri]
+
+
+class Crashing:
+    """A port whose calls are counted, and one of whose writes is the last thing this process does."""
+
+    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download", "open")
+
+    def __init__(self, port: object, simulation: Simulation) -> None:
+        self._port, self._simulation = port, simulation
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name in self.READS:
+            return method
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self._simulation.crash_if("before")
+            result = method(*args, **kwargs)
+            self._simulation.crash_if("after")
+            return result
+
+        return write
+
+
+class Simulation:
+    """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth.
+
+    Its state is in memory, separately for each thread; tests with a heartbeat, which has its own, need a file.
+    """
+
+    def __init__(
+        self, crash_at: tuple[int, str] | None = None, limits: Limits | None = None, file: Path = Path(":memory:")
+    ) -> None:
+        self.limits = limits or Limits()
+        self.clock = SteppedClock()
+        self.database = Database(file)
+        self.store, self.bus = SqliteStore(self.database), LocalBus(self.database)
+        self.uploads, self.results = MemoryUploads(), MemoryResults()
+        self.engines = {stage: FixedEngine(stage) for stage in Stage}
+        self.crash_at = crash_at
+        self.crashes = 0
+        self._writes = -1
+
+    def crash_if(self, when: str) -> None:
+        self._writes += when == "before"
+        if self.crash_at == (self._writes, when):
+            self.crash_at = None
+            self.crashes += 1
+            raise Crash
+
+    @property
+    def world(self) -> World:
+        """What the verbs get: every port may crash."""
+        ports: dict[str, Any] = {n: Crashing(getattr(self, n), self) for n in ("store", "bus", "uploads", "results")}
+        completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self.database)
+        return World(**ports, completions=completions, dead_letters=letters, limits=self.limits, clock=self.clock)
+
+    def arrive(self, source: Source) -> None:
+        self.bus._publish(FINALIZED, source.model_dump_json())
+
+    def pending(self) -> list[tuple[int, str, str]]:
+        """Messages that nobody has acknowledged: (id, topic, body)."""
+        rows = self.database.read().execute("SELECT id, topic, body FROM messages WHERE topic != ?", (COMPLETIONS,))
+        return [(row["id"], row["topic"], row["body"]) for row in rows]
+
+    def deliver(self, message: tuple[int, str, str], *, acknowledge: bool = True) -> None:
+        """Deliver once. A crash, Busy or an error leaves the message; its lease is left as a dead process leaves it."""
+        number, topic, body = message
+        try:
+            self._handle(topic, body)
+        except Crash:
+            # Nobody released the lease: time passes until it has run out.
+            self.clock.pass_time(seconds=700)
+            return
+        except Busy:
+            return
+        except Unreadable:
+            pass
+        if acknowledge:
+            with self.database.write() as connection:
+                connection.execute("DELETE FROM messages WHERE id = ?", (number,))
+
+    def _handle(self, topic: str, body: str) -> None:
+        handlers: dict[str, Callable[[], object]] = {
+            FINALIZED: lambda: ingest(Source.model_validate_json(body), self.world),
+            PARTIAL_CREATED: lambda: self.join(**json.loads(body)),
+        }
+        for stage in Stage:
+            handlers[task_topic(stage)] = lambda: self.perform(Task.model_validate_json(body))
+        handlers[topic]()
+
+    def join(self, recording_id: str, revision: int, stage: str) -> None:
+        join(recording_id, revision, self.world)
+
+    def perform(
+        self, task: Task, holder: str = "worker", *, lease_seconds: float = 600, longest_seconds: float | None = None
+    ) -> bool:
+        world = self.world.attempt(
+            self.engines[task.stage], holder=holder, lease_seconds=lease_seconds, longest_seconds=longest_seconds
+        )
+        return perform(task, world)
+
+    def sweep(self) -> SweepReport:
+        return sweep(self.world)
+
+    def settle(self) -> None:
+        """Deliver everything, oldest first, until nothing is left."""
+        for _ in range(100):
+            messages = self.pending()
+            if not messages:
+                return
+            for message in messages:
+                self.deliver(message)
+        raise AssertionError(f"never settles: {self.pending()}")
+
+    def completions(self) -> list[Completion]:
+        rows = self.database.read().execute("SELECT body FROM messages WHERE topic = ? ORDER BY id", (COMPLETIONS,))
+        bodies = [json.loads(row["body"]) for row in rows]
+        return [wire.completion_from_message(b["data"].encode(), b["attributes"]) for b in bodies]
+
+    def only(self) -> Recording:
+        (listed,) = self.store.recordings()
+        recording = self.store.recording(listed.id)
+        assert recording is not None
+        return recording
