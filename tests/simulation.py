@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +32,10 @@ from speechpipe.pipeline.sweep import SweepReport, sweep
 from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.doubles import FixedEngine, SteppedClock
+
+
+#: A worker has a cap of its own, which may differ from that of ingest.
+WORKER_MAX_BYTES = 10**9
 
 
 class Crash(BaseException):
@@ -197,7 +202,8 @@ class Simulation:
     def perform(
         self, task: Task, holder: str = "worker", *, lease_seconds: float = 600, longest_seconds: float | None = None
     ) -> bool:
-        world = self.world.attempt(
+        limits = self.limits.model_copy(update={"max_bytes": WORKER_MAX_BYTES})
+        world = replace(self.world, limits=limits).attempt(
             self.engines[task.stage], holder=holder, lease_seconds=lease_seconds, longest_seconds=longest_seconds
         )
         return perform(task, world)

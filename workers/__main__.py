@@ -1,4 +1,4 @@
-"""`python -m workers`: one stage's worker; the environment says which (`speechpipe.settings.WorkerSettings`)."""
+"""`python -m workers`: the worker of one stage, chosen by the environment (`speechpipe.settings.WorkerSettings`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from speechpipe.settings import WorkerSettings, read
 from workers.models.choice import load
 from workers.service import Load, Worker, create_app
 
-#: Cloud Run kills ten seconds after SIGTERM. Open requests get this long to be answered,
+#: How long open requests may take after SIGTERM; Cloud Run kills the process ten seconds after it.
 GRACE_SECONDS = 7
-#: and a thread that is still inside the engine ends with the process.
+#: When the process exits in any case, with threads that are still inside the engine.
 LAST_SECONDS = 9.0
 
 
 class _Server(uvicorn.Server):
-    """Tells the worker at once when the process has to go, not only after the open requests."""
+    """Tells the worker to stop as soon as a signal arrives, not only after the open requests."""
 
     worker: Worker
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop taking work, and be gone in time whatever the engine does."""
+        """Stop taking work, and exit in time whatever the engine does."""
         self.worker.stop()
         last = threading.Timer(LAST_SECONDS, os._exit, (0,))
         last.daemon = True
@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
-    """Serve until a signal comes, or until the model cannot be loaded; the process's exit status."""
+    """Serve until a signal arrives or the model fails to load; the process's exit status."""
 
     def failed() -> None:
         server.should_exit = True
@@ -56,7 +56,7 @@ def serve(settings: WorkerSettings, backend: Backend, load: Load) -> int:
             port=settings.port,
             access_log=False,
             log_config=None,
-            log_level="warning",  # it counts its own steps at info
+            log_level="warning",  # at info it logs its own steps
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
     )
@@ -85,4 +85,4 @@ if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # an engine's thread must not hold the process
+    os._exit(status)  # a thread inside the engine must not keep the process alive

@@ -1,14 +1,14 @@
-"""The worker's HTTP service: a push delivery in, one stage performed, a status code that says who tries again.
+"""The worker's HTTP service: takes a push delivery, performs one stage, and answers with who retries.
 
-    POST /         a task from Pub/Sub      204 done, or never to be tried again; 429, 500, 503: deliver again;
-                                            401, 403: not of a caller that the settings name, deliver again too
+    POST /         a task from Pub/Sub      204 done, or never to be retried; 429, 500, 503: redeliver;
+                                            401, 403: not an allowed caller, redeliver as well
     GET  /healthz  is the process alive     200, whatever the model does
-    GET  /readyz   may it get work          200 once the model is loaded and warmed up, else 503 and a reason
+    GET  /readyz   is it ready for work     200 once the model is loaded and warmed up, else 503 and a reason
     GET  /device   what it runs on          200
 
-Starlette on uvicorn in one process, a thread a delivery, and their rows in shared batches of the model (`batcher`):
-functions-framework forks after loading, which breaks CUDA. The server listens at once and loads in the background, so
-that a probe sees "loading" rather than nothing.
+Starlette on uvicorn, in one process with a thread for each delivery, whose rows share the model's batches (`batcher`).
+Not functions-framework, which forks after loading and so breaks CUDA. The server listens immediately and loads the
+model in the background, so that a probe sees "loading" rather than nothing.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ log = logging.getLogger(__name__)
 
 Load = Callable[[Stage, EngineSettings], Analyse]
 
-#: A push request: Pub/Sub's 10 MB in base64, and attributes. Larger is none.
+#: The largest push request: Pub/Sub's 10 MB in base64, and attributes.
 MAX_BODY_BYTES = 15 * 1024**2
-#: How long an analysis may go on once the process has to go; the lease must be free well before it is killed.
+#: How long an analysis may continue after SIGTERM; its lease must be free well before the process is killed.
 DRAIN_SECONDS = 4.0
 _RETRY_AFTER = {"Retry-After": "10"}  # seconds
 
@@ -69,12 +69,12 @@ class Worker:
         self.failure: str | None = None  #: why the model could not be loaded
         self._leaving, self._stopping = threading.Event(), threading.Event()
         self._slots = threading.BoundedSemaphore(settings.concurrency)
-        # A model loads for tens of seconds and an analysis takes minutes: they have threads of their own.
+        # Not the event loop's threads: an analysis takes minutes.
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="analysis")
 
     @property
     def unready(self) -> str | None:
-        """Why there is no work for this worker now; None when it is ready."""
+        """Why this worker cannot take work now; None when it is ready."""
         if self._leaving.is_set():
             return "the worker is shutting down"
         if self.failure is not None:
@@ -82,7 +82,7 @@ class Worker:
         return "the model is loading" if self._engine is None else None
 
     def start(self, failed: Callable[[], None]) -> None:
-        """Load the model in the background; call `failed` if that does not work."""
+        """Load the model in the background; call `failed` if that fails."""
 
         def work() -> None:
             try:
@@ -90,28 +90,28 @@ class Worker:
                 log.info("the model is ready", extra={"action": "ready", "stage": self.settings.stage.value})
             except BaseException as error:
                 self.failure = f"{type(error).__name__}: {error}"
-                told = isinstance(error, (ModelMissing, NoSuchDevice))  # their messages say it all
-                log.critical("the model could not be loaded", exc_info=not told, extra={"action": "load_failed"})
+                explained = isinstance(error, (ModelMissing, NoSuchDevice))  # their messages need no traceback
+                log.critical("the model could not be loaded", exc_info=not explained, extra={"action": "load_failed"})
                 failed()
 
         threading.Thread(target=work, name="load", daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more work. What runs may finish within DRAIN_SECONDS, then ends at its next step, its lease free."""
+        """Take no more work. Analyses may finish within DRAIN_SECONDS; then they stop and free their leases."""
         self._leaving.set()
         interrupt = threading.Timer(DRAIN_SECONDS, self._stopping.set)
         interrupt.daemon = True
         interrupt.start()
 
     async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
-        """Perform what a push request asks for, and say who tries again; `delivery` is the request's traceparent."""
+        """Perform what a push request asks for; the status says who retries. `delivery` is the request's traceparent."""
         reason = self.unready
         if reason is not None:
             return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
         if not self._slots.acquire(blocking=False):
             return JSONResponse({"error": "every slot is in use"}, status_code=429, headers=_RETRY_AFTER)
         try:
-            # Shielded: the slot is free when the thread has ended, not when the client went away.
+            # Shielded: the slot is freed when the thread ends, not when the client goes away.
             loop = asyncio.get_running_loop()
             return await asyncio.shield(loop.run_in_executor(self._threads, self._handle, body, delivery))
         except RuntimeError:  # the executor is shut down
@@ -133,7 +133,7 @@ class Worker:
         except Unreadable as error:
             log.error("acknowledged, not performed: %s", error, extra={"action": "unreadable"})
             return Response(status_code=204)
-        holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"  # each delivery is another
+        holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"  # another one for each delivery
         with self._tracing.perform(task, holder, delivery=delivery):
             return self._perform(task, holder)
 
@@ -163,7 +163,7 @@ class Worker:
         return Response(status_code=204)
 
     def close(self) -> None:
-        """Let go of the threads without waiting for them."""
+        """Abandon the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -175,15 +175,15 @@ def create_app(
     failed: Callable[[], None] = lambda: None,
     tracing: Tracing = OFF,
 ) -> Starlette:
-    """Make the service. It loads the model when it starts; `app.state.worker` is the Worker.
+    """Make the service, which loads the model when it starts; `app.state.worker` is the Worker.
 
-    `failed` is called, in another thread, when the model cannot be loaded.
+    `failed` is called, in another thread, if the model cannot be loaded.
     """
     worker = Worker(settings, backend, load, tracing)
     callers = oidc.callers(settings)
 
     async def push(request: Request) -> Response:
-        if callers is not None:  # in a thread: certificates may have to be fetched
+        if callers is not None:  # in a thread, since certificates may have to be fetched
             refused = await asyncio.to_thread(_refusal, callers, request.headers.get("authorization"))
             if refused is not None:
                 return refused
@@ -227,7 +227,7 @@ def create_app(
 
 
 def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | None:
-    """The answer to whoever is none of the callers; None for one of them."""
+    """The response to anyone but an allowed caller; None for an allowed one."""
     try:
         callers.check(authorization)
     except Untrusted as error:
@@ -241,7 +241,7 @@ def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | Non
 
 
 async def _read(request: Request) -> bytes | None:
-    """The body; None if it is larger than any push request. Counted as it comes: a header may lie."""
+    """The body; None if it is larger than any push request. Counted as it arrives, because a header may lie."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -1,6 +1,6 @@
-"""The engines of this machine: the one place where the package reaches for `workers`, which need torch and the like.
+"""The engines of this machine: the one place where the package imports `workers`, which need torch and the like.
 
-Only who analyses here needs them: the embedded mode, and `speechpipe up` before it starts its workers.
+Only code that analyses on this machine needs them: the embedded mode, and `speechpipe up` before it starts its workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
 
 
 def find_models(settings: EngineSettings) -> list[str]:
-    """Have the models on this machine, downloading them if need be; what has to be said of them, each thing once.
+    """Make sure that the models are on this machine, downloading them if necessary; the notices about them, each once.
 
     Raises EngineUnavailable.
     """

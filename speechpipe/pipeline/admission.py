@@ -1,6 +1,6 @@
-"""May a recording run at once? What it will take, by its header, against the caps; over one of them it is held.
+"""Whether a recording may run, or is held: what its header says it will take, compared with the caps.
 
-Nothing is read where nothing is asked: without a cap and a price table a recording is accepted unseen.
+Without a cap and a price table nothing is read, and every recording is accepted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from speechpipe.settings import Limits
 
 
 def check_size(size: int, max_bytes: int) -> None:
-    """Raises Rejected for an empty file and for one that is too large."""
+    """Raise Rejected for an empty file and for one that is too large."""
     if size == 0:
         raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
     if size > max_bytes:
@@ -23,7 +23,7 @@ def check_size(size: int, max_bytes: int) -> None:
 
 
 def quote(source: Source, options: Options, *, uploads: Uploads, prices: PriceTable | None) -> Quote:
-    """What an object will take in the stages asked for. Raises Rejected(object_gone)."""
+    """What an object will take in the stages that were asked for. Raises Rejected(object_gone)."""
     with uploads.open(source) as stream:
         length = probe(stream, source.size)
     if prices is None:
@@ -32,17 +32,17 @@ def quote(source: Source, options: Options, *, uploads: Uploads, prices: PriceTa
 
 
 def _channels(options: Options, found: int) -> dict[Stage, int]:
-    """Over how many channels each stage goes: one mix, or each on its own."""
+    """How many channels each stage analyses: one mix, or each channel on its own."""
     split = found if options.channels == "split" else 1
     chosen = sum(channel < found for channel in options.emotion) if isinstance(options.emotion, tuple) else split
     return {stage: split if stage is Stage.STT else max(chosen, 1) for stage in options.stages}
 
 
 def admitted(recording: Recording, *, store: Store, uploads: Uploads, limits: Limits) -> Recording:
-    """The recording with its quote, and either held or as it was.
+    """The recording with its quote, and held if it is over a cap.
 
-    The caps of a day count what was accepted since midnight, UTC, without a lock: uploads of the same moment do not
-    see each other and may overshoot them together.
+    The daily caps count what was accepted since midnight UTC. There is no lock, so uploads that arrive at the same
+    moment do not see each other and may exceed a cap together.
     """
     single = (limits.max_duration, limits.max_cost)
     daily = (limits.max_duration_per_day, limits.max_cost_per_day)
@@ -50,7 +50,7 @@ def admitted(recording: Recording, *, store: Store, uploads: Uploads, limits: Li
         return recording
     try:
         quoted = quote(recording.source, recording.options, uploads=uploads, prices=limits.prices)
-    except Rejected:  # gone already: the worker says so
+    except Rejected:  # the object is gone already: the worker will say so
         return recording
     midnight = recording.queued_at.replace(hour=0, minute=0, second=0, microsecond=0)
     today = store.accepted_since(midnight) if any(cap is not None for cap in daily) else Totals()

@@ -1,7 +1,7 @@
-"""A sign of life: while an attempt runs, its lease is extended from a thread of its own.
+"""A heartbeat: while an attempt runs, a separate thread extends its lease.
 
-Not by the engine's progress: a download, a long silence or one slow batch shows none, and a lease that runs out there
-would have the work done twice. A worker that dies takes the thread with it, and its lease ends soon.
+The engine's progress would not do: a download, a long silence or a slow batch makes none, and if the lease expired
+then, the work would be done twice. If the worker dies, so does the thread, and the lease soon expires.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
 
-#: Extended so often during its length: two extensions may fail before it is lost.
+#: Extensions during the length of a lease: two may fail before it is lost.
 BEATS = 3
 _LAST_SECONDS = 5.0
 
@@ -26,8 +26,8 @@ _LAST_SECONDS = 5.0
 class Heartbeat:
     """Holds a lease while the block runs; a context manager.
 
-    `seconds` is the length of the lease. It is not extended past `until`, when whoever asked for the work has gone: an
-    engine that hangs must not hold it for ever.
+    `seconds` is the length of the lease. It is never extended past `until`, when the request has ended, because an
+    engine that hangs must not hold a lease for ever.
     """
 
     def __init__(self, store: Store, lease: Lease, clock: Clock, *, seconds: float, until: datetime | None) -> None:
@@ -45,10 +45,10 @@ class Heartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join(_LAST_SECONDS)  # one that still waits for the store finds the lease released, and ends
+        self._thread.join(_LAST_SECONDS)  # if it still waits for the store, it will find the lease released, and end
 
     def check(self) -> None:
-        """Raises Busy once the lease is lost: another attempt has it, and what this one makes would be in vain."""
+        """Raise Busy once the lease is lost: another attempt holds it, and this one's result would not count."""
         if self._lost:
             raise self._lost
 
@@ -58,13 +58,13 @@ class Heartbeat:
             until = now + timedelta(seconds=self._seconds)
             if self._until:
                 until = min(until, self._until)
-            if self.lease.until and until <= self.lease.until:  # as long as it may be; or the clock was set back
+            if self.lease.until and until <= self.lease.until:  # at its maximum, or the clock was set back
                 continue
             try:
                 self.lease = self._store.extend(self.lease, until)
             except Busy as lost:
                 self._lost = lost
                 return
-            except Exception as error:  # the store is away: perhaps the next beat finds it
+            except Exception as error:  # the store is unreachable: the next beat may get through
                 extra = {"action": "not_extended", "recording_id": self.lease.recording_id}
                 log.warning("a lease could not be extended: %s", type(error).__name__, extra=extra)

@@ -1,7 +1,7 @@
 """An engine that can be asked to stop.
 
-Nothing can end a running thread, and Cloud Run allows ten seconds after SIGTERM: better to leave the analysis at its
-next sign of progress, free the lease, and be delivered again.
+Nothing can end a running thread, and Cloud Run allows ten seconds after SIGTERM. So the analysis stops the next time it
+reports progress, the lease is freed, and the task is redelivered.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Interrupted(Busy):
 
 
 class Interruptible:
-    """An engine whose analyses end with Interrupted soon after `stopping` is set."""
+    """An engine whose analyses raise Interrupted soon after `stopping` is set."""
 
     def __init__(self, engine: Analyse, stopping: threading.Event) -> None:
         self._engine, self._stopping = engine, stopping
 
     @property
     def stage(self) -> Stage:
-        """That of the engine."""
+        """The engine's stage."""
         return self._engine.stage
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:

@@ -1,8 +1,8 @@
-"""How long a recording is, from its header: a few hundred kilobytes read, nothing decoded, nothing trusted.
+"""How long a recording is, from its header: reads a few hundred kilobytes, decodes nothing, trusts nothing.
 
-tinytag reads the header. What it cannot read (WebM, AMR, raw AAC; a stream that never learned its length; a hostile
-file) is guessed from the size at a low bitrate, so that most guesses err on the long side. A header is a claim: the
-truth is what the worker decodes, and its own cap on that (SPEECHPIPE_MAX_SECONDS) stands.
+tinytag reads the header. Where it cannot (WebM, AMR, raw AAC; a stream whose length was never written; a hostile file),
+the length is guessed from the size at a low bitrate, so most guesses are too long rather than too short. A header is
+only a claim: the truth is what the worker decodes, and its own cap (SPEECHPIPE_MAX_SECONDS) still applies.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import BinaryIO, cast
 
 from tinytag import TinyTag
 
-#: Bytes fetched at a time, and how often at most: what one probe may read of a file of any size.
+#: Bytes per fetch, and the number of fetches at most: what one probe may read of a file, however large.
 BLOCK_BYTES = 256 * 1024
 MAX_BLOCKS = 16
-#: Calls of `read`: a file of nothing but tiny chunks must not keep a function busy.
+#: Calls of `read` at most: a file made of nothing but tiny chunks must not keep a function busy.
 MAX_READS = 20_000
-#: What a guess assumes, bits a second: a voice message. A browser's WebM has five to ten times that.
+#: Bits a second that a guess assumes: a voice message. WebM from a browser has five to ten times that.
 GUESSED_BITRATE = 16_000
-#: A header is believed between these, bits a second of the whole file: digital silence in FLAC, video in MP4.
+#: A header is believed if the file has between these bits a second: from digital silence in FLAC to video in MP4.
 LEAST_BITRATE, MOST_BITRATE = 500, 200_000_000
 
 
@@ -30,12 +30,12 @@ class Length:
     """How long a recording is."""
 
     seconds: float
-    exact: bool  #: by its header; False: guessed from its size
-    channels: int = 1  #: MP4 files tend to say 2 of mono
+    exact: bool  #: read from the header; False: guessed from the size
+    channels: int = 1  #: MP4 files tend to say 2 for mono
 
 
 def probe(stream: BinaryIO, size: int) -> Length:
-    """The length of a file of `size` bytes. Errors of the stream itself go up; those of reading the header do not."""
+    """The length of a file of `size` bytes. Raises what the stream itself raises, but never for an unreadable header."""
     view = _Bounded(stream, size)
     seconds, channels = None, 1
     try:
@@ -55,14 +55,14 @@ def _by_header(view: _Bounded, size: int) -> tuple[float | None, int]:
     tag = TinyTag.get(file_obj=cast(BinaryIO, file), tags=False)
     seconds = tag.duration
     if tag.bitrate and (tag.mime_type or "").startswith(("audio/wav", "audio/mpeg")):
-        # What wrote to a pipe left 0 or 0xFFFFFFFF as its length, and an upload may have been cut off.
+        # A program that wrote to a pipe left 0 or 0xFFFFFFFF as the length, and an upload may have been cut off.
         there = size * 8 / (tag.bitrate * 1000)
         seconds = min(seconds, there) if seconds else there
     return (seconds if seconds and math.isfinite(seconds) else None), max(tag.channels or 1, 1)
 
 
 def _ends_of_ogg(view: _Bounded, size: int) -> io.BytesIO:
-    """The first and the last pages of an Ogg file: the length stands in the last, and tinytag would read every one.
+    """The first and last pages of an Ogg file: the last has the length, and tinytag would read every page before it.
 
     A page has 27 bytes, a count of segments, their sizes, and at most 65,307 bytes in all
     (https://datatracker.ietf.org/doc/html/rfc3533#section-6).
@@ -81,7 +81,7 @@ def _ends_of_ogg(view: _Bounded, size: int) -> io.BytesIO:
 
 
 class _Bounded(io.RawIOBase):
-    """A view of a stream that fetches whole blocks, keeps them, and refuses to go on past its limits."""
+    """A view of a stream that fetches whole blocks, keeps them, and stops at its limits."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.error: Exception | None = None  #: what the stream raised
@@ -90,7 +90,7 @@ class _Bounded(io.RawIOBase):
         self._reads = self._position = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file. Raises OverflowError past a limit."""
+        """As for any file. Raises OverflowError past a limit."""
         self._reads += 1
         if self._reads > MAX_READS:
             raise OverflowError("too many reads")
@@ -119,7 +119,7 @@ class _Bounded(io.RawIOBase):
         return self._blocks[number]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """As of any file."""
+        """As for any file."""
         position = offset + (0, self._position, self._size)[whence]
         if position < 0:
             raise OSError("a negative position")
@@ -127,5 +127,5 @@ class _Bounded(io.RawIOBase):
         return position
 
     def tell(self) -> int:
-        """As of any file."""
+        """As for any file."""
         return self._position

@@ -1,7 +1,7 @@
-"""How far a recording is and how long it will take: one reckoning for workers, terminal, console and client. Pure.
+"""How far a recording is and how long it will take: one calculation for workers, terminal, console and client. Pure.
 
-A worker writes its half's share, of rows done, and from it when the half will end, at most once a second. Readers make
-percent and time left of that.
+At most once a second a worker writes the share of its half that is done, and from that, when the half will be finished.
+Readers turn these into percent and time left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from speechpipe.contract import Frozen, Half, HalfStatus, Recording, Score, Seconds
 
-#: Less done than this is too little to reckon with.
+#: A smaller share than this is too little for an estimate.
 LEAST_SHARE = 0.01
 
 _ENDED = (HalfStatus.COMPLETED, HalfStatus.FAILED)
@@ -20,11 +20,11 @@ class Progress(Frozen):
     """How far something is."""
 
     share: Score  #: 0 to 1
-    remaining_seconds: Seconds | None = None  #: None while there is nothing to reckon with
+    remaining_seconds: Seconds | None = None  #: None while there is nothing to estimate from
 
 
 def expected_at(share: float, began: datetime, now: datetime) -> datetime | None:
-    """When work that has come so far will end if it goes on like that; None while there is nothing to reckon with."""
+    """When work will be finished at its pace so far; None while there is nothing to estimate from."""
     if share < LEAST_SHARE:
         return None
     return now + timedelta(seconds=(now - began).total_seconds() * (1 - share) / share)
@@ -40,7 +40,7 @@ def of_half(half: Half, now: datetime) -> Progress:
 
 
 def of_recording(recording: Recording, now: datetime) -> Progress:
-    """How far the whole is: the mean of the halves that were asked for, and the longer of their times."""
+    """How far the whole is: the mean of the halves that were asked for, and the longer of their remaining times."""
     if recording.status.is_final:
         return Progress(share=1.0, remaining_seconds=0.0)
     halves = [of_half(recording.halves[stage], now) for stage in recording.options.stages]

@@ -44,7 +44,7 @@ def post(client: Any, **changes: object) -> int:
 def test_a_functions_output_holds_ids_and_actions_and_never_content(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[Exception]
 ) -> None:
-    def broken(source: Any, **_: Any) -> None:
+    def broken(source: Any, world: Any) -> None:
         raise error(f"{source.name} {source.metadata}")
 
     source = Path(functions.services.__file__).with_name("ingest.py")

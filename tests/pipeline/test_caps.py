@@ -10,10 +10,10 @@ from speechpipe.contract import Source, Status
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.settings import Limits
 from tests.doubles import source
-from tests.simulation import Simulation
+from tests.simulation import WORKER_MAX_BYTES, Simulation
 
 
-@pytest.mark.parametrize("cap", [1_000, 10**12])  # of ingest; the worker's, in Simulation, is 10**9
+@pytest.mark.parametrize("cap", [1_000, 10**12])  # of ingest; the worker's is WORKER_MAX_BYTES
 def test_too_many_bytes_are_never_fetched(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(of: Source, into: Path) -> None:
         raise AssertionError("fetched")
@@ -26,4 +26,4 @@ def test_too_many_bytes_are_never_fetched(cap: int, monkeypatch: pytest.MonkeyPa
     assert recording.status is Status.REJECTED
     assert recording.error is not None
     assert recording.error.code is ErrorCode.TOO_LARGE
-    assert str(min(cap, 10**9)) in recording.error.message
+    assert str(min(cap, WORKER_MAX_BYTES)) in recording.error.message
