@@ -177,7 +177,7 @@ def test_the_wrong_file_is_noticed(show: Open, tmp_path: Path) -> None:
     (tmp_path / "other.wav").write_bytes(records.sound(11))
     page.set_input_files("#file", tmp_path / "other.wav")
     page.get_by_role("button", name="Play").click()
-    page.get_by_text("This file is 0:11 long, the recording was 0:06").wait_for()
+    page.get_by_text("This file is 0:11 long but the recording is 0:06").wait_for()
 
 
 def test_a_link_in_the_address_gives_the_sound_and_nothing_is_loaded_before_it_is_wanted(
@@ -196,7 +196,7 @@ def test_a_link_in_the_address_gives_the_sound_and_nothing_is_loaded_before_it_i
 def test_a_link_that_is_gone_says_so(show: Open, tmp_path: Path, trouble: list[str]) -> None:
     page = show(records.call(), audio=(tmp_path / "gone.wav").as_uri())
     page.get_by_role("button", name="Play").click()
-    page.get_by_text("could not be loaded from where it was").wait_for()
+    page.get_by_text("The recording could not be loaded.").wait_for()
     assert page.get_by_text("Open the recording to listen").is_visible()
     trouble.clear()
 
@@ -294,10 +294,10 @@ def test_axe_finds_nothing_and_a_phone_needs_no_sideways_scrolling(show: Open, s
 
 def test_what_is_missing_is_said(show: Open) -> None:
     page = show(records.half(Stage.STT))
-    assert "What was said is missing." in page.locator(".notices").inner_text()
-    assert page.get_by_role("heading", name="How it sounds, label by label").is_visible()
+    assert "The transcript is missing." in page.locator(".notices").inner_text()
+    assert page.get_by_role("heading", name="Emotion scores by label").is_visible()
     page = show(records.half(Stage.SER))
-    assert "How it was said is missing." in page.locator(".notices").inner_text()
+    assert "The emotion scores are missing." in page.locator(".notices").inner_text()
     assert page.locator(".s").count() == 2
     page = show(records.rejected(), ready="")
     assert "There is nothing to show." in page.locator(".notices").inner_text()
@@ -337,7 +337,7 @@ def test_on_paper_there_is_the_text_and_no_button(show: Open) -> None:
 
 def test_a_table_says_what_the_lanes_show(show: Open) -> None:
     page = show(records.call())
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Show as a table").click()
     cells = page.get_by_role("row", name="0:02").get_by_role("cell").all_inner_texts()
     assert page.get_by_role("columnheader").nth(1).inner_text() == "angry"
     assert len(cells) == len(records.LABELS)

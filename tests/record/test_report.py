@@ -12,7 +12,7 @@ import pytest
 from speechpipe.contract import Waveform
 from speechpipe.record.artifacts import render
 from speechpipe.record.report import charts, content_security_policy, render_report
-from speechpipe.record.report.label_styles import looks_of
+from speechpipe.record.report.label_styles import label_styles
 from tests.cli.test_cli import Run, run  # noqa: F401 - a fixture
 from tests.doubles import AUDIO
 from tests.record.test_artifacts import HOSTILE, record
@@ -42,20 +42,20 @@ def test_the_sound_is_a_file_where_the_recording_is_one_and_otherwise_what_is_gi
 
 def test_labels_of_any_model_are_told_apart_without_colour() -> None:
     labels = ["neutral", "negative", "ne", "happy", "happiness", HOSTILE, "x", *(f"mood {n}" for n in range(30))]
-    looks = looks_of(labels)
-    assert len({look.code for look in looks.values()}) == len(labels)
-    assert looks["neutral"].code == "Ne"
-    assert len({look.slot for look in list(looks.values())[:16]}) == 16
-    assert looks_of(["angry"])["angry"].slot == looks_of(["calm", "anger"])["anger"].slot
+    styles = label_styles(labels)
+    assert len({style.code for style in styles.values()}) == len(labels)
+    assert styles["neutral"].code == "Ne"
+    assert len({style.slot for style in list(styles.values())[:16]}) == 16
+    assert label_styles(["angry"])["angry"].slot == label_styles(["calm", "anger"])["anger"].slot
 
 
 def test_an_outline_of_all_channels_is_not_drawn_as_that_of_one() -> None:
     made = record()
     loud = AUDIO.model_copy(update={"waveforms": (Waveform(peaks=(255, 0)),)})
-    mixed = charts.timeline_of(made.model_copy(update={"audio": loud}), looks_of(["anger", "neutral", "other"]))
+    mixed = charts.build_timeline(made.model_copy(update={"audio": loud}), label_styles(["anger", "neutral", "other"]))
     assert mixed
     assert "V1H" in charts.waveform(mixed, 0, loud.waveforms)
-    two = charts.Timeline(mixed.seconds, (0, 1), {0: mixed.parts[0], 1: []}, mixed.looks, {0: "a", 1: "b"})
+    two = charts.Timeline(mixed.seconds, (0, 1), {0: mixed.intervals[0], 1: []}, mixed.styles, {0: "a", 1: "b"})
     assert "V1H" not in charts.waveform(two, 0, loud.waveforms)
 
 

@@ -1,7 +1,7 @@
-"""`report.html`: a record as one page to read, look at and listen to. Pure; every text from a recording is escaped.
+"""Render `report.html`: a record as one page to read, look at and listen to. Pure; untrusted text is escaped.
 
-The page needs no network: style, script and the record are in it, and its Content-Security-Policy allows nothing else.
-It is read without the script too; the script adds the player, words that follow it, and the downloads.
+The page needs no network: it contains its style, its script and the record, and its Content-Security-Policy allows
+nothing else but media to play. It is readable without the script, which adds the player, clickable words and downloads.
 """
 
 from speechpipe.record.report.charts import clock_time

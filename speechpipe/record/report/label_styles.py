@@ -1,4 +1,4 @@
-"""How a label looks: a colour and, since colour alone says nothing to many, a pattern and two letters."""
+"""How emotion labels are drawn: a colour, and for readers who cannot tell colours apart a pattern and two letters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from speechpipe.record.report.escaping import escape
 
-#: Colours of report.css, `.e0` and so on; a pattern each, of `PATTERNS`.
-SLOTS = 16
-PATTERNS = 8
+SLOTS = 16  #: colours in report.css, `.e0` to `.e15`
+PATTERNS = 8  #: slot n has pattern n modulo this
 
-_USUAL = {
+_FIXED_SLOTS = {
     name: slot
     for slot, names in enumerate(
         (
@@ -35,38 +34,38 @@ _USUAL = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one label of a vocabulary is shown."""
+class LabelStyle:
+    """How one label is drawn."""
 
     label: str
     slot: int
-    code: str  #: two of its letters, that no other has
+    code: str  #: two letters of the label, unique among the labels
 
     @property
     def chip(self) -> str:
-        """The letters on the colour, for beside the label."""
+        """The code on the label's colour, to show next to the label."""
         return f'<i class="chip e{self.slot}" aria-hidden=true>{escape(self.code)}</i>'
 
 
-def looks_of(labels: Iterable[str]) -> dict[str, Look]:
-    """A look for each label, the usual emotions always in the same colour."""
+def label_styles(labels: Iterable[str]) -> dict[str, LabelStyle]:
+    """A style for each label. Common emotions have the same colour in every report."""
     labels = list(dict.fromkeys(labels))
-    free = [slot for slot in range(SLOTS) if slot not in {_USUAL.get(label.lower()) for label in labels}]
-    looks: dict[str, Look] = {}
+    free = [slot for slot in range(SLOTS) if slot not in {_FIXED_SLOTS.get(label.lower()) for label in labels}]
+    styles: dict[str, LabelStyle] = {}
     slots: set[int] = set()
     codes: set[str] = set()
     for number, label in enumerate(labels):
-        slot = _USUAL.get(label.lower())
+        slot = _FIXED_SLOTS.get(label.lower())
         if slot is None or slot in slots:
             slot = free.pop(0) if free else number % SLOTS
         code = _code(label, codes) or str(number)
         slots.add(slot)
         codes.add(code)
-        looks[label] = Look(label, slot, code)
-    return looks
+        styles[label] = LabelStyle(label, slot, code)
+    return styles
 
 
 def _code(label: str, taken: set[str]) -> str | None:
-    """The first letter and the next that tells it from the others: the second, if it can be."""
+    """The label's first letter and the first later one that makes the code unique; None if there is none."""
     codes = ((label[:1] + letter).capitalize() for letter in label[1:])
     return next((code for code in codes if code not in taken), None)

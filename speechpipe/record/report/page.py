@@ -1,4 +1,4 @@
-"""The page as a whole: what it allows itself, facts, notices, downloads, what the models are and are not."""
+"""The page as a whole: its security policy, facts, notices and downloads, and what the models can and cannot tell."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from speechpipe.contract import Failure, HalfStatus, Record, Stage, Status
 from speechpipe.contract.prices import about
 from speechpipe.record.cues import cues
 from speechpipe.record.exports import to_csv
-from speechpipe.record.report.charts import clock_time, patterns, timeline_of
+from speechpipe.record.report.charts import build_timeline, clock_time, patterns
 from speechpipe.record.report.escaping import escape
-from speechpipe.record.report.label_styles import Look, looks_of
-from speechpipe.record.report.player import player
-from speechpipe.record.report.transcript import glance, transcript
+from speechpipe.record.report.label_styles import LabelStyle, label_styles
+from speechpipe.record.report.player import render_player
+from speechpipe.record.report.summary import render_summary
+from speechpipe.record.report.transcript import render_transcript
 from speechpipe.record.subtitles import subrip, webvtt
 
-#: What each half is, to who reads.
-_STAGES = {Stage.STT: "what was said", Stage.SER: "how it was said"}
+#: Each half's result, in the reader's words.
+_RESULTS = {Stage.STT: "Transcript", Stage.SER: "Emotion scores"}
+_MISSING = {Stage.STT: "The transcript is missing.", Stage.SER: "The emotion scores are missing."}
 _STATUS = {
     Status.COMPLETED: "completed",
     Status.PARTIAL: "partly completed",
@@ -34,41 +36,40 @@ _STATUS = {
 
 
 def render_report(record: Record, *, audio: str | None = None) -> str:
-    """The page. `audio`: where the player finds the recording, as a URL: `data:` to have it in the page.
+    """Render the page. `audio` is the URL from which it plays the recording; a `data:` URL embeds it.
 
-    Without it a recording that is a file is looked for where it was; otherwise the page asks for the file, or takes
-    `#audio=URL` from its own address (a link that the viewer signed). Nothing is loaded before somebody listens.
+    Without `audio`, a recording with a `file:` URI is played from there. Otherwise the page takes `#audio=URL` from its
+    own address (such as a link that the viewer signed), or asks for the file. It loads no audio before Play is pressed.
     """
-    looks = _looks(record)
-    timeline = timeline_of(record, looks)
+    styles = _label_styles(record)
+    timeline = build_timeline(record, styles)
     if audio is None and record.source.uri.startswith("file:"):
         audio = record.source.uri
-    return Template(_part("page.html")).substitute(
+    return Template(_asset("page.html")).substitute(
         policy=content_security_policy(),
         title=f"{escape(record.source.name)} – speechpipe",
-        style=_part("report.css"),
+        style=_asset("report.css"),
         seconds=f"{timeline.seconds:.6g}" if timeline else "0",
         audio=f' data-audio="{escape(audio)}"' if audio else "",
         patterns=patterns(),
         name=escape(record.source.name),
         facts=_facts(record),
         notices=_notices(record),
-        player=player(record, timeline) if timeline else "",
-        glance=glance(record, timeline, looks),
-        transcript=transcript(record, looks),
+        player=render_player(record, timeline) if timeline else "",
+        summary=render_summary(record, timeline, styles),
+        transcript=render_transcript(record, styles),
         downloads=_downloads(record),
         about=_about(record),
         footer=_footer(record),
         data=_data(record),
-        script=_part("report.js"),
+        script=_asset("report.js"),
     )
 
 
 def content_security_policy() -> str:
-    """What the page allows: its own style and script, and media to listen to. For a server's header too.
+    """The page's policy, which a server can also send as a header: its own style and script, and media to play.
 
-    Media may come from any address that a viewer gives, and from nowhere else: there is no other way to listen to a
-    recording by a signed link.
+    Media may come from any origin, because a viewer may give the page a signed link to the recording.
     """
     return (
         f"default-src 'none'; script-src '{_hash('report.js')}'; style-src '{_hash('report.css')}'; "
@@ -77,40 +78,40 @@ def content_security_policy() -> str:
 
 
 def data_url(content: bytes, name: str, content_type: str | None = None) -> str:
-    """A sound as an address that holds it: of the type that it came with if that is a sound's, else of its name's."""
-    types = (content_type, mimetypes.guess_type(name)[0])
-    kind = next((one for one in types if one and one.startswith(("audio/", "video/"))), "audio/mpeg")
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    """Audio as a `data:` URL. The media type is `content_type` if that is audio or video, else the name decides."""
+    candidates = (content_type, mimetypes.guess_type(name)[0])
+    media_type = next((each for each in candidates if each and each.startswith(("audio/", "video/"))), "audio/mpeg")
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 @cache
-def _part(name: str) -> str:
+def _asset(name: str) -> str:
     return files("speechpipe.record.report").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
 def _hash(name: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(_part(name).encode()).digest()).decode()
+    return "sha256-" + base64.b64encode(hashlib.sha256(_asset(name).encode()).digest()).decode()
 
 
-def _looks(record: Record) -> dict[str, Look]:
-    """Of all labels that occur, the model's first."""
+def _label_styles(record: Record) -> dict[str, LabelStyle]:
+    """Styles for every label that occurs, the model's labels first."""
     labels = list(record.emotion_vocabulary.labels) if record.emotion_vocabulary else []
     labels += [segment.emotion.top for segment in record.segments if segment.emotion]
     labels += [score.name for window in record.emotion_windows for score in window.scores]
     labels += [label for point in record.summary.turning_points for label in (point.before, point.after)]
-    return looks_of([*labels, *record.summary.emotion_share])
+    return label_styles([*labels, *record.summary.emotion_share])
 
 
 def _data(record: Record) -> str:
-    """The record and its files for the script: compressed, since ten hours are 25 MB, and so nothing to escape."""
-    shown = cues(record)
-    texts = {"vtt": webvtt(shown), "srt": subrip(shown), "csv": to_csv(record)}
+    """The record and its files for the script. Compressed, since ten hours are 25 MB; base64 needs no escaping."""
+    subtitles = cues(record)
+    texts = {"vtt": webvtt(subtitles), "srt": subrip(subtitles), "csv": to_csv(record)}
     text = f'{{"files":{json.dumps(texts)},"record":{record.model_dump_json()}}}'
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 
 
-# ------------------------------------------------------------------------------------------------- its head
+# ------------------------------------------------------------------------------------------- facts and notices
 
 
 def _facts(record: Record) -> str:
@@ -122,7 +123,7 @@ def _facts(record: Record) -> str:
     if record.language:
         language = f"<span data-language>{escape(record.language.code)}</span>"
         translated = ", translated to English" if record.options.task == "translate" else ""
-        facts.append(("Language", f"{language}, {record.language.confidence:.0%} sure{translated}"))
+        facts.append(("Language", f"{language} ({record.language.confidence:.0%} confidence){translated}"))
     if record.segments:
         facts.append(("Words", f"{record.summary.words:,}"))
     if record.options.ref:
@@ -135,34 +136,28 @@ def _facts(record: Record) -> str:
 
 
 def _notices(record: Record) -> str:
-    """Why something is missing, and what wants care."""
+    """Why a half is missing, and the record's warnings."""
     errors = {stage: error for stage in Stage if (error := record.halves[stage].error)}
     notices = []
     if len(errors) > 1 and len({(error.code, error.message) for error in errors.values()}) == 1:
         notices.append(_failure("There is nothing to show.", errors[Stage.STT]))
     else:
-        notices += [_failure(f"{_STAGES[stage].capitalize()} is missing.", error) for stage, error in errors.items()]
+        notices += [_failure(_MISSING[stage], error) for stage, error in errors.items()]
     notices += [f"<p class=notice>{escape(caution.message)}</p>" for caution in record.warnings]
     return f"<section class=notices aria-label=Notices>{''.join(notices)}</section>" if notices else ""
 
 
-def _failure(what: str, error: Failure) -> str:
+def _failure(consequence: str, error: Failure) -> str:
     attempts = f" after {error.attempts} attempts" if error.attempts > 1 else ""
-    why = f"{escape(error.message)} <span class=dim>({error.code.value}{attempts})</span>"
-    return f"<p class='notice bad'><b>{what}</b> {why}</p>"
+    cause = f"{escape(error.message)} <span class=dim>({error.code.value}{attempts})</span>"
+    return f"<p class='notice bad'><b>{consequence}</b> {cause}</p>"
 
 
-# ------------------------------------------------------------------------------------------------- its foot
-
-
-def _about(record: Record) -> str:
-    """What made this, and what it cannot know."""
-    limits = "".join(f"<p>{text}</p>" for text in _limits(record))
-    return f"<section class=about><h2>What made this</h2>{limits}</section>" if limits else ""
+# ----------------------------------------------------------------------------------- downloads, models, footer
 
 
 def _downloads(record: Record) -> str:
-    """Files that the script makes of what is in the page."""
+    """Buttons for files that the script makes from the page's data."""
     kinds = [("json", "JSON"), ("txt", "TXT"), ("srt", "SRT"), ("vtt", "VTT"), ("csv", "CSV")]
     if not record.segments:
         kinds = kinds[:1]
@@ -170,31 +165,35 @@ def _downloads(record: Record) -> str:
     return f"<section class=downloads hidden><h2>Download</h2><div class=buttons>{buttons}</div></section>"
 
 
-def _limits(record: Record) -> Iterable[str]:
+def _about(record: Record) -> str:
+    """Which models produced the results, and what the results cannot tell."""
+    paragraphs = "".join(f"<p>{text}</p>" for text in _paragraphs(record))
+    return f"<section class=about><h2>About these results</h2>{paragraphs}</section>" if paragraphs else ""
+
+
+def _paragraphs(record: Record) -> Iterable[str]:
     for stage in Stage:
         half = record.halves[stage]
-        what = _STAGES[stage].capitalize()
         if half.model:
             model = f"<b>{escape(half.model.name)}</b> <span class=dim>{escape(half.model.revision[:12])}</span>"
-            yield f"{what}: {model}, {escape(half.model.engine)}, {escape(half.model.device)}."
+            yield f"{_RESULTS[stage]}: {model}, {escape(half.model.engine)}, {escape(half.model.device)}."
         elif half.status is HalfStatus.SKIPPED:
-            yield f"{what}: was not asked for."
+            yield f"{_RESULTS[stage]}: not requested."
     if record.segments:
         yield (
-            "Speech recognition makes mistakes: with noise, accents, names and numbers more of them, and now and then "
-            "it writes what nobody said. Listen before you rely on a word."
+            "Speech recognition makes mistakes, especially with noise, accents, names and numbers, and sometimes it "
+            "transcribes words that nobody said. Listen to the recording before you rely on a word."
         )
     if record.emotion_vocabulary:
         yield (
             "<b>Emotion scores are not a diagnosis of feelings.</b> They say how speech sounds to a model that was "
-            "trained mostly on acted speech; they say nothing of what anybody felt, meant or is like, and they can be "
-            "wrong for a voice, an age or a language that the model knows little of. In some places the law limits "
-            "what they may be used for."
+            "trained mostly on acted speech. They do not say what anyone felt, meant or is like, and they can be wrong "
+            "for voices, ages or languages that the model knows little about. In some places the law limits their use."
         )
         if record.emotion_vocabulary.activation == "sigmoid":
-            yield "Each label is scored on its own, from 0 to 1: the scores of a moment do not add up to 100%."
+            yield "Each label is scored separately from 0 to 1, so the scores at any moment do not add up to 100%."
         else:
-            yield "The scores of a moment add up to 100%: a high score may only mean that the other labels fit less."
+            yield "Scores at any moment add up to 100%, so a high score may only mean that the other labels fit worse."
 
 
 def _footer(record: Record) -> str:

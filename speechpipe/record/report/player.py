@@ -1,30 +1,30 @@
-"""The player and the timeline under it: waveforms, turning points, a lane a label, and the same as a table."""
+"""The report's player and its timeline: waveforms, turning points, one lane per label, and the scores as a table."""
 
 from __future__ import annotations
 
 from speechpipe.contract import Record
-from speechpipe.record.report.charts import Timeline, axis, lane, table, turns, waveform
+from speechpipe.record.report.charts import Timeline, axis, lane, table, turning_points, waveform
 from speechpipe.record.report.escaping import escape
 
 
-def player(record: Record, timeline: Timeline) -> str:
-    """Controls, and what is drawn over the recording's time. Its record has audio."""
+def render_player(record: Record, timeline: Timeline) -> str:
+    """The controls and the timeline of a record that has audio."""
     assert record.audio is not None
     rows = [
-        _row(escape(timeline.name(channel)), waveform(timeline, channel, record.audio.waveforms), "sound")
+        _row(escape(timeline.channel_name(channel)), waveform(timeline, channel, record.audio.waveforms), "sound")
         for channel in timeline.channels
     ]
     if record.summary.turning_points:
-        rows.append(_row("Turning points", turns(timeline, record), "points"))
+        rows.append(_row("Turning points", turning_points(timeline, record), "points"))
     rows.append(_row("", axis(timeline), "times"))
     return (
-        f"{_CONTROLS}<section class=player aria-label='Sound and emotions over time'><div class=timeline>"
+        f"{_CONTROLS}<section class=player aria-label='Waveform and emotions over time'><div class=timeline>"
         f"{''.join(rows)}<div class=cursor hidden></div></div>"
         f"{_lanes(record, timeline)}</section>"
     )
 
 
-#: Hidden until the script has taken them into use.
+#: Hidden until the script makes them work.
 _CONTROLS = """<section class=controls aria-label=Player hidden>
 <button type=button id=play class=primary aria-label=Play disabled>
 <span aria-hidden=true>▶</span> <span>Play</span></button>
@@ -34,7 +34,7 @@ _CONTROLS = """<section class=controls aria-label=Player hidden>
 <output id=clock for=seek></output>
 <label class=speed><span class=away>Speed</span><select id=speed>
 <option>0.5<option>0.75<option value=1 selected>1×<option>1.25<option>1.5<option>2</select></label>
-<label><input type=checkbox id=follow checked> Follow</label>
+<label><input type=checkbox id=follow checked> Auto-scroll</label>
 <label class=open id=open hidden><input type=file id=file accept="audio/*,video/*">
 <span>Open the recording to listen</span></label>
 <p id=said role=status></p>
@@ -47,32 +47,33 @@ def _row(label: str, drawing: str, kind: str) -> str:
 
 
 def _lanes(record: Record, timeline: Timeline) -> str:
-    """Every label of every channel over time, and the same as a table."""
+    """The scores of every label in every channel over time, as lanes and as a table."""
     vocabulary = record.emotion_vocabulary
     if vocabulary is None or not record.emotion_windows:
         return ""
-    heard = {label for parts in timeline.parts.values() for part in parts for label in part.scores}
+    scored = {label for each in timeline.intervals.values() for interval in each for label in interval.scores}
     share = record.summary.emotion_share
     labels = sorted(
-        dict.fromkeys([*vocabulary.labels, *sorted(heard)]),
+        dict.fromkeys([*vocabulary.labels, *sorted(scored)]),
         key=lambda label: (label not in vocabulary.primary, -share.get(label, 0.0)),
     )
-    channels = [channel for channel in timeline.channels if timeline.parts[channel]]
-    drawn, tables = [], []
+    channels = [channel for channel in timeline.channels if timeline.intervals[channel]]
+    charts, tables = [], []
     for channel in channels:
-        title = f"<h3>{escape(timeline.name(channel))}</h3>" if len(channels) > 1 else ""
+        title = f"<h3>{escape(timeline.channel_name(channel))}</h3>" if len(channels) > 1 else ""
         rows = "".join(
-            _row(f"{timeline.looks[label].chip} {escape(label)}", lane(timeline, channel, label), "thin")
+            _row(f"{timeline.styles[label].chip} {escape(label)}", lane(timeline, channel, label), "thin")
             for label in labels
         )
-        name = f"Emotion scores over time, {timeline.name(channel)}"
-        about = (
-            f"One lane for each of {len(labels)} labels, from 0 at its bottom to 1; the table below has the numbers."
+        name = f"Emotion scores over time, {timeline.channel_name(channel)}"
+        description = (
+            f"One lane for each of {len(labels)} labels, from 0 at the bottom to 1 at the top. "
+            "The table below gives the numbers."
         )
-        drawn.append(f"{title}<div role=img aria-label='{escape(name)}. {about}'>{rows}</div>")
+        charts.append(f"{title}<div role=img aria-label='{escape(name)}. {description}'>{rows}</div>")
         tables.append(table(timeline, channel, labels))
     return (
-        "<h2>How it sounds, label by label</h2><div class='timeline lanes'>"
-        f"{''.join(drawn)}{_row('', axis(timeline), 'times')}<div class=cursor hidden></div></div>"
-        f"<details><summary>The same as a table</summary>{''.join(tables)}</details>"
+        "<h2>Emotion scores by label</h2><div class='timeline lanes'>"
+        f"{''.join(charts)}{_row('', axis(timeline), 'times')}<div class=cursor hidden></div></div>"
+        f"<details><summary>Show as a table</summary>{''.join(tables)}</details>"
     )

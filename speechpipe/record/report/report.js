@@ -1,5 +1,5 @@
 "use strict";
-// The page is read without this. It adds the player, words that follow it and lead to their place, and the downloads.
+// The page is readable without this script, which adds the player, clickable words that follow it, and downloads.
 (async () => {
   const $ = (id) => document.getElementById(id);
   const body = document.body;
@@ -13,7 +13,7 @@
   for (const place of document.querySelectorAll("[data-language]")) {
     try {
       place.textContent = new Intl.DisplayNames(["en"], { type: "language" }).of(place.textContent) ?? place.textContent;
-    } catch { /* not a code that the browser knows: it stays as it is */ }
+    } catch { /* the browser does not know this code: leave it */ }
   }
 
   // -------------------------------------------------------------------------------------------- downloads
@@ -39,19 +39,19 @@
   body.dataset.ready = "";
   if (!seconds) return;
 
-  // ------------------------------------------------------------------------------------- where words stand
+  // ------------------------------------------------------------------------------------------------ words
   const rows = [...document.querySelectorAll(".s")];
   const numbers = new Map(rows.map((row, number) => [row, number]));
-  // Of each channel its words, or its segments without words, by their start.
-  const tracks = new Map();
+  // Each channel's words, or segments without words, sorted by start.
+  const channels = new Map();
   record.segments.forEach((segment, number) => {
-    const track = tracks.get(segment.channel) ?? tracks.set(segment.channel, []).get(segment.channel);
-    if (!segment.words.length) track.push({ start: segment.start, end: segment.end, number, word: -1 });
-    segment.words.forEach((word, at) => track.push({ start: word.start, end: word.end, number, word: at }));
+    const entries = channels.get(segment.channel) ?? channels.set(segment.channel, []).get(segment.channel);
+    if (!segment.words.length) entries.push({ start: segment.start, end: segment.end, number, word: -1 });
+    segment.words.forEach((word, index) => entries.push({ start: word.start, end: word.end, number, word: index }));
   });
-  for (const track of tracks.values()) track.sort((one, other) => one.start - other.start);
+  for (const entries of channels.values()) entries.sort((one, other) => one.start - other.start);
 
-  // A row's words become elements when it comes near the window: ten hours have a hundred thousand.
+  // A row's words become elements only when it comes near the viewport: ten hours have 100,000 words.
   const spans = new Map();
   function wordsOf(number) {
     if (spans.has(number)) return spans.get(number);
@@ -91,8 +91,8 @@
   // ---------------------------------------------------------------------------------------------- the player
   const audio = $("audio"), play = $("play"), seekbar = $("seek"), follow = $("follow");
   const cursors = [...document.querySelectorAll(".cursor")];
-  let position = 0; // also without a sound
-  let marked = [];
+  let position = 0; // seconds; kept here so that it also works without audio
+  let highlighted = [];
 
   const clock = (at) => {
     const whole = Math.floor(at), two = (number) => String(number).padStart(2, "0");
@@ -100,14 +100,14 @@
     return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
   };
 
-  /** The word of a track that is said at a time, or was up to half a second before. */
-  function saidAt(track, at) {
-    let low = 0, high = track.length;
+  /** The entry that is spoken at a time, or ended less than 0.5 s before. */
+  function entryAt(entries, at) {
+    let low = 0, high = entries.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (track[middle].start <= at) low = middle + 1; else high = middle;
+      if (entries[middle].start <= at) low = middle + 1; else high = middle;
     }
-    const found = track[low - 1];
+    const found = entries[low - 1];
     return found && at < found.end + 0.5 ? found : null;
   }
 
@@ -116,27 +116,27 @@
     seekbar.setAttribute("aria-valuetext", `${clock(position)} of ${clock(seconds)}`);
     $("clock").textContent = `${clock(position)} / ${clock(seconds)}`;
     for (const cursor of cursors) cursor.style.setProperty("--at", position / seconds);
-    const found = [...tracks.values()].map((track) => saidAt(track, position + 0.001)).filter(Boolean);
-    if (found.length === marked.length && found.every((one, index) => one === marked[index])) return;
-    for (const one of marked) {
-      rows[one.number].classList.remove("now");
-      if (one.word >= 0) wordsOf(one.number)[one.word]?.classList.remove("on");
+    const found = [...channels.values()].map((entries) => entryAt(entries, position + 0.001)).filter(Boolean);
+    if (found.length === highlighted.length && found.every((entry, index) => entry === highlighted[index])) return;
+    for (const entry of highlighted) {
+      rows[entry.number].classList.remove("now");
+      if (entry.word >= 0) wordsOf(entry.number)[entry.word]?.classList.remove("on");
     }
-    for (const one of found) {
-      rows[one.number].classList.add("now");
-      if (one.word >= 0) wordsOf(one.number)[one.word]?.classList.add("on");
+    for (const entry of found) {
+      rows[entry.number].classList.add("now");
+      if (entry.word >= 0) wordsOf(entry.number)[entry.word]?.classList.add("on");
     }
-    const moved = found.length && found.at(-1).number !== marked.at(-1)?.number;
-    marked = found;
-    if (scroll && moved && follow.checked) bringIntoView(rows[found.at(-1).number]);
+    const moved = found.length && found.at(-1).number !== highlighted.at(-1)?.number;
+    highlighted = found;
+    if (scroll && moved && follow.checked) scrollToRow(rows[found.at(-1).number]);
   }
 
-  function bringIntoView(row) {
+  function scrollToRow(row) {
     const box = row.getBoundingClientRect();
     if (box.top > 90 && box.bottom < innerHeight - 40) return;
     const far = Math.abs(box.top) > 3 * innerHeight || matchMedia("(prefers-reduced-motion: reduce)").matches;
     row.scrollIntoView({ block: "center", behavior: far ? "instant" : "smooth" });
-    // What comes into view far away gets its true height only now, and moves the row.
+    // Rows far away are laid out only now, which changes their height and moves this row.
     if (far) requestAnimationFrame(() => row.scrollIntoView({ block: "center", behavior: "instant" }));
   }
 
@@ -152,42 +152,42 @@
     if (!audio.paused) requestAnimationFrame(tick);
   }
 
-  function sound(url, name) {
+  function useAudio(url, message) {
     audio.src = url;
     play.disabled = false;
     $("open").hidden = true;
-    $("said").textContent = name;
+    $("said").textContent = message;
   }
 
-  function ask(why) {
+  function askForFile(reason) {
     audio.removeAttribute("src");
     play.disabled = true;
     $("open").hidden = false;
-    $("said").textContent = why;
+    $("said").textContent = reason;
   }
 
   audio.addEventListener("loadedmetadata", () => {
     audio.currentTime = position;
     if (Number.isFinite(audio.duration) && Math.abs(audio.duration - seconds) > Math.max(1, seconds / 50)) {
-      $("said").textContent = `This file is ${clock(audio.duration)} long, the recording was ${clock(seconds)}: is it the right one?`;
+      $("said").textContent = `This file is ${clock(audio.duration)} long but the recording is ${clock(seconds)}. Is it the right file?`;
     }
   });
   audio.addEventListener("error", () => {
-    if (audio.src) ask("The recording could not be loaded from where it was; it may have moved, or the link has expired.");
+    if (audio.src) askForFile("The recording could not be loaded. It may have been moved, or the link may have expired.");
   });
-  // Who scrolls away from what is said wants to read there.
+  // Readers who scroll during playback want to read there, so stop following.
   for (const scrolled of ["wheel", "touchmove"]) {
     addEventListener(scrolled, () => { if (!audio.paused) follow.checked = false; }, { passive: true });
   }
-  for (const [event, label, sign] of [["play", "Pause", "❚❚"], ["pause", "Play", "▶"]]) {
+  for (const [event, label, icon] of [["play", "Pause", "❚❚"], ["pause", "Play", "▶"]]) {
     audio.addEventListener(event, () => {
-      play.firstElementChild.textContent = sign;
+      play.firstElementChild.textContent = icon;
       play.lastElementChild.textContent = label;
       play.setAttribute("aria-label", label);
       tick();
     });
   }
-  audio.addEventListener("timeupdate", () => { position = audio.currentTime; show(true); }); // also in a hidden tab
+  audio.addEventListener("timeupdate", () => { position = audio.currentTime; show(true); }); // hidden tabs get no animation frames
   play.addEventListener("click", () => (audio.paused ? audio.play().catch(() => {}) : audio.pause()));
   $("back").addEventListener("click", () => seek(position - 5));
   $("forward").addEventListener("click", () => seek(position + 5));
@@ -197,26 +197,26 @@
   seekbar.addEventListener("input", () => seek(Number(seekbar.value)));
   $("file").addEventListener("change", (event) => {
     const [file] = event.target.files;
-    if (file) sound(URL.createObjectURL(file), `Playing ${file.name} from this device; nothing is uploaded.`);
+    if (file) useAudio(URL.createObjectURL(file), `Playing ${file.name} from this device; nothing is uploaded.`);
   });
 
-  // Where the sound is: in the page or named by it, or in the address it was opened by, as #audio=URL or ?audio=URL.
+  // The audio's URL comes from the page's address, as #audio=URL or ?audio=URL, or else from the page itself.
   const fragment = new URLSearchParams(location.hash.slice(1));
   const given = fragment.get("audio") ?? new URLSearchParams(location.search).get("audio");
-  const named = given ?? body.dataset.audio;
+  const address = given ?? body.dataset.audio;
   let url = null;
   try {
-    url = named && new URL(named, document.baseURI);
-  } catch { /* not an address */ }
+    url = address && new URL(address, document.baseURI);
+  } catch { /* not a URL */ }
   if (url && ["https:", "http:", "blob:", "data:", "file:"].includes(url.protocol)) {
-    const from = given && url.origin !== location.origin && url.host ? `The sound comes from ${url.host}.` : "";
-    sound(url.href, from);
+    useAudio(url.href, given && url.origin !== location.origin && url.host ? `The audio comes from ${url.host}.` : "");
   } else {
-    ask("The sound is not in this page.");
+    askForFile("The recording is not embedded in this page.");
   }
 
-  // ------------------------------------------------------------------------------------- going to a moment
-  function goto(target) {
+  // -------------------------------------------------------------------------------------- jumping to a time
+  /** Jump to the word or time link that was clicked; false if it is neither. */
+  function jumpTo(target) {
     const word = target.closest?.(".w");
     if (word) {
       const number = numbers.get(word.closest(".s"));
@@ -230,7 +230,7 @@
     seek(Number(href.slice(3)), !link.closest(".s"));
     return true;
   }
-  document.addEventListener("click", (event) => { if (goto(event.target)) event.preventDefault(); });
+  document.addEventListener("click", (event) => { if (jumpTo(event.target)) event.preventDefault(); });
   addEventListener("hashchange", () => {
     const at = new URLSearchParams(location.hash.slice(1)).get("t");
     if (at) seek(Number(at) || 0);
@@ -252,9 +252,10 @@
     timeline.addEventListener("pointerup", () => show(true));
   }
 
-  // One word is reached with Tab; arrows move on from there. Only that one is a button, the others stay text to read.
+  // Tab reaches one word and the arrow keys move on from it. Only that word is a button, so that screen readers read the
+  // others as text.
   let current = null;
-  function take(span, focus) {
+  function select(span, focus) {
     if (!span) return;
     if (current) for (const name of ["tabindex", "role", "aria-label"]) current.removeAttribute(name);
     current = span;
@@ -265,12 +266,13 @@
     span.setAttribute("aria-label", `${span.textContent}, ${clock(word.start)}${word.emotion ? `, ${word.emotion}` : ""}`);
     if (focus) {
       span.focus({ preventScroll: true });
-      bringIntoView(span.closest(".s"));
+      scrollToRow(span.closest(".s"));
     }
   }
-  const step = (number, index, by) => {
+  /** The next (`by` = 1) or previous (-1) word, across rows; null at either end. */
+  const neighbour = (number, span, by) => {
     const words = wordsOf(number).filter(Boolean);
-    const place = index === null ? (by > 0 ? 0 : words.length - 1) : words.indexOf(index) + by;
+    const place = words.indexOf(span) + by;
     if (words[place]) return words[place];
     for (let next = number + by; next >= 0 && next < rows.length; next += by) {
       const others = wordsOf(next).filter(Boolean);
@@ -282,18 +284,18 @@
     const span = event.target.closest?.(".w");
     if (!span || event.ctrlKey || event.metaKey || event.altKey) return;
     const number = numbers.get(span.closest(".s"));
-    if (event.key === "Enter" || event.key === " ") goto(span);
-    else if (event.key === "ArrowRight") take(step(number, span, 1), true);
-    else if (event.key === "ArrowLeft") take(step(number, span, -1), true);
-    else if (event.key === "ArrowDown" && rows[number + 1]) take(wordsOf(number + 1).find(Boolean), true);
-    else if (event.key === "ArrowUp" && rows[number - 1]) take(wordsOf(number - 1).find(Boolean), true);
-    else if (event.key === "Home") take(wordsOf(0).find(Boolean), true);
-    else if (event.key === "End") take(wordsOf(rows.length - 1).findLast(Boolean), true);
+    if (event.key === "Enter" || event.key === " ") jumpTo(span);
+    else if (event.key === "ArrowRight") select(neighbour(number, span, 1), true);
+    else if (event.key === "ArrowLeft") select(neighbour(number, span, -1), true);
+    else if (event.key === "ArrowDown" && rows[number + 1]) select(wordsOf(number + 1).find(Boolean), true);
+    else if (event.key === "ArrowUp" && rows[number - 1]) select(wordsOf(number - 1).find(Boolean), true);
+    else if (event.key === "Home") select(wordsOf(0).find(Boolean), true);
+    else if (event.key === "End") select(wordsOf(rows.length - 1).findLast(Boolean), true);
     else return;
     event.preventDefault();
   });
-  document.addEventListener("click", (event) => take(event.target.closest?.(".w"), false));
-  if (rows.length) take(wordsOf(0).find(Boolean), false);
+  document.addEventListener("click", (event) => select(event.target.closest?.(".w"), false));
+  if (rows.length) select(wordsOf(0).find(Boolean), false);
 
   document.querySelector(".controls").hidden = false;
   for (const cursor of cursors) cursor.hidden = false;
