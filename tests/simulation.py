@@ -33,7 +33,6 @@ from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.doubles import FixedEngine, SteppedClock
 
-
 #: A worker has a cap of its own, which may differ from that of ingest.
 WORKER_MAX_BYTES = 10**9
 

@@ -104,7 +104,7 @@ class Worker:
         interrupt.start()
 
     async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
-        """Perform what a push request asks for; the status says who retries. `delivery` is the request's traceparent."""
+        """Perform what a push request asks for; the status says who retries. `delivery`: the request's traceparent."""
         reason = self.unready
         if reason is not None:
             return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)

@@ -35,7 +35,7 @@ class Length:
 
 
 def probe(stream: BinaryIO, size: int) -> Length:
-    """The length of a file of `size` bytes. Raises what the stream itself raises, but never for an unreadable header."""
+    """The length of a file of `size` bytes. Raises what the stream raises, but never for an unreadable header."""
     view = _Bounded(stream, size)
     seconds, channels = None, 1
     try:
