@@ -1,4 +1,4 @@
-"""The console's command, and the console beside others."""
+"""`speechpipe console`, and the console alongside other commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 from speechpipe.client import Client
 from speechpipe.contract.errors import SpeechpipeError
 
-_MISSING = "the console needs `pip install 'speechpipe[console]'`"
+_MISSING = "the console is not installed: pip install 'speechpipe[console]'"
 
 commands = typer.Typer()
 err = Terminal(stderr=True, soft_wrap=True)
@@ -22,7 +22,7 @@ err = Terminal(stderr=True, soft_wrap=True)
 
 @commands.command()
 def console(context: typer.Context) -> None:
-    """Serve the console alone, on this machine's loopback interface, for the folder or the cloud. Ctrl-C leaves."""
+    """Serve the console on this machine's loopback interface, for the folder or the cloud. Ctrl-C stops it."""
     if not _installed():
         raise SpeechpipeError(_MISSING)
     with beside(Client(context.find_object(Path)), err):
@@ -30,15 +30,15 @@ def console(context: typer.Context) -> None:
 
 
 @contextmanager
-def beside(client: Client, err: Terminal, workers: Callable[[], Mapping[str, bool]] | None = None) -> Iterator[None]:
-    """The console while something else runs, its address printed; a hint where its server is not installed."""
+def beside(client: Client, err: Terminal, processes: Callable[[], Mapping[str, bool]] | None = None) -> Iterator[None]:
+    """Serve the console alongside another command and print its URL, or how to install it if it is missing."""
     if not _installed():
         err.print(_MISSING)
         yield
         return
-    from speechpipe.console import Console  # its server takes a moment to import
+    from speechpipe.console import Console  # slow to import
 
-    with Console(client, workers=workers) as served:
+    with Console(client, processes=processes) as served:
         err.print(f"console: [link={served.url}]{served.url}[/link]", highlight=False)
         yield
 

@@ -1,11 +1,12 @@
-"""The console: a small web application that shows recordings live, takes new ones and carries out what people decide.
+"""The console: a small web application that shows recordings live, takes uploads, redrives, releases and erases.
 
     with Console(client) as console:
         print(console.url)
 
-One watcher a process reads what changed from the Store port (`watcher`), keeps an index to list and search (`index`),
-and tells every viewer over server-sent events (`hub`): viewers cost the database nothing. The page is one HTML file,
-one style sheet and one module, served from here alone; everything from a recording goes into it as text.
+One watcher per process reads changes from the Store port (`watcher`), keeps an index for lists and searches (`index`)
+and pushes the changes to every viewer as server-sent events (`hub`), so more viewers cause no more database reads. The
+page is one HTML file, one style sheet and one JavaScript module, all served from here. It inserts everything that comes
+from a recording as text, never as markup.
 """
 
 from speechpipe.console.server import Console

@@ -1,4 +1,4 @@
-"""One message to every viewer. Nobody waits for a slow one: it is told to read everything again instead."""
+"""Sends each event to every viewer. A viewer that falls behind gets `resync` instead, so it never delays the others."""
 
 from __future__ import annotations
 
@@ -9,97 +9,97 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-#: Messages that a viewer may be behind.
-BACKLOG = 64
-#: A comment so often keeps proxies from ending a silent connection, and tells us of a viewer that went.
+#: Events a viewer may have pending.
+MAX_BACKLOG = 64
+#: A comment at this interval keeps proxies from closing a quiet connection, and lets us notice that a viewer has gone.
 HEARTBEAT_SECONDS = 15.0
 
 
-def message(event: str, data: Any) -> bytes:
-    """A server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html); JSON holds no line end."""
+def encode_event(event: str, data: Any) -> bytes:
+    """A server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html). JSON has no line breaks."""
     return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
-RESYNC = message("resync", {})
+RESYNC = encode_event("resync", {})
 
 
 class Viewer:
-    """One connection: what it has still to be sent. Used by its own event loop only, but for `put`."""
+    """One connection and the events pending for it. Only `put` and `close` may be called from other threads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue: deque[bytes] = deque()
-        self._there = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self.closed = False
 
-    def put(self, body: bytes) -> None:
-        """Send it a message, from any thread."""
-        self._loop.call_soon_threadsafe(self._add, body)
+    def put(self, event: bytes) -> None:
+        """Queue an event, from any thread."""
+        self._loop.call_soon_threadsafe(self._add, event)
 
     def close(self) -> None:
-        """End its stream, from any thread."""
+        """End the stream, from any thread."""
         self._loop.call_soon_threadsafe(self._end)
 
-    def _add(self, body: bytes) -> None:
-        if len(self._queue) >= BACKLOG:
+    def _add(self, event: bytes) -> None:
+        if len(self._queue) >= MAX_BACKLOG:
             self._queue.clear()
-            body = RESYNC
-        self._queue.append(body)
-        self._there.set()
+            event = RESYNC
+        self._queue.append(event)
+        self._wakeup.set()
 
     def _end(self) -> None:
         self.closed = True
-        self._there.set()
+        self._wakeup.set()
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """What it is sent, and a heartbeat in between, until it is closed."""
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield events, and heartbeats while there are none, until closed."""
         while not self.closed:
             try:
-                await asyncio.wait_for(self._there.wait(), HEARTBEAT_SECONDS)
+                await asyncio.wait_for(self._wakeup.wait(), HEARTBEAT_SECONDS)
             except TimeoutError:
                 yield b": still here\n\n"
                 continue
-            self._there.clear()
+            self._wakeup.clear()
             while self._queue:
                 yield self._queue.popleft()
 
 
 class Hub:
-    """The viewers."""
+    """All viewers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._viewers: set[Viewer] = set()
         self._closed = False
-        self.wanted = threading.Event()  #: set while there is a viewer
+        self.has_viewers = threading.Event()
 
-    def join(self) -> Viewer:
-        """A new viewer; called in its event loop."""
+    def subscribe(self) -> Viewer:
+        """Add a viewer. Call it from the viewer's event loop."""
         viewer = Viewer(asyncio.get_running_loop())
         with self._lock:
             self._viewers.add(viewer)
             viewer.closed = self._closed
-            self.wanted.set()
+            self.has_viewers.set()
         return viewer
 
-    def leave(self, viewer: Viewer) -> None:
-        """It is gone."""
+    def unsubscribe(self, viewer: Viewer) -> None:
+        """Remove a viewer."""
         with self._lock:
             self._viewers.discard(viewer)
             if not self._viewers:
-                self.wanted.clear()
+                self.has_viewers.clear()
 
     def publish(self, event: str, data: Any) -> None:
-        """Tell everybody. Encoded once."""
+        """Send an event to all viewers, encoded once."""
         with self._lock:
             viewers = list(self._viewers)
         if viewers:
-            body = message(event, data)
+            encoded = encode_event(event, data)
             for viewer in viewers:
-                viewer.put(body)
+                viewer.put(encoded)
 
     def close(self) -> None:
-        """End every stream, now and later."""
+        """End all streams, and those of viewers who subscribe later."""
         with self._lock:
             self._closed = True
             viewers = list(self._viewers)

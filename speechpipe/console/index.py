@@ -1,8 +1,8 @@
-"""What the console lists and searches: a copy of all recordings' lines and texts, in a private file of this process.
+"""The console's search index: a copy of all rows and transcripts, private to this process.
 
-SQLite's temporary database: it has no name, spills to disk and is gone with the process. Ten thousand recordings of ten
-minutes take about 100 MB. Words are searched for by their beginnings, accents and case aside; where a language writes
-no spaces (Chinese, Japanese, Thai), only what begins a run of letters is found.
+It is a temporary SQLite database: it has no name, spills to disk and disappears with the process. Ten thousand
+recordings of ten minutes take about 100 MB. A search matches prefixes of words and ignores accents and case. In
+languages written without spaces (Chinese, Japanese, Thai) it only matches at the start of a run of letters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from speechpipe.console.rows import length, row_of
+from speechpipe.console.rows import audio_seconds, row_of
 from speechpipe.contract import HalfStatus, Recording, Stage, Status
 
 _SCHEMA = """
@@ -33,15 +33,15 @@ CREATE TABLE halves (number INTEGER, stage TEXT, status TEXT, queued_at TEXT, PR
 CREATE INDEX halves_open ON halves (status, stage);
 CREATE VIRTUAL TABLE texts USING fts5(text, tokenize = "unicode61 remove_diacritics 2");
 """
-#: Throughput is that of so long.
-RECENTLY = timedelta(minutes=10)
-#: States whose recordings have a record, with a text to read.
-_WITH_TEXT = (Status.COMPLETED, Status.PARTIAL)
+#: Throughput is measured over this period.
+THROUGHPUT_WINDOW = timedelta(minutes=10)
+#: Statuses of recordings that have a record, and so a transcript to index.
+_WITH_RECORD = (Status.COMPLETED, Status.PARTIAL)
 
 
 @dataclass(frozen=True)
 class Query:
-    """What a list is to hold; None and an empty text: no matter."""
+    """Filters of the list. None and the empty text match everything."""
 
     text: str = ""
     status: str | None = None
@@ -52,7 +52,7 @@ class Query:
 
 
 class Index:
-    """The copy. Threads take turns."""
+    """The index. Thread-safe: a lock serialises all access."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class Index:
         self._database.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete the database."""
         with self._lock:
             self._database.close()
 
@@ -71,20 +71,20 @@ class Index:
             self._database.execute("BEGIN")
             yield self._database
 
-    def put(self, recordings: Iterable[Recording], now: datetime) -> list[dict[str, Any]]:
-        """Take recordings as they are now; their lines. One that was erased loses its text here too."""
+    def upsert(self, recordings: Iterable[Recording], now: datetime) -> list[dict[str, Any]]:
+        """Store recordings as they are now and return their rows. An erased recording loses its text here too."""
         rows = [(recording, row_of(recording, now)) for recording in recordings]
         with self._writing() as database:
             for recording, row in rows:
-                self._put(database, recording, row)
+                self._upsert(database, recording, row)
         return [row for _, row in rows]
 
-    def _put(self, database: sqlite3.Connection, recording: Recording, row: dict[str, Any]) -> None:
+    def _upsert(self, database: sqlite3.Connection, recording: Recording, row: dict[str, Any]) -> None:
         query = (
             "SELECT number, revision, read AND status IN ('completed', 'partial') AS read FROM recordings WHERE id = ?"
         )
         known = database.execute(query, (recording.id,)).fetchone()
-        # A text is read once a revision. Until then the first words are searched, which are in the document.
+        # Each revision's transcript is read once. Until then, the preview from the document is searched instead.
         read = bool(known and known["read"] and known["revision"] == recording.revision)
         columns = {
             "number": known["number"] if known else None,
@@ -96,9 +96,9 @@ class Index:
             "emotion": row["emotion"],
             "finished_at": _sortable(recording.finished_at),
             "expires_at": _sortable(recording.expires_at),
-            "seconds": length(recording),
+            "seconds": audio_seconds(recording),
             "compute": sum(half.compute_seconds or 0.0 for half in recording.halves.values()),
-            "read": read or recording.status not in _WITH_TEXT,
+            "read": read or recording.status not in _WITH_RECORD,
             "row": json.dumps(row, ensure_ascii=False, separators=(",", ":")),
         }
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
@@ -119,52 +119,53 @@ class Index:
             ],
         )
         if not read:
-            self._set_text(database, number, _searchable(row, row["preview"]))
+            self._write_text(database, number, _search_text(row, row["preview"]))
 
     @staticmethod
-    def _set_text(database: sqlite3.Connection, number: int, text: str) -> None:
+    def _write_text(database: sqlite3.Connection, number: int, text: str) -> None:
         database.execute("DELETE FROM texts WHERE rowid = ?", (number,))
         database.execute("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, text))
 
-    def forget(self, recording_id: str) -> None:
-        """Drop one that the store no longer has."""
+    def remove(self, recording_id: str) -> None:
+        """Remove a recording that the store no longer has."""
         with self._writing() as database:
             found = database.execute("DELETE FROM recordings WHERE id = ? RETURNING number", (recording_id,)).fetchall()
             for (number,) in found:
                 database.execute("DELETE FROM halves WHERE number = ?", (number,))
                 database.execute("DELETE FROM texts WHERE rowid = ?", (number,))
 
-    # ------------------------------------------------------------------------------------------------- texts
+    # ------------------------------------------------------------------------------------------- transcripts
 
-    def unread(self, limit: int) -> list[tuple[str, int]]:
-        """Recordings, with their revision, whose text nobody has read yet; the newest first."""
+    def without_transcript(self, limit: int) -> list[tuple[str, int]]:
+        """Ids and revisions of recordings whose transcript is not indexed yet, newest first."""
         query = "SELECT id, revision FROM recordings WHERE read = 0 ORDER BY queued_at DESC LIMIT ?"
         with self._lock:
             return [(row["id"], row["revision"]) for row in self._database.execute(query, (limit,))]
 
-    def read(self, recording_id: str, revision: int, text: str | None) -> None:
-        """Take the text of a recording's revision; None: there is none to be had."""
+    def add_transcript(self, recording_id: str, revision: int, text: str | None) -> None:
+        """Index the transcript of a recording's revision. None: it cannot be read, so stop asking for it."""
         with self._writing() as database:
             found = database.execute(
                 "UPDATE recordings SET read = 1 WHERE id = ? AND revision = ? AND read = 0 RETURNING number, row",
                 (recording_id, revision),
             ).fetchone()
             if found and text is not None:
-                self._set_text(database, found["number"], _searchable(json.loads(found["row"]), text))
+                self._write_text(database, found["number"], _search_text(json.loads(found["row"]), text))
 
-    # --------------------------------------------------------------------------------------------- questions
+    # ----------------------------------------------------------------------------------------------- queries
 
     def search(self, query: Query, now: datetime, *, offset: int = 0, limit: int = 100) -> tuple[int, list[str]]:
-        """How many recordings fit, and some of their lines as JSON, the newest first."""
-        where, values = _conditions(query, now)
+        """The number of matching recordings, and one page of their rows as JSON, newest first."""
+        where, values = _where(query, now)
         source = "recordings"
-        if match := _match(query.text):
-            # Words first: left to itself the planner looks each recording of a state up in the texts, in seconds.
+        if match := _fts_query(query.text):
+            # CROSS JOIN makes SQLite search the texts first. Otherwise it looks up every recording of a status in the
+            # texts, which takes seconds.
             source = "texts CROSS JOIN recordings ON recordings.number = texts.rowid"
             where.append("texts MATCH ?")
             values.append(match)
         elif query.text.strip():
-            return 0, []  # nothing in it that a word could be made of
+            return 0, []  # the query has no word in it
         condition = " AND ".join(where)
         page = f"SELECT row FROM {source} WHERE {condition} ORDER BY queued_at DESC, id DESC LIMIT ? OFFSET ?"
         with self._lock:
@@ -172,25 +173,25 @@ class Index:
             rows = [row["row"] for row in self._database.execute(page, (*values, limit, offset))]
         return total, rows
 
-    def figures(self, now: datetime) -> dict[str, Any]:
-        """What is in which state, what waits, and what was done of late."""
-        since = _sortable(now - RECENTLY)
+    def counters(self, now: datetime) -> dict[str, Any]:
+        """Recordings by status, language and emotion, the backlog of each stage, and recent throughput."""
+        since = _sortable(now - THROUGHPUT_WINDOW)
         with self._lock:
-            counted = {name: self._counts(name) for name in ("status", "language", "emotion")}
+            counts = {name: self._count_by(name) for name in ("status", "language", "emotion")}
             done = self._database.execute(
                 "SELECT count(*) AS recordings, total(seconds) AS audio, total(compute) AS compute FROM recordings"
                 " WHERE finished_at >= ? AND status != ?",
                 (since, Status.ERASED.value),
             ).fetchone()
-            stages = {stage.value: self._stage(stage, now) for stage in Stage}
+            stages = {stage.value: self._backlog(stage, now) for stage in Stage}
             (unread,) = self._database.execute("SELECT count(*) FROM recordings WHERE read = 0").fetchone()
         return {
-            "states": {status.value: counted["status"].get(status.value, 0) for status in Status},
-            "languages": counted["language"],
-            "emotions": counted["emotion"],
+            "states": {status.value: counts["status"].get(status.value, 0) for status in Status},
+            "languages": counts["language"],
+            "emotions": counts["emotion"],
             "stages": stages,
             "recently": {
-                "minutes": RECENTLY.total_seconds() / 60,
+                "minutes": THROUGHPUT_WINDOW.total_seconds() / 60,
                 "recordings": done["recordings"],
                 "audio_seconds": round(done["audio"], 1),
                 "compute_seconds": round(done["compute"], 1),
@@ -198,13 +199,13 @@ class Index:
             "unread": unread,
         }
 
-    def _counts(self, column: str) -> dict[str, int]:
+    def _count_by(self, column: str) -> dict[str, int]:
         query = (
             f"SELECT {column} AS name, count(*) AS n FROM recordings WHERE {column} NOTNULL GROUP BY 1 ORDER BY 2 DESC"
         )
         return {row["name"]: row["n"] for row in self._database.execute(query)}
 
-    def _stage(self, stage: Stage, now: datetime) -> dict[str, Any]:
+    def _backlog(self, stage: Stage, now: datetime) -> dict[str, Any]:
         query = "SELECT count(*) AS n, min(queued_at) AS oldest FROM halves WHERE stage = ? AND status = ?"
         waiting = self._database.execute(query, (stage.value, HalfStatus.QUEUED.value)).fetchone()
         running = self._database.execute(query, (stage.value, HalfStatus.PROCESSING.value)).fetchone()
@@ -216,7 +217,7 @@ class Index:
         }
 
 
-def _conditions(query: Query, now: datetime) -> tuple[list[str], list[Any]]:
+def _where(query: Query, now: datetime) -> tuple[list[str], list[Any]]:
     where, values = ["(expires_at IS NULL OR expires_at > ?)"], [_sortable(now)]
     for column in ("status", "language", "emotion"):
         if wanted := getattr(query, column):
@@ -231,16 +232,16 @@ def _conditions(query: Query, now: datetime) -> tuple[list[str], list[Any]]:
     return where, values
 
 
-def _match(text: str) -> str:
-    """What somebody typed as an FTS5 query: every word has to be there, or something that begins with it."""
+def _fts_query(text: str) -> str:
+    """What somebody typed as an FTS5 query: every word must occur, at least as the start of a longer word."""
     words = re.findall(r"\w+", text)
     return " ".join(f'"{word}"*' for word in words)
 
 
-def _searchable(row: dict[str, Any], text: str) -> str:
+def _search_text(row: dict[str, Any], text: str) -> str:
     return "\n".join((row["name"], row["ref"], row["id"], text))
 
 
 def _sortable(at: datetime | None) -> str | None:
-    """A UTC time as text that sorts as times do: always with milliseconds."""
+    """A UTC time as text that sorts chronologically, always with milliseconds."""
     return at.isoformat(timespec="milliseconds") if at else None

@@ -1,4 +1,4 @@
-"""What the page is told of a recording. Pure. Plain values only: the page puts them in as text."""
+"""A recording as a row of the list, in plain JSON values. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from speechpipe.pipeline import progress
 
 
 def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
-    """A line of the list."""
-    whole = progress.of_recording(recording, now)
+    """The row of one recording."""
+    overall = progress.of_recording(recording, now)
     return {
         "id": recording.id,
         "revision": recording.revision,
@@ -20,13 +20,13 @@ def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
         "queued_at": recording.queued_at.isoformat(),
         "finished_at": recording.finished_at.isoformat() if recording.finished_at else None,
         "announced": recording.announced_at is not None,
-        "seconds": length(recording),
+        "seconds": audio_seconds(recording),
         "language": recording.language.code if recording.language else None,
         "emotion": recording.summary.dominant_emotion if recording.summary else None,
         "preview": recording.preview or "",
         "ref": recording.options.ref or "",
         "problem": recording.error.message if recording.error else recording.hold.message if recording.hold else "",
-        "share": whole.share,
+        "share": overall.share,
         "halves": {
             stage.value: _half(recording.halves[stage], now)
             for stage in Stage
@@ -35,14 +35,14 @@ def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
     }
 
 
-def length(recording: Recording) -> float | None:
-    """Seconds of audio, as far as is known."""
-    heard = [half.audio_seconds for half in recording.halves.values() if half.audio_seconds]
-    return max(heard) if heard else recording.quote.audio_seconds if recording.quote else None
+def audio_seconds(recording: Recording) -> float | None:
+    """Seconds of audio as measured, else as quoted; None while neither is known."""
+    measured = [half.audio_seconds for half in recording.halves.values() if half.audio_seconds]
+    return max(measured) if measured else recording.quote.audio_seconds if recording.quote else None
 
 
 def _half(half: Half, now: datetime) -> dict[str, Any]:
-    """`expected_at` rather than the seconds left: the page counts down by itself."""
+    """One half. It has `expected_at` rather than the seconds left, so that the page can count down between updates."""
     return {
         "status": half.status.value,
         "share": progress.of_half(half, now).share,

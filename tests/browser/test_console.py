@@ -68,7 +68,7 @@ def visit(chromium: Browser, trouble: list[str]) -> Iterator[Open]:
         page.on("requestfailed", failed)
         page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
         page.goto(url)
-        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator("#live")).to_have_text("Live")
         trouble.clear()  # an icon, say, that was asked for twice
         return page
 
@@ -149,7 +149,7 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
     sent: list[tuple[str, str]] = []
     with exported(**cloud.environment()):
         client = Client(environ={**os.environ, **cloud.environment()})
-        with Console(client, workers=cloud.running) as console:
+        with Console(client, processes=cloud.running) as console:
             page = visit(console.url)
             page.on("request", lambda request: sent.append((request.method, request.url)))
             broken = iter([True])  # one upload's connection breaks when a part has arrived, and it goes on there
@@ -190,7 +190,7 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
             expect(word).to_have_class("w on")
             shot(page, "console-recording")
 
-            page.get_by_role("button", name="Run emotions again").click()
+            page.get_by_role("button", name="Redrive emotions").click()
             expect(page.locator("#one-facts")).to_contain_text("revision 2")
             page.evaluate("scrollTo(0, 0)")
             shot(page, "console-again")
@@ -212,19 +212,19 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
             expect(page.locator("#count")).to_contain_text("1 recording")
             expect(row(page, "changing_mood.m4a")).to_be_visible()
             shot(page, "console-search")
-            page.get_by_role("button", name="Clear").click()
+            page.get_by_role("button", name="Clear filters").click()
             page.locator("#filters [name=emotion]").select_option("anger")
             expect(row(page, "angry_customer.ogg")).to_be_visible()
             expect(row(page, "order_inquiry.wav")).to_have_count(0)
-            page.get_by_role("button", name="Clear").click()
+            page.get_by_role("button", name="Clear filters").click()
 
             page.get_by_role("link", name="angry_customer.ogg").click()
             page.get_by_role("button", name="Erase…").click()
-            page.get_by_label("Delete the uploaded file too").check()
+            page.get_by_label("Also delete the uploaded file").check()
             shot(page, "console-erase")
             accessible(page)
             page.get_by_role("button", name="Erase", exact=True).click()
-            expect(page.locator("#said")).to_have_text("angry_customer.ogg: erased.")
+            expect(page.locator("#said")).to_have_text("Erased angry_customer.ogg")
             expect(row(page, "angry_customer.ogg")).to_have_count(0)
             expect(row(page, "(erased)")).to_be_visible()
             assert client.backend.uploads.find("angry_customer.ogg") is None
@@ -273,7 +273,7 @@ def test_a_hostile_name_hostile_metadata_and_hostile_words_are_text(client: Clie
         link.click()
         expect(page.locator("#one-name")).to_have_text(visible)
         expect(page.frame_locator("#report").locator("body[data-ready]")).to_be_attached()
-        page.get_by_text("Where it came from").click()
+        page.get_by_text("Source", exact=True).click()
         expect(page.locator("#one-source")).to_contain_text("<img src=x onerror=hacked=1>")
         assert page.evaluate("window.hacked") is None
         assert page.frames[1].evaluate("window.hacked") is None
@@ -373,7 +373,7 @@ def test_progress_runs_and_a_file_that_would_be_rejected_is_refused_at_once(
         expect(row(page, "call.wav").locator(".bar")).to_contain_text("left")
         gate.set()
         expect(row(page, "call.wav").locator(".state")).to_have_text("completed")
-        page.get_by_text("Options for the next uploads").click()
+        page.get_by_text("Upload options").click()
         page.get_by_label("Language").first.fill("klingon")
         drop(page, {"second.wav": b"audio"})
         expect(page.locator("#uploads .bad")).to_contain_text("option 'language': given 'klingon'")
@@ -395,7 +395,7 @@ def test_a_list_of_ten_thousand_is_quick(client: Client, visit: Open) -> None:
         page.get_by_label("Search").fill("call 99")
         expect(page.locator("#count")).to_contain_text("111 recordings")  # 99, 99x and 99xx
         page.get_by_label("Search").fill("")
-        page.get_by_label("State").select_option("failed")
+        page.get_by_role("combobox", name="Status").select_option("failed")
         expect(page.locator("#count")).to_contain_text("1,000 recordings")
 
 

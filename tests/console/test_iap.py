@@ -18,7 +18,7 @@ from google.auth import exceptions
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
-from speechpipe.console.guard import IAP_HEADER, IAP_KEYS_URL, Assertions, Guard
+from speechpipe.console.guard import IAP_HEADER, IAP_KEYS_URL, Guard, IapAssertions
 
 AUDIENCE = "/projects/1/locations/europe-west4/services/speechpipe-console"
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -63,7 +63,7 @@ def unreachable(*_: Any, **__: Any) -> Any:
     ],
 )
 def test_an_assertion_is_of_the_proxy_for_this_service_and_in_time(given: str | None, valid: bool) -> None:
-    assert Assertions(AUDIENCE, cast(Any, keys)).valid(given) is valid
+    assert IapAssertions(AUDIENCE, cast(Any, keys)).valid(given) is valid
 
 
 def answer(app: ASGIApp, **headers: str) -> httpx.Response:
@@ -88,7 +88,7 @@ def answer(app: ASGIApp, **headers: str) -> httpx.Response:
 )
 def test_whoever_comes_without_one_sees_nothing(fetch: Any, headers: dict[str, str], status: int) -> None:
     guarded = Guard(
-        PlainTextResponse("inside"), hosts=None, assertions=Assertions(AUDIENCE, fetch), csp="default-src 'none'"
+        PlainTextResponse("inside"), hosts=None, assertions=IapAssertions(AUDIENCE, fetch), csp="default-src 'none'"
     )
     given = answer(guarded, **headers)
     assert given.status_code == status

@@ -14,7 +14,7 @@ import pytest
 from speechpipe import Client
 from speechpipe.backends.ports import Changes
 from speechpipe.console import Console, watcher
-from speechpipe.console.hub import BACKLOG, RESYNC, Hub
+from speechpipe.console.hub import MAX_BACKLOG, RESYNC, Hub
 from speechpipe.contract import Stage
 from tests.doubles import FixedEngine
 
@@ -24,33 +24,33 @@ pytestmark = pytest.mark.slow  # together over ten seconds
 def test_a_slow_viewer_is_told_to_read_everything_again_and_others_miss_nothing() -> None:
     async def watch() -> tuple[list[bytes], int]:
         hub = Hub()
-        slow, quick = hub.join(), hub.join()
+        slow, quick = hub.subscribe(), hub.subscribe()
         taken = 0
-        for number in range(BACKLOG + 10):
+        for number in range(MAX_BACKLOG + 10):
             hub.publish("rows", [number])
             await asyncio.sleep(0)
-            taken += await anext(quick.messages()) == f"event: rows\ndata: [{number}]\n\n".encode()
+            taken += await anext(quick.events()) == f"event: rows\ndata: [{number}]\n\n".encode()
         hub.close()
         await asyncio.sleep(0)
-        left = [body async for body in slow.messages()]
+        left = [body async for body in slow.events()]
         return left, taken
 
     left, taken = asyncio.run(watch())
-    assert taken == BACKLOG + 10
+    assert taken == MAX_BACKLOG + 10
     assert left == []  # closed: what it had missed is no matter any more
 
 
 def test_what_was_missed_is_one_message() -> None:
     async def watch() -> list[bytes]:
         hub = Hub()
-        slow = hub.join()
-        for number in range(BACKLOG + 3):
+        slow = hub.subscribe()
+        for number in range(MAX_BACKLOG + 3):
             hub.publish("rows", [number])
         await asyncio.sleep(0)
-        stream = slow.messages()
+        stream = slow.events()
         return [await anext(stream) for _ in range(3)]
 
-    assert asyncio.run(watch()) == [RESYNC, *(f"event: rows\ndata: [{BACKLOG + n}]\n\n".encode() for n in (1, 2))]
+    assert asyncio.run(watch()) == [RESYNC, *(f"event: rows\ndata: [{MAX_BACKLOG + n}]\n\n".encode() for n in (1, 2))]
 
 
 class Counted:
@@ -97,7 +97,7 @@ def test_viewers_cost_the_store_nothing_and_without_any_it_is_left_alone(
     monkeypatch.setattr(watcher, "POLL_SECONDS", 0.2)
     client, store = counted
     with Console(client) as console:
-        assert console.app.state.watcher.filled.wait(10)
+        assert console.app.state.watcher.loaded.wait(10)
         alone = store.asked
         store.again.clear()
         assert not store.again.wait(1)  # five polls long
