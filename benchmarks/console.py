@@ -168,8 +168,8 @@ def main() -> None:
         before = peak_mb()
         with Console(client) as console, httpx.Client(base_url=console.url, timeout=60) as http:
             app = console.app
-            listed = seconds_until(app.state.watcher.filled.is_set)
-            read = listed + seconds_until(lambda: not app.state.index.unread(1))
+            listed = seconds_until(app.state.watcher.loaded.is_set)
+            read = listed + seconds_until(lambda: not app.state.index.without_transcript(1))
             result: dict[str, Any] = {
                 "machine": machine(),
                 "recordings": count,
