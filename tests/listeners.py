@@ -46,14 +46,18 @@ def is_loopback(address: str) -> bool:
 
 
 def _sockets(pid: int) -> set[str]:
-    found = set()
     try:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(descriptor))
-            if match:
-                found.add(match[1])
-    except FileNotFoundError:  # closed, or ended, meanwhile
-        pass
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:  # the process has exited
+        return set()
+    found = set()
+    for descriptor in descriptors:
+        try:
+            target = os.readlink(descriptor)
+        except FileNotFoundError:  # closed in the meantime; the others still count
+            continue
+        if match := re.fullmatch(r"socket:\[(\d+)\]", target):
+            found.add(match[1])
     return found
 
 

@@ -44,7 +44,7 @@ def test_a_worker_listens_on_the_loopback_interface_unless_it_is_told_otherwise(
     assert WorkerSettings.model_fields["host"].default == "127.0.0.1"
     process, address = start(tmp_path / "recordings", "working")
     try:
-        wait_until(lambda: bool(listeners([process.pid])), 60)
+        wait_until(lambda: bool(listeners([process.pid])), 240)
         assert listeners([process.pid]) == {("127.0.0.1", int(address.rpartition(":")[2]))}
     finally:
         process.kill()

@@ -22,14 +22,17 @@ from speechpipe.emulators.setup import exported
 from speechpipe.settings import ClientSettings, read
 
 CANNED_WORKER = Path(__file__).parent / "canned_worker.py"
+#: How long to wait for anything to happen: long enough for a busy machine, and shorter than the tests' own timeout.
+WAIT_SECONDS = 300.0
+TEST_SECONDS = 900.0  #: a test's timeout; it includes starting the cloud
 PREFIX = "calls/"
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], timeout: float = 60) -> T:
-    """The first thing that `look` finds."""
-    patience = time.monotonic() + timeout
-    while time.monotonic() < patience:
+def wait_for(look: Callable[[], T | None], timeout: float = WAIT_SECONDS) -> T:
+    """Call `look` until it returns something true, and return that. Fails after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
         found = look()
         if found:
             return found
@@ -57,14 +60,14 @@ class User:
         """Id of the recording that an object is."""
         return recording_id(self.bucket.name, blob.name, str(blob.generation))
 
-    def final(self, recording: str, timeout: float = 60) -> Recording:
+    def final(self, recording: str) -> Recording:
         """The recording once it is final and announced."""
 
         def look() -> Recording | None:
             found = self.backend.store.recording(recording)
             return found if found and found.announced_at else None
 
-        return wait_for(look, timeout)
+        return wait_for(look)
 
     def events_of(self, recording: str) -> list[Completion]:
         """The completion events of a recording, once there is one."""
@@ -80,7 +83,9 @@ class User:
 def started(cloud: LocalCloud) -> LocalCloud:
     """The cloud, running; without emulators skip on a laptop and fail in CI."""
     try:
-        cloud.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("speechpipe.emulators.cloud.EMULATOR_SECONDS", WAIT_SECONDS)
+            cloud.start()
     except EmulatorsMissing as missing:
         if os.environ.get("CI"):
             raise
@@ -114,13 +119,14 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
-        max_attempts=30,
+        max_attempts=60,  # one a second: they must outlast the restart of a killed worker on a busy machine
         settings={
             "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
             "SPEECHPIPE_LEASE_SECONDS": "6",
             "SPEECHPIPE_PRICES": "l4",
             "SPEECHPIPE_MAX_DURATION": "36000",
             "SPEECHPIPE_MAX_COST_PER_DAY": "1000",
+            "CANNED_HANGS": str(tmp_path_factory.mktemp("hangs")),
         },
         sweep_seconds=2,
         copies=2,

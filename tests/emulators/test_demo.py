@@ -12,10 +12,10 @@ import pytest
 from speechpipe import Client
 from speechpipe.contract import Status
 from speechpipe.emulators import LocalCloud
-from tests.emulators.conftest import User, started, using
+from tests.emulators.conftest import TEST_SECONDS, WAIT_SECONDS, User, started, using
 from tests.media import SAMPLES, alike, comparable, lay_out, samples, spoken, word_errors
 
-pytestmark = [pytest.mark.emulators, pytest.mark.engines, pytest.mark.slow]
+pytestmark = [pytest.mark.emulators, pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(TEST_SECONDS)]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A user of a local cloud with real workers."""
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("demo"),
-        max_attempts=30,
         settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
     )
     yield from using(started(cloud))
@@ -36,10 +35,10 @@ def test_dropped_samples_become_the_records_of_the_embedded_run_and_one_event_ea
         demo.drop((SAMPLES / sample["file"]).read_bytes(), sample["file"], **sample["options"]): sample
         for sample in chosen
     }
-    final = {recording: demo.final(recording, timeout=180) for recording in dropped}
+    final = {recording: demo.final(recording) for recording in dropped}
     lay_out(chosen, tmp_path / "recordings")
     command = [sys.executable, "-m", "speechpipe.cli", "run", str(tmp_path / "recordings"), "--models", "demo"]
-    subprocess.run(command, check=True, capture_output=True, timeout=180)
+    subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
     embedded = Client(tmp_path / "recordings")
     for recording, sample in dropped.items():
         assert final[recording].status is Status.COMPLETED, sample["file"]

@@ -18,11 +18,11 @@ from speechpipe.client import Client
 from speechpipe.contract import HalfStatus, Stage, Status, resources
 from speechpipe.contract.errors import ErrorCode, Held
 from speechpipe.emulators.setup import exported
-from tests.emulators.conftest import PREFIX, User, wait_for
+from tests.emulators.conftest import PREFIX, TEST_SECONDS, WAIT_SECONDS, User, wait_for
 from tests.listeners import groups, is_loopback, listeners
 from tests.workers.audio.media import write_video
 
-pytestmark = pytest.mark.emulators
+pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ODD_NAME = PREFIX + "Übergabe #1 100%? a b\n🎧.wav"
@@ -54,7 +54,7 @@ def test_the_same_name_again_supersedes(user: User) -> None:
 def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User) -> None:
     dropped = {stage: user.drop(f"fail-{stage.value}".encode(), f"{PREFIX}fails-{stage.value}.wav") for stage in Stage}
     for stage, recording in dropped.items():
-        final = user.final(recording, timeout=150)
+        final = user.final(recording)
         failed, good = final.halves[stage], next(half for s, half in final.halves.items() if s is not stage)
         assert final.status is Status.PARTIAL
         assert good.status is HalfStatus.COMPLETED
@@ -112,7 +112,7 @@ def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) 
 
 
 def test_a_worker_that_is_killed_at_work_is_started_again_and_gets_the_task_again(user: User) -> None:
-    recording = user.drop(b"slow", PREFIX + "killed.wav")
+    recording = user.drop(b"hang", PREFIX + "killed.wav")
     wait_for(lambda: user.backend.store.lease(recording, Stage.STT, 1))
     user.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
     final = user.final(recording)
@@ -144,7 +144,9 @@ def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path
 
     def example(name: str, *arguments: str) -> str:
         command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
-        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+        )
         assert (ran.returncode, ran.stderr) == (0, "")
         return ran.stdout
 
@@ -160,14 +162,14 @@ def test_the_client_and_the_command_line_work_with_the_same_environment(user: Us
     environment = user.cloud.environment()
     with exported(**environment), Client() as client:
         submission = client.submit(tmp_path / "client #1?.wav", name=PREFIX + "client #1?.wav", language="de")
-        record = submission.result(timeout=60)
+        record = submission.result(timeout=WAIT_SECONDS)
         found = client.find(PREFIX + "client #1?.wav")
     assert (record.status, record.text.strip()) == (Status.COMPLETED, "Grüße")
     assert found is not None
     assert found.id == submission.id
 
     command = [sys.executable, "-m", "speechpipe.cli", "wait", submission.id]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "Grüße" in ran.stdout
 
@@ -244,9 +246,16 @@ def test_over_a_cap_a_recording_is_held_until_it_is_released(user: User) -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_nothing_listens_beyond_the_loopback_interface(user: User) -> None:
     children = user.cloud._processes._children
-    pids = groups(child.popen.pid for child in children.values()) | {os.getpid()}  # ours: the relay
-    found = listeners(pids)
     ports = user.cloud.ports
-    wanted = {ports.pubsub, ports.firestore, ports.storage, ports.relay, *ports.services.values()}
-    assert wanted <= {port for _, port in found}  # so none is overlooked
+    expected = {ports.pubsub, ports.firestore, ports.storage, ports.relay, *ports.services.values()}
+    found: set[tuple[str, int]] = set()
+
+    def all_listen() -> bool:
+        """A service that was just killed may not be back yet."""
+        pids = groups(child.popen.pid for child in children.values()) | {os.getpid()}  # this process has the relay
+        now = listeners(pids)
+        found.update(now)
+        return expected <= {port for _, port in now}
+
+    wait_for(all_listen)  # so that none is missed
     assert [(address, port) for address, port in found if not is_loopback(address)] == []

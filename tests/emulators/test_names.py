@@ -8,10 +8,10 @@ import pytest
 
 from speechpipe.contract import Status
 from speechpipe.contract.wire import gs_uri
-from tests.emulators.conftest import PREFIX, User
+from tests.emulators.conftest import PREFIX, TEST_SECONDS, User
 from tests.names import FILE_NAMES, filled
 
-pytestmark = pytest.mark.emulators
+pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
 
 LONGEST = PREFIX + filled("/%\u202e🎧.wav", 1024 - len(PREFIX))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,20 +18,20 @@ import pytest
 
 from speechpipe.emulators import EmulatorsMissing, StartFailed, find
 from speechpipe.emulators.deliver import Deliverer, Event
-from speechpipe.emulators.processes import Processes, free_ports, listening
+from speechpipe.emulators.processes import Processes, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.storage import finalized_event
-from tests.emulators.conftest import wait_for
+from tests.emulators.conftest import WAIT_SECONDS, wait_for
 
 pytestmark = pytest.mark.slow  # together over ten seconds
 
-SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
 #: A child that starts a child of its own and minds no SIGTERM, as an emulator in trouble would.
 STUBBORN = (
     sys.executable,
     "-c",
     "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(60)",
+    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid, flush=True); time.sleep(600)",
 )
 
 
@@ -40,6 +41,14 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@contextmanager
+def unanswered_port() -> Iterator[int]:
+    """A port that nobody listens on, reserved so that nobody else can take it."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ children = Processes(Path({str(tmp_path)!r}))
 children.start("stubborn", {STUBBORN!r}, os.environ, ready=lambda: True)
 while not (text := Path({str(tmp_path / "stubborn.log")!r}).read_text()): time.sleep(0.05)
 print(children._children["stubborn"].popen.pid, text, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         assert parent.stdout
@@ -79,11 +88,11 @@ time.sleep(60)
         assert runs(grandchild)
         parent.send_signal(how)
         parent.wait()
-    wait_for(lambda: not runs(child) and not runs(grandchild), timeout=10)
+    wait_for(lambda: not runs(child) and not runs(grandchild))
 
 
 def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Processes, tmp_path: Path) -> None:
-    script = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(60)"
+    script = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(600)"
     processes.start("worker", (sys.executable, "-c", script), os.environ, ready=lambda: True)
     log = tmp_path / "worker.log"
     left = Path(wait_for(log.read_text).strip())
@@ -98,7 +107,7 @@ def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Proces
 def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes) -> None:
     processes.start("broken", (sys.executable, "-c", "raise SystemExit('no model')"), os.environ, ready=lambda: False)
     with pytest.raises(StartFailed, match=r"broken exited with status 1(.|\n)*no model"):
-        processes.wait(30)
+        processes.wait(WAIT_SECONDS)
 
 
 def test_a_log_of_json_is_shown_as_text(processes: Processes) -> None:
@@ -107,13 +116,14 @@ def test_a_log_of_json_is_shown_as_text(processes: Processes) -> None:
     )
     processes.start("broken", (sys.executable, "-c", f"raise SystemExit({line!r})"), os.environ, ready=lambda: False)
     with pytest.raises(StartFailed, match="\n10:00:00 CRITICAL no model action=load_failed"):
-        processes.wait(30)
+        processes.wait(WAIT_SECONDS)
 
 
 def test_what_is_never_ready_is_named(processes: Processes) -> None:
-    processes.start("slow", SLEEPER, os.environ, ready=listening(free_ports(1)[0]))
-    with pytest.raises(StartFailed, match="slow was not ready after 0 s"):
-        processes.wait(0.2)
+    with unanswered_port() as port:
+        processes.start("slow", SLEEPER, os.environ, ready=listening(port))
+        with pytest.raises(StartFailed, match="slow was not ready after 0 s"):
+            processes.wait(0.2)
 
 
 def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
@@ -188,20 +198,19 @@ def test_an_event_is_delivered_until_it_is_taken() -> None:
     target.close()
 
 
-def test_an_event_waits_for_a_function_that_is_not_there_yet() -> None:
+def test_an_event_waits_for_a_function_that_is_not_there_yet(caplog: pytest.LogCaptureFixture) -> None:
     deliverer = Deliverer()
-    (port,) = free_ports(1)
-    deliverer.deliver(Event(port, {}, b""))
-    time.sleep(0.3)
-    assert deliverer.pending == 1
-    deliverer.stop()
+    with unanswered_port() as port:
+        deliverer.deliver(Event(port, {}, b""))
+        wait_for(lambda: "redeliver" in [getattr(record, "action", None) for record in caplog.records])
+        assert deliverer.pending == 1
+        deliverer.stop()
 
 
 def test_the_relay_decodes_what_the_firestore_emulator_sends() -> None:
     target, deliverer = Target(), Deliverer(copies=2)
-    (port,) = free_ports(1)
-    relay = Relay(port, target.port, deliverer)
-    connection = http.client.HTTPConnection("127.0.0.1", port)
+    relay = Relay(0, target.port, deliverer)
+    connection = http.client.HTTPConnection("127.0.0.1", relay._server.server_address[1])
     headers = {"ce-id": "1", "ce-document": "recordings/a/partials/stt.r1", "content-type": "application/protobuf"}
     connection.request("POST", "/functions/projects/p/triggers/join", b"aGVsbG8=", {**headers, "x-other": "no"})
     assert connection.getresponse().status == 200

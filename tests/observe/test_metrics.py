@@ -40,7 +40,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, An
         engines = load_engines(read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
         limits = read(Limits, {"SPEECHPIPE_PRICES": "l4"})
         with Runner(folder, lambda: engines, limits) as work:
-            until(work.idle, 120)
+            until(work.idle, 240)
         assert {r.status for r in connect(folder).store.recordings()} == {Status.COMPLETED}
     finally:
         root.handlers[:] = handlers

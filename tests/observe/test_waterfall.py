@@ -87,7 +87,7 @@ def test_of_a_project_it_is_a_link_and_of_nothing_a_sentence(
         waterfall.console_link(RECORDING, {})
     with pytest.raises(NotFound, match="has no trace of rec_other"):
         waterfall.rows_of(file, "rec_other")
-    with pytest.raises(NotFound, match="there is no file"):
+    with pytest.raises(NotFound, match="there is no trace file"):
         waterfall.rows_of(tmp_path / "none", RECORDING)
 
 
