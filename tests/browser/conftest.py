@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def chromium() -> Iterator[Browser]:
     modules' tests would refuse.
     """
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
+        missing = "there is no Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
