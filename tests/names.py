@@ -1,4 +1,4 @@
-"""Object names that break what is careless with them; all of them are allowed in Cloud Storage but the line break."""
+"""Object names that break careless code. Cloud Storage allows all of them except the one with line breaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posixpath
 
 
 def filled(name: str, size: int) -> str:
-    """A name of exactly so many bytes that ends so."""
+    """Pad a name at the front to exactly `size` bytes."""
     return "é" * ((size - len(name.encode())) // 2) + "x" * ((size - len(name.encode())) % 2) + name
 
 
@@ -25,8 +25,8 @@ ODD_NAMES = [
     "deep/er//./call.wav",
     "{}%s%(a)s{0}.wav",
 ]
-#: The same without what a folder has another name for: so has the Cloud Storage emulator, which keeps a folder.
+#: Those that are normalised paths. A folder, as the Cloud Storage emulator uses, stores the others under other names.
 FILE_NAMES = [name for name in ODD_NAMES if name == posixpath.normpath(name)]
-#: As many bytes as an object's name may have; the first in parts that can be names of files.
+#: 1024 bytes, the most that Cloud Storage allows. Each part of the first is short enough for a file name.
 PARTED_NAME = "/".join(["ü" * 100] * 5) + "/" + filled("#1?.wav", 1024 - 5 * 201)
 LONGEST_NAME = filled("/%\u202e🎧.wav", 1024)

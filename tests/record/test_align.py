@@ -13,7 +13,7 @@ def emotions(*windows: EmotionWindow) -> Emotions:
     return Emotions(vocabulary=VOCABULARY, windows=windows)
 
 
-def test_windows_count_by_the_time_they_share_with_a_segment() -> None:
+def test_windows_are_weighted_by_their_overlap_with_the_segment() -> None:
     transcript = Transcript(segments=(segment(0, 4, "one two three four"),))
     (aligned,) = align_segments(transcript, emotions(window(0, 1, "anger"), window(1, 4, "neutral")))
     assert aligned.emotion is not None
@@ -33,7 +33,7 @@ def test_a_label_that_is_not_primary_never_leads() -> None:
     assert aligned.emotion.top in VOCABULARY.primary
 
 
-def test_a_segment_that_no_window_meets_has_no_emotion() -> None:
+def test_a_segment_without_overlapping_windows_has_no_emotion() -> None:
     transcript = Transcript(segments=(segment(10, 12, "far away"),))
     (aligned,) = align_segments(transcript, emotions(window(0, 2), window(10, 12, channel=1)))
     assert aligned.emotion is None
@@ -50,7 +50,7 @@ def test_turning_points_need_both_sides_to_last() -> None:
     ]
 
 
-def test_turning_points_are_each_channels_own() -> None:
+def test_turning_points_are_found_per_channel() -> None:
     both = emotions(window(0, 5), window(0, 5, "anger", channel=1), window(5, 9, "anger"), window(5, 9, channel=1))
     assert [(p.at, p.channel, p.after) for p in turning_points(both)] == [(5, 0, "anger"), (5, 1, "neutral")]
 
@@ -74,7 +74,7 @@ WINDOWS = st.builds(
 
 
 @given(st.lists(WINDOWS, max_size=8), st.randoms())
-def test_the_order_of_windows_makes_no_difference(windows: list[EmotionWindow], random: object) -> None:
+def test_the_order_of_windows_does_not_matter(windows: list[EmotionWindow], random: object) -> None:
     shuffled = list(windows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     transcript = Transcript(segments=(segment(1, 9, "one two three"), segment(20, 30, "four", 1, 1)))
@@ -94,7 +94,7 @@ def test_equal_scores_are_ordered_by_name() -> None:
     assert [s.name for s in sorted_scores({"b": 0.5, "a": 0.5, "c": 0.9})] == ["c", "a", "b"]
 
 
-def test_a_long_window_is_found_among_many_that_began_after_it() -> None:
+def test_a_long_window_is_found_among_many_that_start_later() -> None:
     windows = (window(0, 100, "anger"), *(window(n / 10, n / 10 + 0.05) for n in range(10, 600)))
     (aligned,) = align_segments(
         Transcript(segments=(segment(70, 72, "so it is"),)), Emotions(vocabulary=VOCABULARY, windows=windows)

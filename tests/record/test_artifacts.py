@@ -24,11 +24,11 @@ def record(*segments: Segment, **changes: object) -> Record:
     return made.model_copy(update=changes)
 
 
-def test_every_promised_file_is_rendered_and_the_record_comes_last() -> None:
+def test_every_listed_file_is_rendered_and_the_record_comes_last() -> None:
     made = record()
     names = [artifact.name for artifact in render(made)]
-    promised = {uri.rsplit("/", 1)[1] for uri in made.artifacts.model_dump(exclude_none=True).values()}
-    assert set(names) == promised
+    listed = {uri.rsplit("/", 1)[1] for uri in made.artifacts.model_dump(exclude_none=True).values()}
+    assert set(names) == listed
     assert names[-1] == "record.json"
     assert Record.model_validate_json(render(made)[-1].body) == made
 
@@ -40,7 +40,7 @@ def test_vtt_has_times_voices_and_emotions() -> None:
     assert lines[0] == "WEBVTT"
     assert "00:00:00.000 --> 00:00:02.000" in lines
     assert "<v channel 0><c.neutral>Hello there.</c></v>" in lines
-    assert "<v channel 1>Hi.</v>" in lines  # nothing is known of that channel's emotion
+    assert "<v channel 1>Hi.</v>" in lines  # no windows on this channel, so no emotion
 
 
 def test_markup_in_a_transcript_is_text() -> None:
@@ -51,7 +51,7 @@ def test_markup_in_a_transcript_is_text() -> None:
     assert body.count("-->") == 1
     for artifact in render(made):
         if artifact.name == "report.html":
-            assert _tags(artifact.body.decode()).count("script") == 2  # its data and its own
+            assert _tags(artifact.body.decode()).count("script") == 2  # the data and the page's script
             assert "&lt;script&gt;alert" in artifact.body.decode()
 
 
@@ -72,14 +72,14 @@ def test_srt_is_numbered_and_plain() -> None:
     )
 
 
-def test_srt_names_who_speaks_where_there_are_several() -> None:
+def test_srt_names_the_speaker_if_there_are_several() -> None:
     turns = [segment(0, 2, "One."), segment(3, 4, "Two.", 1, 1)]
     text = transcript_srt(record(*(s.model_copy(update={"speaker": f"channel {s.channel}"}) for s in turns)))
     assert "\nchannel 0: One.\n" in text
     assert "\nchannel 1: Two.\n" in text
 
 
-def test_the_emotion_track_is_one_line_of_json_a_window() -> None:
+def test_emotion_vtt_has_one_line_of_json_per_window() -> None:
     made = record()
     body = next(a.body.decode() for a in render(made) if a.name == "emotion.vtt")
     cues = [json.loads(block.splitlines()[1]) for block in body.split("\n\n")[1:]]

@@ -64,7 +64,7 @@ def partial(
     )
 
 
-def test_both_halves_give_what_was_said_and_how() -> None:
+def test_both_halves_make_a_completed_record() -> None:
     record = combine(recording(), {s: partial(s) for s in Stage})
     assert record is not None
     assert record.status == Status.COMPLETED
@@ -87,7 +87,7 @@ def test_one_half_alone_is_not_enough() -> None:
         assert combine(recording(), {stage: partial(stage)}) is None
 
 
-def test_without_emotion_the_transcript_is_enough() -> None:
+def test_the_transcript_is_enough_if_emotion_is_off() -> None:
     record = combine(recording(Options(emotion="off")), {Stage.STT: partial(Stage.STT)})
     assert record is not None
     assert record.status == Status.COMPLETED
@@ -106,7 +106,7 @@ def test_without_emotion_the_transcript_is_enough() -> None:
         ("model_error", "model_error", Status.FAILED, "model_error"),
     ],
 )
-def test_the_status_follows_from_what_failed_and_whose_fault_it_was(
+def test_the_status_depends_on_which_halves_failed_and_why(
     stt: str | None, ser: str | None, status: Status, code: str
 ) -> None:
     given = {Stage.STT: stt, Stage.SER: ser}
@@ -121,7 +121,7 @@ def test_the_status_follows_from_what_failed_and_whose_fault_it_was(
     assert bool(record.emotion_windows) == (ser is None)
 
 
-def test_a_half_that_was_run_again_replaces_its_earlier_outcome_only() -> None:
+def test_rerunning_a_half_replaces_only_its_own_outcome() -> None:
     first = [partial(Stage.STT), partial(Stage.SER, ErrorCode.TIMEOUT)]
     again = partial(Stage.SER, revision=2)
     second = recording().model_copy(update={"revision": 2, "rerun": (Stage.SER,)})
@@ -133,7 +133,7 @@ def test_a_half_that_was_run_again_replaces_its_earlier_outcome_only() -> None:
     assert list(newest(first, second)) == [Stage.STT]  # the earlier failure no longer counts
 
 
-def test_a_caution_of_both_halves_is_told_once() -> None:
+def test_a_caution_of_both_halves_appears_once() -> None:
     silent = (Caution(code="no_speech", message="nobody speaks"),)
     record = combine(
         recording(),
@@ -158,7 +158,7 @@ def test_split_channels_read_as_turns() -> None:
     assert record is not None
     assert record.text == "where is my order\nit is late"
     assert record.segments[0].emotion is not None
-    assert record.segments[1].emotion is None  # the windows are of channel 0
+    assert record.segments[1].emotion is None  # the windows are on channel 0
 
 
 def costing(stage: Stage, cost: Cost | None) -> Partial:
@@ -176,7 +176,7 @@ def costing(stage: Stage, cost: Cost | None) -> Partial:
         (Cost(amount=0.25), Cost(amount=0.5, currency="EUR"), None),
     ],
 )
-def test_a_record_costs_what_its_halves_do_where_all_say_so_in_one_currency(
+def test_a_record_costs_the_sum_of_its_halves_if_all_have_a_cost_in_one_currency(
     stt: Cost | None, ser: Cost | None, together: Cost | None
 ) -> None:
     record = combine(recording(), {Stage.STT: costing(Stage.STT, stt), Stage.SER: costing(Stage.SER, ser)})
@@ -185,7 +185,7 @@ def test_a_record_costs_what_its_halves_do_where_all_say_so_in_one_currency(
     assert [record.halves[stage].cost for stage in (Stage.STT, Stage.SER)] == [stt, ser]
 
 
-def test_a_half_that_failed_leaves_the_cost_of_the_other() -> None:
+def test_a_failed_half_leaves_the_cost_of_the_other() -> None:
     failed = partial(Stage.SER, ErrorCode.MODEL_ERROR)
     record = combine(recording(), {Stage.STT: costing(Stage.STT, Cost(amount=0.25)), Stage.SER: failed})
     assert record is not None

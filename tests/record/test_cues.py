@@ -38,7 +38,7 @@ def evenly(text: str, seconds: float, start: float = 0.0, split: str = " ") -> l
     return [(word, start + n * step, start + (n + 1) * step) for n, word in enumerate(words)]
 
 
-def test_a_sentence_is_a_cue() -> None:
+def test_each_sentence_is_a_cue() -> None:
     made = cut(spoken(evenly("I ordered a blue phone. It is not here. Where is it?", 7)))
     assert [cue.lines for cue in made] == [("I ordered a blue phone.",), ("It is not here.",), ("Where is it?",)]
 
@@ -60,12 +60,12 @@ def test_a_long_sentence_is_cut_at_its_clauses() -> None:
     assert all(len(line) > 10 for cue in made for line in cue.lines)
 
 
-def test_segments_that_go_on_without_a_pause_are_one_text() -> None:
+def test_a_cue_may_span_segments_without_a_pause_between_them() -> None:
     made = cut(spoken(evenly("and then I went", 1.2)), spoken(evenly("to the shop.", 1.2, start=1.2), number=1))
     assert [cue.lines for cue in made] == [("and then I went to the shop.",)]
 
 
-def test_a_change_of_emotion_begins_a_cue() -> None:
+def test_a_change_of_emotion_starts_a_cue() -> None:
     made = cues(record(segment(0, 2, "and then I went"), segment(2.2, 4, "to the shop.", 1)))
     assert [(cue.emotion, cue.lines) for cue in made] == [
         ("neutral", ("and then I went",)),
@@ -73,7 +73,7 @@ def test_a_change_of_emotion_begins_a_cue() -> None:
     ]
 
 
-def test_a_cue_stays_until_it_is_read_but_not_into_the_next() -> None:
+def test_a_cue_stays_long_enough_to_read_but_not_into_the_next() -> None:
     quick = "all of this was said in half a second"
     alone, before = cut(spoken(evenly(quick, 0.5)))[0], cut(spoken(evenly(quick, 0.5)), spoken([("Next", 1.4, 2)]))[0]
     assert alone.end == pytest.approx(len(quick) / CHARACTERS_PER_SECOND)
@@ -81,7 +81,7 @@ def test_a_cue_stays_until_it_is_read_but_not_into_the_next() -> None:
     assert cut(spoken([("Hm.", 3.0, 3.1)]))[0].end == 3.0 + MIN_SECONDS
 
 
-def test_two_who_speak_at_once_are_both_shown_and_others_are_waited_for() -> None:
+def test_cues_overlap_only_while_two_channels_speak_at_once() -> None:
     made = cut(
         spoken(evenly("I was just about to say", 2)),
         spoken(evenly("No, listen to me.", 1, start=1.5), number=1, channel=1),
@@ -110,16 +110,16 @@ def test_text_without_spaces_is_cut_by_its_width(text: str, words: bool) -> None
     assert "".join(lines) == text
     assert max(map(width, lines)) <= LINE_WIDTH
     assert len(made) < 10
-    if not words:  # a recogniser's own words are never cut up, nor joined
+    if not words:  # words from a recogniser are never split or joined, so the rule does not apply to them
         assert not [line for line in lines if line[0] in "、。，ーっ่้ีิ" or line[-1] in "เแโใไ"]
 
 
-def test_right_to_left_is_left_alone() -> None:
+def test_right_to_left_text_is_not_reordered() -> None:
     made = cut(spoken(evenly("أريد أن أعرف متى ستصل الطابعة؟ شكرا", 3)))
     assert " ".join(line for cue in made for line in cue.lines) == "أريد أن أعرف متى ستصل الطابعة؟ شكرا"
 
 
-def test_words_that_are_not_the_text_are_not_used() -> None:
+def test_words_that_do_not_match_the_text_are_ignored() -> None:
     other = spoken(evenly("something else", 2)).model_copy(update={"text": "the text"})
     assert [cue.lines for cue in cut(other)] == [("the text",)]
 
@@ -140,7 +140,7 @@ TIMES = st.floats(0, 4, allow_nan=False)
 
 @st.composite
 def talk(draw: st.DrawFn) -> list[Segment]:
-    """Whatever a recogniser may give: two channels, any words, times that stand still or overlap."""
+    """Anything that a recogniser might return: two channels, any words, times that stand still or overlap."""
     segments, clock = [], [0.0, 0.0]
     for number in range(draw(st.integers(1, 5))):
         channel, words = draw(st.integers(0, 1)), []
@@ -155,7 +155,7 @@ def talk(draw: st.DrawFn) -> list[Segment]:
 
 @given(talk())
 @settings(max_examples=300, deadline=None)
-def test_limits_hold_whatever_was_said(segments: list[Segment]) -> None:
+def test_limits_hold_for_any_transcript(segments: list[Segment]) -> None:
     made = cut(*segments)
     starts = sorted(cue.start for cue in made)
     assert [cue.start for cue in made] == starts
@@ -164,7 +164,7 @@ def test_limits_hold_whatever_was_said(segments: list[Segment]) -> None:
         assert width(cue.label + cue.lines[0]) <= LINE_WIDTH
         assert all(line and width(line) <= LINE_WIDTH and line == line.strip() for line in cue.lines)
         assert 0 < cue.end - cue.start <= MAX_SECONDS + 1e-6
-        # Too quick to read, or too short, only where the next one, of anybody, begins.
+        # A cue may be too short to read only if the next one, on any channel, starts then.
         quick = cue.end - cue.start < max(MIN_SECONDS, cue.width / CHARACTERS_PER_SECOND) - 0.002
         assert not quick or any(abs(start - cue.end) < 0.002 or cue.start <= start < cue.end for start in starts)
     for channel in (0, 1):

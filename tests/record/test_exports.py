@@ -1,4 +1,4 @@
-"""Records in other services' shapes and as tables. The shapes were parsed once with those services' own SDKs as well
+"""Records in other services' formats and as tables. Exports were also parsed once with those services' own SDKs
 (hume 0.13, assemblyai 1.8, deepgram-sdk 7.17)."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.record.test_combine import partial, recording
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    """Two segments with emotions, of which labels say what is positive."""
+    """Two segments whose emotions have a sentiment."""
     sentiment = (LabelScore(name="NEGATIVE", score=0.75), LabelScore(name="NEUTRAL", score=0.25))
     made = combine(recording(), {stage: partial(stage) for stage in Stage})
     assert made is not None
@@ -44,7 +44,7 @@ def loaded(text: str) -> Any:
     return json.loads(text)
 
 
-def test_a_table_of_segments_has_a_column_for_each_emotion(record: Record) -> None:
+def test_csv_has_a_column_for_each_emotion(record: Record) -> None:
     rows = list(csv.DictReader(io.StringIO(exports.to_csv(record))))
     assert [row["text"] for row in rows] == ["where is my order", "it is late"]
     assert [row["emotion"] for row in rows] == ["neutral", "anger"]
@@ -54,7 +54,7 @@ def test_a_table_of_segments_has_a_column_for_each_emotion(record: Record) -> No
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(0)", "+1", "-1", "@x"])
-def test_a_spreadsheet_runs_nothing_that_somebody_said(text: str) -> None:
+def test_a_spreadsheet_does_not_run_transcripts_as_formulas(text: str) -> None:
     spoken = TRANSCRIPT.model_copy(update={"segments": (segment(0, 1, text),)})
     made = combine(recording(), {Stage.STT: partial(Stage.STT, value=spoken), Stage.SER: partial(Stage.SER)})
     assert made is not None
@@ -62,7 +62,7 @@ def test_a_spreadsheet_runs_nothing_that_somebody_said(text: str) -> None:
     assert row["text"] == f"'{text}"
 
 
-def test_as_hume_gave_predictions(record: Record) -> None:
+def test_hume_predictions(record: Record) -> None:
     (source,) = loaded(exports.to_hume(record))
     (prediction,) = source["results"]["predictions"]
     (group,) = prediction["models"]["prosody"]["grouped_predictions"]
@@ -73,7 +73,7 @@ def test_as_hume_gave_predictions(record: Record) -> None:
     assert source["results"]["errors"] == []
 
 
-def test_without_a_transcript_hume_has_the_windows(record: Record) -> None:
+def test_hume_predictions_are_windows_if_there_is_no_transcript(record: Record) -> None:
     half = combine(recording(), {Stage.STT: partial(Stage.STT, ErrorCode.MODEL_ERROR), Stage.SER: partial(Stage.SER)})
     assert half is not None
     (source,) = loaded(exports.to_hume(half))
@@ -82,28 +82,28 @@ def test_without_a_transcript_hume_has_the_windows(record: Record) -> None:
     assert len(source["results"]["errors"]) == 1
 
 
-def test_as_assemblyai_gives_a_transcript(record: Record) -> None:
+def test_assemblyai_transcript(record: Record) -> None:
     content = loaded(exports.to_assemblyai(record))
     assert (content["status"], content["text"]) == ("completed", record.text)
     assert content["words"][0] | {"confidence": 0} == {
         **{"text": "where", "start": 0, "end": 500, "confidence": 0},
         **{"speaker": None, "channel": None},
     }
-    assert [one["text"] for one in content["utterances"]] == ["where is my order", "it is late"]
+    assert [each["text"] for each in content["utterances"]] == ["where is my order", "it is late"]
     assert content["sentiment_analysis_results"][0]["sentiment"] == "NEGATIVE"
 
 
-def test_as_deepgram_answers(record: Record) -> None:
+def test_deepgram_response(record: Record) -> None:
     results = loaded(exports.to_deepgram(record))["results"]
     (alternative,) = results["channels"][0]["alternatives"]
     assert alternative["transcript"] == "where is my order it is late"
     assert alternative["words"][4]["start"] == 2.5
-    spans = [(one["start_word"], one["end_word"]) for one in results["sentiments"]["segments"]]
+    spans = [(each["start_word"], each["end_word"]) for each in results["sentiments"]["segments"]]
     assert spans == [(0, 3), (4, 6)]
     assert results["sentiments"]["average"] == {"sentiment": "negative", "sentiment_score": -0.75}
 
 
-def test_a_record_without_a_value_says_why(failed: Record) -> None:
+def test_exports_of_a_failed_record_give_the_error(failed: Record) -> None:
     assert failed.status is Status.REJECTED
     assert failed.error is not None
     assert exports.to_csv(failed).count("\n") == 1
@@ -115,7 +115,7 @@ def test_a_record_without_a_value_says_why(failed: Record) -> None:
 
 
 def check(row: Any, fields: list[dict[str, Any]]) -> None:
-    """As BigQuery reads JSON: known names, lists where it says REPEATED, objects where it says RECORD."""
+    """Check a row as BigQuery would: all fields and no others, lists for REPEATED, objects for RECORD."""
     assert set(row) == {field["name"] for field in fields}
     for field in fields:
         found = row[field["name"]]
@@ -136,11 +136,11 @@ def test_every_row_fits_the_schema(record: Record, failed: Record, tmp_path: Pat
     assert tables.write_bigquery([record, failed], tmp_path / "rows") == 2
     for line in (tmp_path / "rows").read_text().splitlines():
         check(json.loads(line), tables.schema())
-    assert [one["key"] for one in tables.row(record)["halves"]] == ["stt", "ser"]
+    assert [each["key"] for each in tables.row(record)["halves"]] == ["stt", "ser"]
     assert tables.row(record)["halves"][0]["model"]["name"] == "m"
 
 
-def test_parquet_holds_what_the_rows_do(record: Record, failed: Record, tmp_path: Path) -> None:
+def test_parquet_has_the_same_content_as_the_rows(record: Record, failed: Record, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     assert tables.write_parquet([record] * 150 + [failed], tmp_path / "file") == 151
     rows = parquet.read_table(tmp_path / "file").to_pylist()

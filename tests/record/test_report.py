@@ -1,4 +1,4 @@
-"""The report as a file; what a browser makes of it is in tests/browser."""
+"""The report as a file. How it works in a browser is tested in tests/browser."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def test_the_same_record_gives_the_same_bytes() -> None:
     assert render(record()) == render(record())
 
 
-def test_its_policy_names_just_the_style_and_the_script_in_it() -> None:
+def test_the_policy_allows_only_the_embedded_style_and_script() -> None:
     page = render_report(record())
     for kind, text in (("style", r"<style>(.*?)</style>"), ("script", r"<script>(.*?)</script>")):
         (found,) = re.findall(text, page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(found.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}';" in content_security_policy()
     assert f'content="{content_security_policy()}"' in page
-    assert " style=" not in page  # the policy would refuse it
+    assert " style=" not in page  # the policy would block it
 
 
-def test_the_sound_is_a_file_where_the_recording_is_one_and_otherwise_what_is_given() -> None:
+def test_the_audio_is_the_recordings_file_unless_a_url_is_given() -> None:
     made = record()
     assert "data-audio" not in render_report(made).split("<script", 1)[0]
     local = made.model_copy(update={"source": made.source.model_copy(update={"uri": "file:///calls/a%20b.wav"})})
@@ -40,7 +40,7 @@ def test_the_sound_is_a_file_where_the_recording_is_one_and_otherwise_what_is_gi
     assert ' data-audio="/sound?a&amp;b=&quot;"' in render_report(local, audio='/sound?a&b="')
 
 
-def test_labels_of_any_model_are_told_apart_without_colour() -> None:
+def test_labels_of_any_model_can_be_told_apart_without_colour() -> None:
     labels = ["neutral", "negative", "ne", "happy", "happiness", HOSTILE, "x", *(f"mood {n}" for n in range(30))]
     styles = label_styles(labels)
     assert len({style.code for style in styles.values()}) == len(labels)
@@ -49,7 +49,7 @@ def test_labels_of_any_model_are_told_apart_without_colour() -> None:
     assert label_styles(["angry"])["angry"].slot == label_styles(["calm", "anger"])["anger"].slot
 
 
-def test_an_outline_of_all_channels_is_not_drawn_as_that_of_one() -> None:
+def test_mixed_peaks_are_not_drawn_as_those_of_one_channel() -> None:
     made = record()
     loud = AUDIO.model_copy(update={"waveforms": (Waveform(peaks=(255, 0)),)})
     mixed = charts.build_timeline(made.model_copy(update={"audio": loud}), label_styles(["anger", "neutral", "other"]))
@@ -59,7 +59,7 @@ def test_an_outline_of_all_channels_is_not_drawn_as_that_of_one() -> None:
     assert "V1H" not in charts.waveform(two, 0, loud.waveforms)
 
 
-def test_a_report_with_its_sound_in_it(run: Run, audio: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_report_with_embedded_audio(run: Run, audio: Path, tmp_path: Path) -> None:  # noqa: F811
     run("submit", str(audio), "--wait")
     status, _, err = run("report", "call.wav", "--embed", "-o", str(tmp_path / "a.html"))
     assert (status, err) == (0, f"{tmp_path / 'a.html'}\n")
@@ -67,7 +67,7 @@ def test_a_report_with_its_sound_in_it(run: Run, audio: Path, tmp_path: Path) ->
     assert re.search(f'data-audio="data:audio/[a-z-]+;base64,{sound}"', (tmp_path / "a.html").read_text())
 
 
-def test_a_sound_that_is_too_large_for_a_page(
+def test_audio_that_is_too_large_to_embed(
     run: Run,  # noqa: F811
     audio: Path,
     tmp_path: Path,
