@@ -1,4 +1,4 @@
-"""Terraform on copies of folders, each initialised once; without it skip on a laptop and fail in CI."""
+"""Terraform workspaces, each initialised once. Without terraform the tests are skipped, or fail in CI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _terraform() -> None:
 
 @pytest.fixture
 def initialised(_terraform: None, tmp_path: Path) -> Initialised:
-    """Makes a workspace of one .tf file's text."""
+    """Factory of workspaces from the text of a single .tf file."""
 
     def make(text: str) -> Workspace:
         source = tmp_path / "source"
@@ -41,17 +41,17 @@ def initialised(_terraform: None, tmp_path: Path) -> Initialised:
 
 @pytest.fixture(scope="session")
 def infra(_terraform: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The project's own infra/."""
+    """A workspace with a copy of infra/."""
     return Workspace(INFRA, tmp_path_factory.mktemp("infra"))
 
 
 @pytest.fixture(scope="session")
 def plans(infra: Workspace) -> dict[str, Plan]:
-    """What would be made, by the variant of the options."""
+    """The plan for infra/ with each variant of the options."""
     return {name: infra.plan(REQUIRED | options) for name, options in VARIANTS.items()}
 
 
 @pytest.fixture(params=VARIANTS)
 def plan(plans: dict[str, Plan], request: pytest.FixtureRequest) -> Plan:
-    """Each of them."""
+    """Each of these plans."""
     return plans[request.param]

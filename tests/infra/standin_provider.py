@@ -1,12 +1,12 @@
 """A stand-in for the Google provider, so that the real Terraform can validate, plan, test and apply without a network.
 
 It speaks Terraform's plugin protocol 5 (https://github.com/hashicorp/terraform/tree/main/docs/plugin-protocol) over
-go-plugin's gRPC, serves the types in provider_schema.json, and makes up what Google would compute, as in
-computed_values.json. Planned values are all known and readable, so that a plan shows every reference resolved; applying
-echoes them. It asks nobody and checks nothing that the schema does not say: ranges, formats and permissions stay the
-real provider's.
+go-plugin's gRPC, serves the types in provider_schema.json, and makes up the values that Google would compute, by the
+templates in computed_values.json. All planned values are known and readable, so a plan shows every reference resolved;
+applying echoes them. It contacts nobody and checks only what the schema says: ranges, formats and permissions are left
+to the real provider.
 
-Terraform starts it through `terraform.py`; the first argument is `google` or `google-beta`.
+Terraform starts it from the mirror that `terraform.py` writes; the first argument is `google` or `google-beta`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEMA = Path(__file__).with_name("provider_schema.json")
 PROJECT_NUMBER = "123456789012"
 UNKNOWN = msgpack.ExtType(0, b"\0")
 
-#: The part of the protocol that is spoken: `field:type=number`, `*` for repeated. Names are free, numbers are not.
+#: The part of the protocol that we use: `field:type=number`, `*` for repeated. Numbers are fixed, names are not.
 MESSAGES = """
 Value          msgpack:bytes=1 json:bytes=2
 Attribute      name:string=1 type:bytes=2 required:bool=4 optional:bool=5 computed:bool=6 sensitive:bool=7
@@ -53,7 +53,7 @@ NESTING = {"single": 1, "list": 2, "set": 3, "map": 4}
 
 
 def _messages() -> dict[str, Any]:
-    """The messages as classes."""
+    """Build the message classes."""
     kinds = descriptor_pb2.FieldDescriptorProto
     plain = {"bytes": kinds.TYPE_BYTES, "string": kinds.TYPE_STRING, "bool": kinds.TYPE_BOOL, "int64": kinds.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(name="standin.proto", package="standin", syntax="proto3")
@@ -84,12 +84,12 @@ M = _messages()
 
 
 def pack(value: Any) -> Any:
-    """A value of Terraform's as a message."""
+    """Encode a Terraform value as a message."""
     return M["Value"](msgpack=msgpack.packb(value))
 
 
 def unpack(value: Any) -> Any:
-    """The value in a message; an unknown one is an ExtType, whatever is known about it."""
+    """Decode the value in a message; an unknown value becomes UNKNOWN."""
     return msgpack.unpackb(value.msgpack, ext_hook=lambda code, data: UNKNOWN, strict_map_key=False)
 
 
@@ -97,7 +97,7 @@ def unpack(value: Any) -> Any:
 
 
 def schemas(provider: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """The provider's own schema, its resources' and its data sources'; google-beta has google's types too."""
+    """Return the schemas of the provider, its resources and its data sources; google-beta includes google's types."""
     known = json.loads(SCHEMA.read_text())["provider_schemas"]
     resources: dict[str, Any] = {}
     data: dict[str, Any] = {}
@@ -109,7 +109,7 @@ def schemas(provider: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
 
 
 def block_message(block: dict[str, Any]) -> Any:
-    """A block's schema as a message."""
+    """Encode a block's schema as a message."""
     return M["Block"](
         attributes=[
             M["Attribute"](name=name, **{**attribute, "type": json.dumps(attribute["type"]).encode()})
@@ -129,26 +129,26 @@ def block_message(block: dict[str, Any]) -> Any:
 
 
 def schema_message(schema: dict[str, Any]) -> Any:
-    """A schema as a message."""
+    """Encode a schema as a message."""
     return M["Schema"](version=schema["version"], block=block_message(schema["block"]))
 
 
 # ------------------------------------------------------------------------------------------------- what Google computes
 
-#: type -> attribute -> the value, made of the resource's other values and `number`, the project's.
+#: Type -> attribute -> template for its value, filled with the resource's other values and the project's `number`.
 COMPUTED = json.loads(Path(__file__).with_name("computed_values.json").read_text())
 EMPTY: dict[str, Any] = {"string": "", "number": 1, "bool": False, "list": [], "set": [], "map": {}}
 
 
-class Stand:
-    """What the provider was configured with, and how it answers."""
+class StandInProvider:
+    """Handlers of the protocol's requests, and the provider's configuration."""
 
     def __init__(self, provider: str) -> None:
         self.own, self.resources, self.data = schemas(provider)
         self.defaults: dict[str, Any] = {}
 
     def schema(self, request: Any) -> Any:
-        """Everything that is served."""
+        """Return all schemas."""
         return M["Schemas"](
             provider=schema_message(self.own),
             resources=[M["NamedSchema"](key=k, value=schema_message(v)) for k, v in self.resources.items()],
@@ -157,41 +157,41 @@ class Stand:
         )
 
     def configure(self, request: Any) -> Any:
-        """Keep the provider's block."""
+        """Keep the provider's configuration."""
         self.defaults = unpack(request.config)
         return M["Nothing"]()
 
     def prepare(self, request: Any) -> Any:
-        """The provider's block as it is."""
+        """Return the provider's configuration unchanged."""
         return M["NewState"](state=request.config)
 
     def upgrade(self, request: Any) -> Any:
-        """A state that was stored: in JSON, as it is."""
+        """Return a stored state unchanged."""
         return M["NewState"](state=M["Value"](json=request.raw_state.json))
 
     def read(self, request: Any) -> Any:
-        """Nothing ever changes behind Terraform's back."""
+        """Return the current state: nothing changes behind Terraform's back."""
         return M["NewState"](state=request.current_state)
 
     def plan(self, request: Any) -> Any:
-        """What is proposed, with what Google would compute; nothing for a resource that goes."""
+        """Return the proposed state with computed values filled in, or nothing for a resource to delete."""
         proposed = unpack(request.proposed_new_state)
         block = self.resources[request.type_name]["block"]
         return M["NewState"](state=pack(proposed and self.filled(request.type_name, block, proposed)))
 
     def apply(self, request: Any) -> Any:
-        """What was planned."""
+        """Return the planned state."""
         planned = unpack(request.planned_state)
         block = self.resources[request.type_name]["block"]
         return M["NewState"](state=pack(planned and self.filled(request.type_name, block, planned)))
 
     def read_data(self, request: Any) -> Any:
-        """A data source."""
+        """Return a data source with computed values filled in."""
         block = self.data[request.type_name]["block"]
         return M["NewState"](state=pack(self.filled(f"data.{request.type_name}", block, unpack(request.config))))
 
     def filled(self, kind: str, block: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-        """Values with every computed attribute known, as far as what it is made of is known."""
+        """Fill in every computed attribute; it stays unknown if a value that its template uses is unknown."""
         values = dict(values)
         computed = {name: a["type"] for name, a in block["attributes"].items() if a.get("computed")}
         first = ("project", "region", "location", "email", "name", "project_id", "id")
@@ -204,11 +204,11 @@ class Stand:
         return values
 
     def filled_block(self, kind: str, block: dict[str, Any], values: Any) -> Any:
-        """The same for a nested block."""
+        """Fill in a nested block."""
         return self.filled(kind, {"attributes": {}, **block}, values) if isinstance(values, dict) else values
 
     def computed(self, kind: str, name: str, type_: Any, values: dict[str, Any]) -> Any:
-        """One computed value."""
+        """Return one computed value."""
         if name in ("project", "region", "location") and self.defaults.get(name if name != "location" else "region"):
             return self.defaults[name if name != "location" else "region"]
         template = COMPUTED.get(kind, {}).get(name)
@@ -224,7 +224,7 @@ class Stand:
 
 
 def _label(values: dict[str, Any]) -> str:
-    """What tells a resource from others of its type."""
+    """Return what distinguishes a resource from others of its type."""
     keys = ("name", "account_id", "display_name", "service", "role", "field", "repository_id")
     return next((str(values[key]) for key in keys if isinstance(values.get(key), str)), "one")
 
@@ -233,21 +233,21 @@ def _label(values: dict[str, Any]) -> str:
 
 
 def serve(provider: str) -> None:
-    """Answer until Terraform ends us."""
-    stand = Stand(provider)
+    """Answer requests until Terraform shuts this down."""
+    handler = StandInProvider(provider)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     nothing = M["Nothing"]
     answers: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-        "GetSchema": (nothing, stand.schema),
-        "PrepareProviderConfig": (M["Config"], stand.prepare),
-        "Configure": (M["Configure"], stand.configure),
+        "GetSchema": (nothing, handler.schema),
+        "PrepareProviderConfig": (M["Config"], handler.prepare),
+        "Configure": (M["Configure"], handler.configure),
         "ValidateResourceTypeConfig": (nothing, lambda request: nothing()),
         "ValidateDataSourceConfig": (nothing, lambda request: nothing()),
-        "UpgradeResourceState": (M["Upgrade"], stand.upgrade),
-        "ReadResource": (M["Read"], stand.read),
-        "PlanResourceChange": (M["Plan"], stand.plan),
-        "ApplyResourceChange": (M["Apply"], stand.apply),
-        "ReadDataSource": (M["ReadData"], stand.read_data),
+        "UpgradeResourceState": (M["Upgrade"], handler.upgrade),
+        "ReadResource": (M["Read"], handler.read),
+        "PlanResourceChange": (M["Plan"], handler.plan),
+        "ApplyResourceChange": (M["Apply"], handler.apply),
+        "ReadDataSource": (M["ReadData"], handler.read_data),
         "Stop": (nothing, lambda request: nothing()),
     }
     ended = {"Shutdown": (nothing, lambda request: (server.stop(grace=0.2), nothing())[1])}

@@ -1,11 +1,11 @@
-"""Real Terraform on a folder of .tf files, without a network: Google's providers are stood in for.
+"""Run the real Terraform on a folder of .tf files without a network, with a stand-in for Google's providers.
 
     .venv/bin/python -m tests.infra.terraform validate|plan|test|apply infra [-var NAME=VALUE ...]
 
-`validate` finds unknown and missing arguments, wrong types and broken references; `plan` shows every resource with all
-references resolved, with the values of variables.py; `test` runs the folder's .tftest.hcl files; `apply` goes on to a
-state that is thrown away. The folder is copied first: nothing is written to it. A type that is missing is added to
-provider_schema.json.
+`validate` finds unknown and missing arguments, wrong types and broken references. `plan` shows every resource with all
+references resolved, for the values in variables.py. `test` runs the folder's .tftest.hcl files. `apply` creates a state
+that is then thrown away. The folder is copied first, so nothing is written to it. If a resource type is missing, add it
+to provider_schema.json.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ INFRA = Path(__file__).parents[2] / "infra"
 
 
 class TerraformMissing(RuntimeError):
-    """There is no `terraform` on the path."""
+    """`terraform` is not on the path."""
 
 
 class TerraformFailed(RuntimeError):
-    """Terraform ended with an error; the message is its output."""
+    """Terraform failed; the message is its output."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource, or a data source with an address that begins with `data.`, as it is planned."""
+    """A planned resource, or a data source, whose address starts with `data.`."""
 
     address: str
     type: str
@@ -59,18 +59,18 @@ class Resource:
 
 @dataclass(frozen=True)
 class Plan:
-    """What Terraform would make."""
+    """The resources and outputs that Terraform would create."""
 
     resources: dict[str, Resource]
     outputs: dict[str, Any]
 
     def of(self, type_: str) -> list[Resource]:
-        """The resources of a type."""
+        """Return the resources of a type."""
         return [resource for resource in self.resources.values() if resource.type == type_]
 
 
 def executable() -> str:
-    """Path of terraform. Raises TerraformMissing."""
+    """Return the path of terraform. Raises TerraformMissing if it is not installed."""
     found = shutil.which("terraform")
     if not found:
         raise TerraformMissing("terraform is missing: https://developer.hashicorp.com/terraform/install")
@@ -93,13 +93,13 @@ class Workspace:
         self.run("init", "-input=false")
 
     def run(self, *arguments: str) -> str:
-        """Output of a command. Raises TerraformFailed."""
+        """Run a command and return its output. Raises TerraformFailed if it fails."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._home),
             "TMPDIR": os.environ.get("TMPDIR", "/tmp"),
             "TF_CLI_CONFIG_FILE": str(self._home / "terraform.rc"),
-            "TF_DISABLE_PLUGIN_TLS": "1",  # a socket that only we can open
+            "TF_DISABLE_PLUGIN_TLS": "1",  # the socket is in a private folder
             "TF_IN_AUTOMATION": "1",
             "TF_CLI_ARGS": "-no-color",
         }
@@ -126,7 +126,7 @@ class Workspace:
         return self.run("test")
 
     def plan(self, variables: Mapping[str, Any]) -> Plan:
-        """What would be made with these variables."""
+        """Plan with these variables."""
         self.run("plan", "-input=false", "-out=plan", _variables(self._home, variables))
         return _read_plan(json.loads(self.run("show", "-json", "plan")))
 
@@ -138,7 +138,7 @@ def _variables(home: Path, variables: Mapping[str, Any]) -> str:
 
 
 def _mirror(path: Path) -> Path:
-    """A mirror with the stand-ins (https://developer.hashicorp.com/terraform/cli/config/config-file#filesystem_mirror)."""
+    """Write a mirror of the stand-in providers (https://developer.hashicorp.com/terraform/cli/config/config-file#filesystem_mirror)."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     for name in ("google", "google-beta"):
         folder = path / "registry.terraform.io/hashicorp" / name / VERSION / f"{sys.platform}_{machine}"
@@ -174,7 +174,7 @@ def _resources(module: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line."""
+    """Run the command line."""
     command, folder, *rest = arguments
     rest += ["-auto-approve"] if command == "apply" else []
     with tempfile.TemporaryDirectory() as home:

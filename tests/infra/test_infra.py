@@ -1,4 +1,4 @@
-"""infra/ is well formed, valid, passes its own tests, and plans with every option."""
+"""infra/ is formatted, valid, passes its own tests, and can be planned with every option."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def test_its_own_tests_pass(infra: Workspace) -> None:
     assert re.search(r"Success! [1-9]\d* passed, 0 failed", infra.test())
 
 
-def test_nothing_is_left_for_google_to_say(plan: Plan) -> None:
-    """Every value that another resource or an output takes is known, so that the comparisons see all of them."""
+def test_every_planned_value_is_known(plan: Plan) -> None:
+    """So that the comparisons with the code see every value."""
     assert {
-        address: resource.unknown for address, resource in plan.resources.items() if known_later(resource.unknown)
+        address: resource.unknown for address, resource in plan.resources.items() if has_unknown(resource.unknown)
     } == {}
 
 
-def known_later(unknown: object) -> bool:
-    """Whether there is a `true` anywhere."""
+def has_unknown(unknown: object) -> bool:
+    """Whether any value in a plan's `after_unknown` is true."""
     if isinstance(unknown, dict):
-        return any(map(known_later, unknown.values()))
+        return any(map(has_unknown, unknown.values()))
     if isinstance(unknown, list):
-        return any(map(known_later, unknown))
+        return any(map(has_unknown, unknown))
     return bool(unknown)
 
 
-def test_every_check_that_is_skipped_has_its_reason() -> None:
+def test_every_skipped_check_has_a_reason() -> None:
     skips = [skip for path in INFRA.rglob("*.tf") for skip in re.findall(r"checkov:skip=.*", path.read_text())]
     assert [skip for skip in skips if not re.fullmatch(r"checkov:skip=CKV\w+: ?\w.{15,}", skip)] == []
     assert "skip-check" not in (INFRA / ".checkov.yaml").read_text()

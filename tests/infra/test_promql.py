@@ -1,4 +1,4 @@
-"""What alerts and dashboard ask is PromQL: read by a parser of the language, since nobody here answers it."""
+"""The queries of alerts and dashboard are valid PromQL, by a parser, since no server here can run them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.infra.terraform import Plan
 
 pytestmark = pytest.mark.infra
 
-#: Metrics that Cloud Run measures itself, beside those of the vocabulary
+#: Cloud Run's own metrics, besides those in METRICS
 #: (https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-run).
 CLOUD_RUN = ("run_googleapis_com:",)
 
 
 def queries(plan: Plan) -> Iterator[str]:
-    """Every PromQL expression, of alerts and of tiles."""
+    """Yield every PromQL expression of the alerts and the dashboard."""
     for policy in plan.of("google_monitoring_alert_policy"):
         for condition in policy.values["conditions"]:
             for asked in condition.get("condition_prometheus_query_language") or ():
@@ -29,15 +29,15 @@ def queries(plan: Plan) -> Iterator[str]:
     yield from (json.loads(f'"{text}"') for text in re.findall(r'"prometheusQuery": ?"((?:[^"\\]|\\.)*)"', board))
 
 
-def test_every_query_is_promql(plan: Plan) -> None:
+def test_every_query_is_valid_promql(plan: Plan) -> None:
     asked = list(queries(plan))
     assert len(asked) > 20
     for query in asked:
-        # Cloud Monitoring puts in what fits the chart; the language itself knows no variables.
-        promql_parser.parse(query.replace("${__interval}", "5m"))  # raises ValueError with the place
+        # Cloud Monitoring replaces the variable with what fits the chart; PromQL itself has none.
+        promql_parser.parse(query.replace("${__interval}", "5m"))  # raises ValueError with the position
 
 
-def test_every_query_asks_for_a_metric_that_there_is(plan: Plan) -> None:
+def test_every_query_uses_an_existing_metric(plan: Plan) -> None:
     ours = {f"logging_googleapis_com:user_speechpipe_{metric.name}" for metric in METRICS if not metric.platform}
     theirs = {metric.platform.replace("/", ":", 1) for metric in METRICS if metric.platform}
     known = ours | {re.sub(r"[./]", "_", name) for name in theirs}

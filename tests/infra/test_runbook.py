@@ -1,22 +1,18 @@
-"""Whoever is woken by an alert finds its section in the runbook, and the figures on the dashboard."""
+"""Each alert has its section in the runbook, and each metric its tile on the dashboard."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from starlette.routing import Route
 
 from speechpipe.contract.resources import Service
 from speechpipe.observe.metrics import METRICS
-from speechpipe.settings import WorkerSettings, read
 from tests.infra.terraform import INFRA, Plan, Resource
-from tests.infra.test_system import environment, only, services
+from tests.infra.test_system import get_paths, only, services
 from tests.infra.variables import EVERYTHING
-from workers.service import create_app
 
 pytestmark = pytest.mark.infra
 
@@ -24,13 +20,13 @@ RUNBOOK = INFRA.parent / "docs" / "runbook.md"
 
 
 def sections() -> dict[str, str]:
-    """Title -> text."""
+    """Map each section's title to its text."""
     _, *parts = RUNBOOK.read_text().split("\n## ")
     return {part.splitlines()[0]: part for part in parts}
 
 
 def alerts(plan: Plan) -> dict[str, str]:
-    """Name -> documentation of everything that mails somebody."""
+    """Map the name of each alert and budget to its documentation."""
     found = {
         policy.values["display_name"]: only(policy.values["documentation"])["content"]
         for policy in plan.of("google_monitoring_alert_policy")
@@ -39,15 +35,15 @@ def alerts(plan: Plan) -> dict[str, str]:
 
 
 def anchor(title: str) -> str:
-    """How a heading is linked to (https://docs.github.com/en/get-started/writing-on-github)."""
+    """Return a heading's anchor (https://docs.github.com/en/get-started/writing-on-github)."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-def test_every_alert_has_its_section_and_every_section_its_alert(plans: dict[str, Plan]) -> None:
+def test_every_alert_has_a_section_and_every_section_an_alert(plans: dict[str, Plan]) -> None:
     assert set(alerts(plans["everything"])) == set(sections())
 
 
-def test_a_section_says_what_it_means_where_to_look_and_what_to_do() -> None:
+def test_a_section_says_what_the_alert_means_where_to_look_and_what_to_do() -> None:
     order = r"\*\*Meaning\.\*\*\s.*\*\*Look\.\*\*\s.*\*\*Do\.\*\*\s"
     assert [title for title, text in sections().items() if not re.search(order, text, re.DOTALL)] == []
 
@@ -65,7 +61,7 @@ def test_alerts_are_mailed(plans: dict[str, Plan]) -> None:
         assert policy.values["notification_channels"], policy.address
 
 
-def test_every_figure_has_a_tile_with_its_sentence(plan: Plan) -> None:
+def test_every_metric_has_a_tile_with_its_meaning(plan: Plan) -> None:
     (dashboard,) = plan.of("google_monitoring_dashboard")
     tiles = json.loads(dashboard.values["dashboard_json"])["mosaicLayout"]["tiles"]
     titles = [tile["widget"]["title"] for tile in tiles]
@@ -86,8 +82,8 @@ def test_tiles_do_not_overlap(plan: Plan) -> None:
     assert max(x for x, _ in taken) < layout["columns"]
 
 
-def test_queries_name_metrics_and_labels_that_are_made(plan: Plan) -> None:
-    """A query for what does not exist is no error anywhere; its tile stays empty and its alert silent."""
+def test_queries_use_existing_metrics_and_labels(plan: Plan) -> None:
+    """A query for a missing metric is no error anywhere: its tile stays empty and its alert silent."""
     ours = {f"logging_googleapis_com:user_{each.values['name'].replace('/', '_')}": each for each in made(plan)}
     queried = set()
     for query in queries(plan):
@@ -114,7 +110,7 @@ def queries(plan: Plan) -> list[str]:
     return found
 
 
-def test_a_line_becomes_the_metric_that_the_vocabulary_means(plan: Plan) -> None:
+def test_a_log_line_becomes_the_metric_that_the_code_describes(plan: Plan) -> None:
     planned = {metric.values["name"]: metric.values for metric in plan.of("google_logging_metric")}
     for metric in METRICS:
         if metric.platform:
@@ -126,18 +122,15 @@ def test_a_line_becomes_the_metric_that_the_vocabulary_means(plan: Plan) -> None
     assert planned == {}
 
 
-def test_a_worker_is_woken_where_it_answers_and_google_lets_the_request_through(plans: dict[str, Plan]) -> None:
-    """Google keeps addresses that end in z for itself (https://cloud.google.com/run/docs/known-issues)."""
+def test_the_warm_up_requests_a_path_that_the_worker_serves_and_google_does_not_block(plans: dict[str, Plan]) -> None:
+    """Google blocks paths that end in z (https://cloud.google.com/run/docs/known-issues)."""
     plan = plans["everything"]
     jobs = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
     for name in (Service.STT_WORKER, Service.SER_WORKER):
         worker = services(plan)[name]
-        nothing: Any = None
-        app = create_app(read(WorkerSettings, environment(worker)), nothing, nothing)
-        routes = {route.path for route in app.routes if isinstance(route, Route)}
-        (woken,) = [urlsplit(uri).path for uri in jobs if uri.startswith(worker.values["uri"])]
-        assert woken in routes
-        assert not woken.endswith("z")
+        (path,) = [urlsplit(uri).path for uri in jobs if uri.startswith(worker.values["uri"])]
+        assert path in get_paths(worker)
+        assert not path.endswith("z")
 
 
 def test_the_readme_lists_every_variable_with_its_description() -> None:

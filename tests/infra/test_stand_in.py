@@ -1,7 +1,7 @@
-"""The tool itself: real Terraform finds what it would find with the real provider's schema, and plans resolve.
+"""The stand-in provider: the real Terraform finds the mistakes it would find with the real provider, and plans resolve.
 
-`terraform validate` against provider_schema.json, whose names are those of the documentation of 7.45, is the check of
-argument names at every depth; it checks types, required arguments and references as well.
+`terraform validate` checks argument names at every depth against provider_schema.json, whose names come from the
+documentation of 7.45. It also checks types, required arguments and references.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_a_plan_shows_every_reference_resolved(initialised: Initialised) -> None
     assert plan.outputs == {"number": "123456789012"}
 
 
-def test_what_was_applied_needs_no_change_and_can_be_destroyed(initialised: Initialised) -> None:
+def test_an_applied_configuration_needs_no_change_and_can_be_destroyed(initialised: Initialised) -> None:
     workspace = initialised(PROVIDERS + SYSTEM)
     project = "-var=project=example-project"
     assert "6 added" in workspace.run("apply", "-auto-approve", project)
@@ -130,7 +130,7 @@ def test_validate_finds_a_mistake_in_terraforms_own_words(initialised: Initialis
     assert message in words
 
 
-def test_a_provider_of_another_version_is_not_there(initialised: Initialised) -> None:
+def test_another_provider_version_is_not_available(initialised: Initialised) -> None:
     with pytest.raises(TerraformFailed, match="no available releases match the given constraints"):
         initialised(PROVIDERS.replace("~> 7.45", "~> 8.0"))
 

@@ -1,8 +1,9 @@
-"""One source of truth: what Terraform would make is what the code describes, reads and serves."""
+"""Terraform plans exactly what the code describes, reads and serves."""
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import pytest
 from starlette.routing import Route
 
 from speechpipe.backends.gcp import firestore
+from speechpipe.backends.ports import Backend
 from speechpipe.contract import Stage, resources
 from speechpipe.contract.resources import Service, Subscription
 from speechpipe.settings import CallerSettings, FunctionSettings, WorkerSettings, read
@@ -20,7 +22,7 @@ from workers.service import create_app
 pytestmark = pytest.mark.infra
 
 ROOT = INFRA.parent
-#: Variables of the environment that something else than our settings reads.
+#: Environment variables that are not read by our settings.
 ELSEWHERE = {
     "FUNCTION_TARGET": "functions-framework",
     "FUNCTION_SOURCE": "functions-framework",
@@ -29,7 +31,7 @@ BACKOFF = ("minimum_backoff", "maximum_backoff")
 
 
 def only(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one block there is."""
+    """Return the only block."""
     (block,) = blocks
     return block
 
@@ -43,11 +45,11 @@ def environment(service: Resource) -> dict[str, str]:
 
 
 def services(plan: Plan) -> dict[Service, Resource]:
-    """The planned services by what runs in them."""
+    """Map each function or worker to its planned service."""
     found = {}
     for resource in plan.of("google_cloud_run_v2_service"):
         variables = environment(resource)
-        if "SPEECHPIPE_IAP_AUDIENCE" in variables:  # the console: no part of the pipeline
+        if "SPEECHPIPE_IAP_AUDIENCE" in variables:  # the console is not part of the pipeline
             continue
         stage = variables.get("SPEECHPIPE_STAGE")
         found[resources.WORKERS[Stage(stage)] if stage else Service(variables["FUNCTION_TARGET"])] = resource
@@ -63,7 +65,7 @@ def last(path: str) -> str:
 
 
 def described(planned: Resource, plan: Plan) -> Subscription:
-    """A planned subscription in the words of `resources`."""
+    """Convert a planned subscription to the type in `resources`."""
     values = planned.values
     endpoints = {f"{service.values['uri']}/": name for name, service in services(plan).items()}
     push = only(values["push_config"]) if values["push_config"] else None
@@ -96,7 +98,7 @@ def test_services_are_those_of_the_code(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("name", Service)
-def test_a_service_is_given_what_its_settings_want_and_nothing_that_nobody_reads(plan: Plan, name: Service) -> None:
+def test_a_service_gets_the_variables_that_it_reads_and_no_others(plan: Plan, name: Service) -> None:
     kind = FunctionSettings if name in resources.FUNCTIONS else WorkerSettings
     given = environment(services(plan)[name])
     settings = read(kind, given)
@@ -113,7 +115,7 @@ def only_of(plan: Plan, type_: str) -> Resource:
 
 
 @pytest.mark.parametrize("name", resources.FUNCTIONS)
-def test_a_function_is_told_an_entry_point_that_exists(plan: Plan, name: Service) -> None:
+def test_a_functions_entry_point_exists(plan: Plan, name: Service) -> None:
     given = environment(services(plan)[name])
     source = Path(given["FUNCTION_SOURCE"])
     assert (ROOT / source).is_file()
@@ -122,7 +124,7 @@ def test_a_function_is_told_an_entry_point_that_exists(plan: Plan, name: Service
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_a_worker_takes_as_many_requests_as_its_process_admits(plan: Plan, stage: Stage) -> None:
+def test_a_worker_gets_as_many_requests_as_its_process_admits(plan: Plan, stage: Stage) -> None:
     service = services(plan)[resources.WORKERS[stage]]
     settings = read(WorkerSettings, environment(service))
     assert settings.stage is stage
@@ -130,7 +132,7 @@ def test_a_worker_takes_as_many_requests_as_its_process_admits(plan: Plan, stage
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_a_lease_a_request_and_the_ack_deadline_nest(plan: Plan, stage: Stage) -> None:
+def test_a_request_ends_before_its_timeout_and_its_ack_deadline(plan: Plan, stage: Stage) -> None:
     service = services(plan)[resources.WORKERS[stage]]
     settings = read(WorkerSettings, environment(service))
     timeout = seconds(only(service.values["template"])["timeout"])
@@ -144,31 +146,36 @@ def test_no_pushed_request_outlives_its_ack_deadline(plan: Plan) -> None:
             assert seconds(only(service.values["template"])["timeout"]) <= subscription.ack_deadline_seconds
 
 
-@pytest.mark.parametrize("stage", Stage)
-def test_a_worker_is_probed_where_it_answers(plan: Plan, stage: Stage) -> None:
-    service = services(plan)[resources.WORKERS[stage]]
+def get_paths(service: Resource) -> set[str]:
+    """Return the paths that a worker serves to GET requests."""
     nothing: Any = None
-    app = create_app(read(WorkerSettings, environment(service)), nothing, nothing)
+    backend = Backend(**dict.fromkeys((port.name for port in fields(Backend)), nothing))
+    app = create_app(read(WorkerSettings, environment(service)), backend, nothing)
+    return {route.path for route in app.routes if isinstance(route, Route) and "GET" in (route.methods or ())}
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_workers_probes_use_paths_that_it_serves(plan: Plan, stage: Stage) -> None:
+    service = services(plan)[resources.WORKERS[stage]]
     probed = container(service)
     paths = {only(only(probed[probe])["http_get"])["path"] for probe in ("startup_probe", "liveness_probe")}
-    routes = {route.path for route in app.routes if isinstance(route, Route)}
-    assert paths <= routes
+    assert paths <= get_paths(service)
 
 
 @pytest.mark.parametrize("name", resources.FUNCTIONS)
-def test_a_function_is_probed_by_tcp_as_it_answers_405_to_a_get(plan: Plan, name: Service) -> None:
+def test_a_function_is_probed_over_tcp_because_it_answers_405_to_a_get(plan: Plan, name: Service) -> None:
     probe = only(container(services(plan)[name])["startup_probe"])
     assert probe["tcp_socket"]
     assert not probe["http_get"]
 
 
 def triggers(plan: Plan) -> dict[str, Resource]:
-    """Triggers by the type of their events."""
+    """Map event types to their triggers."""
     return {filters(trigger)["type"][0]: trigger for trigger in plan.of("google_eventarc_trigger")}
 
 
 def filters(trigger: Resource) -> dict[str, tuple[str, str]]:
-    """Attribute -> value and operator."""
+    """Map each attribute to its value and operator."""
     return {each["attribute"]: (each["value"], each["operator"] or "") for each in trigger.values["matching_criteria"]}
 
 
@@ -183,7 +190,7 @@ def test_an_upload_calls_ingest(plan: Plan) -> None:
 
 
 def test_a_new_partial_calls_join(plan: Plan) -> None:
-    """Without `match-path-pattern` a wildcard matches nothing, and join reads protobuf."""
+    """The wildcard needs `match-path-pattern`, and join reads protobuf."""
     trigger = triggers(plan)[resources.FIRESTORE_TRIGGER.event_type]
     service = services(plan)[resources.FIRESTORE_TRIGGER.service]
     database = only_of(plan, "google_firestore_database")
@@ -198,18 +205,18 @@ def test_a_new_partial_calls_join(plan: Plan) -> None:
 
 
 def called(trigger: Resource) -> str:
-    """Name of the service that a trigger calls."""
+    """Return the name of the service that a trigger calls."""
     name = only(only(trigger.values["destination"])["cloud_run_service"])["service"]
     assert isinstance(name, str)
     return name
 
 
-def test_an_event_that_failed_is_delivered_again(plan: Plan) -> None:
-    """The only policy there is to set is a single attempt."""
+def test_a_failed_event_is_redelivered(plan: Plan) -> None:
+    """The default; the only policy that can be set is a single attempt."""
     assert [trigger.address for trigger in triggers(plan).values() if trigger.values["retry_policy"]] == []
 
 
-def test_sweep_is_called_at_the_times_of_the_code(plan: Plan) -> None:
+def test_sweep_is_called_on_the_schedule_in_the_code(plan: Plan) -> None:
     service = services(plan)[resources.SCHEDULE.service]
     calls = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
     job = calls[f"{service.values['uri']}/"]
@@ -218,7 +225,7 @@ def test_sweep_is_called_at_the_times_of_the_code(plan: Plan) -> None:
 
 
 def tokens(plan: Plan) -> list[tuple[str, str, str]]:
-    """Address called, account and audience of every token that a push or a schedule sends."""
+    """Return the called address, account and audience of every token that a push or schedule sends."""
     found = []
     for subscription in plan.of("google_pubsub_subscription"):
         for push in subscription.values["push_config"]:
@@ -229,20 +236,20 @@ def tokens(plan: Plan) -> list[tuple[str, str, str]]:
     return [(address, token["service_account_email"], token["audience"]) for address, token in found]
 
 
-def test_a_token_is_of_the_caller_and_for_the_service_that_it_goes_to(plan: Plan) -> None:
-    """So that Cloud Run lets it in, and the service itself, whose second line it has to pass."""
+def test_a_token_has_the_account_and_audience_that_its_service_expects(plan: Plan) -> None:
+    """So that both Cloud Run and the service itself accept it."""
     addresses = {service.values["uri"]: service for service in services(plan).values()}
     for address, account, audience in tokens(plan):
         service = addresses["/".join(address.split("/")[:3])]
         assert audience in {service.values["uri"], *service.values["custom_audiences"]}
-        told = read(CallerSettings, environment(service))
-        assert told.callers == (account,)
-        assert told.audience == audience
-        assert urlsplit(audience).path == ""  # Cloud Run refuses one with a path
+        expected = read(CallerSettings, environment(service))
+        assert expected.callers == (account,)
+        assert expected.audience == audience
+        assert urlsplit(audience).path == ""  # Cloud Run rejects an audience with a path
 
 
 @pytest.mark.parametrize("name", Service)
-def test_every_service_verifies_its_caller_who_calls_nothing_else(plan: Plan, name: Service) -> None:
+def test_every_service_verifies_its_caller_which_calls_nothing_else(plan: Plan, name: Service) -> None:
     callers = {each: read(CallerSettings, environment(service)).callers for each, service in services(plan).items()}
     (caller,) = callers.pop(name)
     assert (caller,) not in callers.values()
@@ -255,8 +262,8 @@ def test_every_service_verifies_its_caller_who_calls_nothing_else(plan: Plan, na
     assert invoker == f"serviceAccount:{caller}"
 
 
-def test_only_what_eventarc_calls_leaves_the_audience_to_cloud_run(plan: Plan) -> None:
-    """Eventarc says nowhere which of a service's addresses it puts into its tokens."""
+def test_only_services_called_by_eventarc_leave_the_audience_to_cloud_run(plan: Plan) -> None:
+    """Eventarc does not document which of a service's addresses it uses as the audience."""
     unchecked = {
         name for name, service in services(plan).items() if read(CallerSettings, environment(service)).audience is None
     }
@@ -266,7 +273,7 @@ def test_only_what_eventarc_calls_leaves_the_audience_to_cloud_run(plan: Plan) -
         assert read(CallerSettings, environment(service)).callers == (trigger.values["service_account"],)
 
 
-def test_firestore_has_the_indexes_of_our_queries(plan: Plan) -> None:
+def test_firestore_has_the_indexes_that_our_queries_need(plan: Plan) -> None:
     planned = {
         tuple((field["field_path"], field["order"]) for field in index.values["fields"])
         for index in plan.of("google_firestore_index")
@@ -275,13 +282,13 @@ def test_firestore_has_the_indexes_of_our_queries(plan: Plan) -> None:
     assert planned == set(firestore.COMPOSITE_INDEXES)
 
 
-def test_firestore_forgets_what_has_expired(plan: Plan) -> None:
+def test_firestore_deletes_expired_documents(plan: Plan) -> None:
     fields = plan.of("google_firestore_field")
     timed = {(each.values["collection"], each.values["field"]) for each in fields if each.values["ttl_config"]}
     assert timed == set(firestore.TIME_TO_LIVE)
 
 
-def test_firestore_does_not_index_what_is_bulky(plan: Plan) -> None:
+def test_firestore_does_not_index_bulky_fields(plan: Plan) -> None:
     fields = plan.of("google_firestore_field")
     exempt = {
         (each.values["collection"], each.values["field"])
@@ -291,28 +298,26 @@ def test_firestore_does_not_index_what_is_bulky(plan: Plan) -> None:
     assert exempt - set(firestore.TIME_TO_LIVE) == set(firestore.UNINDEXED)
 
 
-def test_everything_of_firestore_is_in_the_one_database(plan: Plan) -> None:
+def test_fields_and_indexes_are_in_the_one_database(plan: Plan) -> None:
     database = only_of(plan, "google_firestore_database").values["name"]
     parts = plan.of("google_firestore_field") + plan.of("google_firestore_index")
     assert {part.values["database"] for part in parts} == {database}
 
 
-def test_a_warm_up_asks_for_a_page_that_a_worker_has(plan: Plan) -> None:
-    """One that Google lets through: addresses that end in z are kept from a service."""
-    nothing: Any = None
+def test_a_warm_up_requests_a_path_that_a_worker_serves(plan: Plan) -> None:
+    """And one that Google does not block, as it does paths that end in z."""
     for stage in Stage:
         service = services(plan)[resources.WORKERS[stage]]
-        app = create_app(read(WorkerSettings, environment(service)), nothing, nothing)
-        pages = {route.path for route in app.routes if isinstance(route, Route) and "GET" in (route.methods or ())}
+        paths = get_paths(service)
         for job in plan.of("google_cloud_scheduler_job"):
             target = only(job.values["http_target"])
-            host, _, page = target["uri"].removeprefix("https://").partition("/")
+            host, _, path = target["uri"].removeprefix("https://").partition("/")
             if service.values["uri"] == f"https://{host}":
                 assert target["http_method"] == "GET"
-                assert f"/{page}" in pages
-                assert not page.endswith("z")
+                assert f"/{path}" in paths
+                assert not path.endswith("z")
 
 
-def test_warm_up_wakes_both_workers(plans: dict[str, Plan]) -> None:
+def test_warm_up_covers_both_workers(plans: dict[str, Plan]) -> None:
     warmed = plans["everything"].of("google_cloud_scheduler_job")
     assert len(warmed) == len(plans["defaults"].of("google_cloud_scheduler_job")) + len(Stage)

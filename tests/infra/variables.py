@@ -1,4 +1,4 @@
-"""Values for the variables of infra/: what must be said, and every option switched on."""
+"""Values for the variables of infra/: the required ones, and every option switched on."""
 
 from __future__ import annotations
 
