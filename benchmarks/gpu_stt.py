@@ -38,14 +38,14 @@ from workers.whisper.log_mel_torch import GpuLogMel, view
 
 _LONG_FORMAT = "m4a 44.1 kHz mono"
 _MOST_LONG = 80  #: recordings
-_MIXED_SECONDS = 40.0  #: no further round after so many
+_MIXED_SECONDS = 40.0  #: no further round starts after this
 _FRAMES = 3000
 
 
 def stt(part: Part) -> None:
     """The rows `stt-mixed` and `stt-long`."""
     folder, number_format = str(whisper_folder(part)), _number_format(part)
-    # As workers.models.choice loads it; faster-whisper's pipeline has one batch at a time and uses one of these.
+    # As workers.models.choice loads it; faster-whisper's pipeline runs one batch at a time on one of these.
     model = WhisperModel(folder, device=part.device, compute_type=number_format, num_workers=BATCHES_AT_ONCE)
     speed = _mixed(part, model)
     sizes = part.sizes
@@ -56,7 +56,8 @@ def stt(part: Part) -> None:
     few = files[: sizes.least_long]
     if not part.has(1.5 * (len(few) + 1) * sizes.long_seconds / speed, "stt-long"):
         return
-    speed = _long(part, model, "CTranslate2", sizes.usual, few)["times_real_time"]  # only to know how many to take
+    # This run only serves to choose the number of recordings.
+    speed = _long(part, model, "CTranslate2", sizes.usual, few)["times_real_time"]
     some = files[: max(sizes.least_long, round(speed * sizes.long_wall / sizes.long_seconds))]
     ways = [("CTranslate2", sizes.usual), ("torch", sizes.usual), *(("CTranslate2", rows) for rows in sizes.batches)]
     for encoder, rows in dict.fromkeys(ways):
@@ -86,7 +87,7 @@ def encoders(part: Part) -> None:
 
 
 def whisper_folder(part: Part) -> Path:
-    """The model with random weights, made by whichever part wants it first."""
+    """The model with random weights; the first part that needs it makes it."""
     folder = part.folder / "whisper"
     if not folder.exists():
         began = time.perf_counter()
@@ -95,11 +96,11 @@ def whisper_folder(part: Part) -> Path:
     return folder
 
 
-# ------------------------------------------------------------------------------------------- through the door
+# ---------------------------------------------------------------------------------------------------- over HTTP
 
 
 def _mixed(part: Part, model: WhisperModel) -> float:
-    """Ours against faster-whisper's batches, in turns; audio seconds per second of ours."""
+    """Compare with faster-whisper's batches, alternating; return speechpipe's audio seconds per second."""
     files = list(mixed(part.folder, part.sizes.files, part.sizes.longest))
     audio = sum(path.stat().st_size for path in files) / 2 / SAMPLE_RATE
     tokens = part.sizes.mixed_tokens
@@ -109,7 +110,7 @@ def _mixed(part: Part, model: WhisperModel) -> float:
 
     def batched(files: Sequence[Path]) -> None:
         for path in files:
-            # It adds to the list of suppressed tokens that it is given: a new one each time.
+            # It appends to the list of suppressed tokens that it gets, so pass a new one.
             suppressed = _forced(model.hf_tokenizer, tokens)["suppress_tokens"]
             for _ in pipeline.transcribe(str(path), suppress_tokens=suppressed, **options)[0]:
                 pass
@@ -138,7 +139,7 @@ def _mixed(part: Part, model: WhisperModel) -> float:
 
 
 def _long(part: Part, model: WhisperModel, encoder: str, rows: int, files: Sequence[Path]) -> Line:
-    """Long recordings, end to end, and where the time goes."""
+    """Long recordings end to end, and where the time goes."""
     plain = model.model
     chosen = plain
     if encoder == "torch":
@@ -149,7 +150,7 @@ def _long(part: Part, model: WhisperModel, encoder: str, rows: int, files: Seque
         with _door(part, model, rows, part.sizes.tokens, timed.seconds) as door:
             door(files[:1])
             timed.seconds.clear()
-            reader.stop()  # so that what its children used is counted, now and below
+            reader.stop()  # RUSAGE_CHILDREN counts only processes that have ended; also below
             with Busy() as busy:
                 used, began = _children_seconds(), time.perf_counter()
                 analyses = door(files)
@@ -197,9 +198,9 @@ def _shares(
 def _door(
     part: Part, model: WhisperModel, rows: int, tokens: int, calls: dict[str, float] | None = None
 ) -> Iterator[Door]:
-    """A worker with this model, that makes so many tokens of each row, and so many rows a batch.
+    """Run a worker with this model, with `tokens` tokens per row and `rows` rows per batch.
 
-    `calls` gets the seconds of its batches, as `run`.
+    The seconds of its batches are added to `calls`, as `run`.
     """
     ROWS_PER_BATCH[part.device] = rows
     identity = Model(name=part.sizes.whisper, revision="", engine="", device=part.device)
@@ -212,7 +213,7 @@ def _door(
 
 
 def _forced(tokenizer: Tokenizer, tokens: int) -> dict[str, Any]:
-    """So many tokens and no end before: random weights would stop anywhere. CTranslate2 stops at half of max_length."""
+    """Force this many tokens: random weights would stop anywhere. CTranslate2 stops at half of max_length."""
     return {
         "max_length": 2 * tokens,
         "suppress_tokens": [-1, tokenizer.token_to_id("<|endoftext|>")],
@@ -228,7 +229,7 @@ def _children_seconds() -> float:
 
 
 def _compare_log_mel(part: Part, model: Any, count: int) -> None:
-    """Features of a batch of full rows by torch and by numpy, with the encoder behind them."""
+    """Features of a batch of full rows by torch and by numpy, alone and followed by the encoder."""
     filters = FeatureExtractor(feature_size=model.n_mels).mel_filters
     noise = np.random.default_rng(0).normal(0, 3000, (count, _FRAMES * HOP)).clip(-32768, 32767).astype(np.int16)
     ways: dict[str, Callable[..., Any]] = {"torch": GpuLogMel(filters, part.device), "numpy": LogMel(filters, "cpu")}
@@ -249,7 +250,7 @@ def _compare_log_mel(part: Part, model: Any, count: int) -> None:
 
 
 def _compare(part: Part, model: Any, other: TorchEncoder, features: Any, options: Line) -> None:
-    """Both encoders on the same rows, by themselves and with CTranslate2's decoder behind them, and their tokens."""
+    """Both encoders on the same rows, alone and followed by CTranslate2's decoder, and their tokens."""
     given, as_tensor = ctranslate2.StorageView.from_array(features), torch.from_numpy(features)
     ways: dict[str, Callable[[], ctranslate2.StorageView]] = {
         "CTranslate2": lambda: model.encode(given),
@@ -281,7 +282,7 @@ def _compare(part: Part, model: Any, other: TorchEncoder, features: Any, options
 
 
 def _at_once(part: Part, model: Any, features: Any, options: Line) -> Line:
-    """Two threads with batches of their own; whether they compute at the same time is the model's business."""
+    """Two threads with a batch each; the model decides whether they run concurrently."""
     given, repeats = ctranslate2.StorageView.from_array(features), part.sizes.repeats
 
     def batches(_: int) -> None:

@@ -1,8 +1,9 @@
-"""What preparing a recording costs: processor seconds per audio hour, by step and format.
+"""Cost of preparing a recording: processor seconds per audio hour, by step and format.
 
     python -m benchmarks.preparation [--seconds 1800]
 
-The recordings are the bundled samples, repeated. The result goes to benchmarks/results/ with the machine's name in it.
+The recordings repeat the bundled samples. The results are saved in benchmarks/results/ with a description of the
+machine.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from workers.whisper.log_mel import log_mel
 
 SAMPLES = Path(decoder.__file__).parents[1] / "demo" / "samples"
 RESULTS = Path(__file__).parent / "results"
-#: What people upload: extension, codec, rate, channels, bits a second.
+#: Formats that people upload: extension, codec, sample rate, channels, bits a second.
 FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {
     "wav 16 kHz mono": ("wav", "pcm_s16le", 16_000, 1, None),
     "wav 44.1 kHz stereo": ("wav", "pcm_s16le", 44_100, 2, None),
@@ -42,7 +43,7 @@ RULES = chunks.Rules(gap=2.0, pad=0.4, longest=28.0)
 
 
 def repeated(seconds: float) -> Iterator[decoder.Block]:
-    """The samples over and over, one channel, a block at a time."""
+    """Repeat the samples, one channel, a block at a time."""
     blocks = []
     for path in sorted(SAMPLES.glob("*.[mfow]*")):
         if path.suffix != ".json":
@@ -57,7 +58,7 @@ def repeated(seconds: float) -> Iterator[decoder.Block]:
 
 
 def write(path: Path, seconds: float, codec: str, rate: int, channels: int, bits: int | None) -> Path:
-    """Encode so much audio, streamed."""
+    """Encode this many seconds of audio as a stream."""
     layout = "stereo" if channels == 2 else "mono"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
@@ -77,7 +78,7 @@ def write(path: Path, seconds: float, codec: str, rate: int, channels: int, bits
 
 
 def steps(path: Path, seconds: float) -> dict[str, float]:
-    """Processor seconds of each step, per hour of audio."""
+    """Processor seconds of each step per audio hour."""
 
     def cost(work: Callable[[], object]) -> float:
         began = time.process_time()
@@ -114,12 +115,12 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
 
 
 def _boundary(path: Path, seconds: float) -> float:
-    """Processor seconds per audio hour of decoding in the other process, reading here included."""
+    """Processor seconds per audio hour of decoding in the decoding process, including reading from it here."""
     return (_prepared([path], seconds) - _prepared([], seconds)) * 3600 / seconds
 
 
 def _prepared(paths: Iterable[Path], seconds: float) -> float:
-    """Processor seconds of both processes, the start of the other included."""
+    """Processor seconds of this process and the decoding process, including its start."""
     with tempfile.TemporaryDirectory() as folder:
         tiny = write(Path(folder) / "a.wav", 0.1, "pcm_s16le", 16_000, 1, None)
         reader.stop()
@@ -133,7 +134,7 @@ def _prepared(paths: Iterable[Path], seconds: float) -> float:
 
 
 def start() -> float:
-    """Processor seconds that a recording of 0.1 s costs: the fork, the answer, the end."""
+    """Processor seconds for a recording of 0.1 s: the fork, the answer, the exit."""
     with tempfile.TemporaryDirectory() as folder:
         tiny = write(Path(folder) / "a.wav", 0.1, "pcm_s16le", 16_000, 1, None)
         return (_prepared([tiny] * 100, 10) - _prepared([], 10)) / 100

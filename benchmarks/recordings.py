@@ -1,4 +1,4 @@
-"""Recordings with known words, made of the bundled samples; always the same ones."""
+"""Recordings with known words, made from the bundled samples; the same ones every time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tests.media import RATE, SAMPLES, samples, spoken, write_wav
 from workers.audio.reader import prepare
 
-SHORTEST = 2.0  #: seconds of a mixed recording
+SHORTEST = 2.0  #: length of a mixed recording in seconds
 
 
 def mixed(folder: Path, count: int, longest: float) -> dict[Path, str]:
-    """WAVs of 2 s and more, as many short ones as long by the logarithm, made of the samples' turns; their texts."""
+    """WAV files of the samples' turns, from 2 s to `longest`, log-spaced in length; their texts by path."""
     rng = np.random.default_rng(0)
     turns = _turns()
     made: dict[Path, str] = {}
@@ -33,7 +33,7 @@ def mixed(folder: Path, count: int, longest: float) -> dict[Path, str]:
 
 
 def long(folder: Path, seconds: float) -> dict[Path, str]:
-    """One recording of the samples, again and again; its text."""
+    """One recording that repeats the samples, and its text."""
     pieces: list[NDArray[np.int16]] = []
     texts: list[str] = []
     mono = [sample for sample in samples() if sample["channels"] == 1]

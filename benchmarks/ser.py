@@ -1,14 +1,15 @@
-"""The emotion worker against transformers' own pipeline, on the same recordings with the same model on the same cores.
+"""The emotion worker against transformers' own pipeline: the same recordings, the same model, the same cores.
 
     python -m benchmarks.ser                                 the demo model, 64 recordings of 2 to 60 s
     python -m benchmarks.ser --shape base --count 12         random weights of wav2vec2-base's shape; also: large
 
-Ours goes through the worker's HTTP door, many pushes in flight, on the embedded backend (see `benchmarks.door`).
-The pipeline gets decoded arrays, decoding in its time: file by file, and all at once with `batch_size=8`. It takes each
-recording as one piece and gives one answer; ours gives one per window of at most five seconds of speech. What of the
-difference is owed to that is shown by the pipeline on our windows, cut beforehand, one by one.
+speechpipe's worker is called over HTTP with many pushes in flight, on the embedded backend (see `benchmarks.door`). The
+pipeline gets decoded arrays, and decoding counts in its time; it runs file by file, and on all files with
+`batch_size=8`. It scores each recording as a whole, while speechpipe scores each window of at most five seconds of
+speech. To show how much of the difference comes from that, the pipeline also runs on speechpipe's windows, cut
+beforehand, one by one.
 
-All are in one process and take turns. The table goes to benchmarks/results/ with the machine's name in it.
+All run in one process and alternate. The results are saved in benchmarks/results/ with a description of the machine.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from workers.models.choice import DEMO_MODELS
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = DEMO_MODELS.parent / "samples"
 LABELS = ("sadness", "happiness", "anger", "neutral", "disgust", "fear", "surprise")
-#: wav2vec2's published shapes; `large` is that of XLSR-53, with a layer-norm front end, `base` has a group-norm one.
+#: wav2vec2's published shapes. `large` is XLSR-53's and has a layer-norm front end; that of `base` is group-norm.
 SHAPES: dict[str, dict[str, Any]] = {
     "base": {},
     "large": {
@@ -68,14 +69,14 @@ Array = npt.NDArray[np.float32]
 
 
 def recordings(folder: Path, count: int) -> list[Path]:
-    """WAV files of 2 to 60 s, always the same ones: pieces of the bundled samples one after the other."""
+    """WAV files of 2 to 60 s, cut from the concatenated bundled samples; the same ones every time."""
     files = [path for path in sorted(SAMPLES.iterdir()) if path.suffix != ".json"]
     sound = np.concatenate([decode_audio(str(path)) for path in files])
     endless = np.tile((sound * 32767).astype(np.int16), 3)
     chance = random.Random(0)
     made = []
     for number in range(count):
-        length = round((2 + 58 * number / max(1, count - 1)) * SAMPLE_RATE)  # evenly spread
+        length = round((2 + 58 * number / max(1, count - 1)) * SAMPLE_RATE)  # evenly spaced
         start = chance.randrange(len(sound))
         made.append(folder / f"{number}.wav")
         with wave.open(str(made[-1]), "wb") as file:
@@ -88,7 +89,7 @@ def recordings(folder: Path, count: int) -> list[Path]:
 
 
 def random_model(folder: Path, shape: str) -> Path:
-    """A classifier with random weights: its answers mean nothing, its speed does."""
+    """Make a classifier with random weights: its scores mean nothing, but its speed is real."""
     torch.manual_seed(0)
     config = Wav2Vec2Config(**SHAPES[shape], id2label=dict(enumerate(LABELS)))
     Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
@@ -100,14 +101,14 @@ def random_model(folder: Path, shape: str) -> Path:
 
 
 def decoded(path: Path) -> Array:
-    """A file's samples, 16 kHz, shape (n,)."""
+    """A file's samples at 16 kHz, shape (n,)."""
     samples: Array = decode_audio(str(path))
     return samples
 
 
 @contextlib.contextmanager
 def library_defaults() -> Iterator[None]:
-    """Torch as it comes, for the peers: every core for one batch, matrices multiplied by MKL."""
+    """Set torch's defaults, for the peers: all cores for one batch, matrix products by MKL."""
     threads, permission = torch.get_num_threads(), torch.backends.mkldnn.matmul.fp32_precision
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.backends.mkldnn.matmul.fp32_precision = "none"
@@ -120,7 +121,7 @@ def library_defaults() -> Iterator[None]:
 
 @library_defaults()
 def one_by_one(classifier: Any, sounds: Iterable[Array]) -> None:
-    """Classify one after the other, as its documentation has it."""
+    """Classify one sound after the other, as in the pipeline's documentation."""
     for sound in sounds:
         classifier(sound, top_k=None)
 
@@ -132,12 +133,12 @@ def in_batches(classifier: Any, files: Sequence[Path]) -> None:
 
 
 def windows(files: Sequence[Path]) -> list[Array]:
-    """What our worker hears of the files."""
+    """The windows of speech that speechpipe's worker scores in these files."""
     found = []
     for path in files:
         with prepare(path, max_seconds=600) as recording:
-            for stretch in stretches(recording, RULES):
-                found += [as_float(heard) for _, heard in windows_of(stretch)]
+            for chunk in stretches(recording, RULES):
+                found += [as_float(samples) for _, samples in windows_of(chunk)]
     return found
 
 
@@ -145,7 +146,7 @@ def windows(files: Sequence[Path]) -> list[Array]:
 
 
 def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Wall seconds of each way, round by round; the first round warms up and does not count."""
+    """Wall seconds of each way, round by round; an extra first round warms up and does not count."""
     took: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
@@ -157,7 +158,7 @@ def measure(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, lis
 
 
 def filling(analyses: Sequence[Analysis]) -> dict[str, float]:
-    """How full our batches were."""
+    """How full speechpipe's batches were."""
     work = [one.work for one in analyses if one.work]
     rows = sum(one.rows for one in work)
     padded = sum(one.padded_seconds for one in work)
@@ -189,7 +190,7 @@ def main() -> None:
 def run(
     given: argparse.Namespace, model: str, files: Sequence[Path], folder: Path
 ) -> tuple[dict[str, Any], float, float, dict[str, list[float]]]:
-    """All ways in turn: the machine, audio seconds, speech seconds, and wall seconds by way."""
+    """Run all ways, alternating; return the machine, audio seconds, speech seconds, and wall seconds by way."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     found = {**machine("torch", "transformers"), "gpu": gpu}
     heard = windows(files)
@@ -223,10 +224,10 @@ def run(
 def report(
     given: argparse.Namespace, found: dict[str, Any], audio: float, speech: float, took: dict[str, list[float]]
 ) -> None:
-    """Print the table and write the JSON."""
+    """Print the table and save the JSON."""
     middle = {name: statistics.median(seconds) for name, seconds in took.items()}
     ours = next(iter(middle.values()))
-    print(f"{given.shape}: {given.count} recordings, {audio:.0f} s of audio, {speech:.0f} s heard; {found}")
+    print(f"{given.shape}: {given.count} recordings, {audio:.0f} s of audio, {speech:.0f} s of speech; {found}")
     print(f"{'':36}{'seconds':>10}{'audio s/s':>12}{'ours / it':>12}")
     for name, seconds in middle.items():
         print(f"{name:36}{seconds:10.1f}{audio / seconds:12.1f}{seconds / ours:12.2f}")

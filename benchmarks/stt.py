@@ -1,25 +1,25 @@
-"""Speech to text, ours against faster-whisper and WhisperX: the same files, model and options, in turns.
+"""Speech to text, speechpipe against faster-whisper and WhisperX: same files, model and options, alternating.
 
     python -m benchmarks.stt --models demo tiny base [--files 64] [--long 3600] [--whisperx .venv-whisperx/bin/python]
 
-- ours: the worker's HTTP door, `--in-flight` pushes at a time (see `benchmarks.door`)
-- ours alone: the same, one push at a time; for the words, with the demo model
+- ours: speechpipe's worker over HTTP, `--in-flight` pushes at a time (see `benchmarks.door`)
+- ours alone: the same, one push at a time; with the demo model, to check the words
 - batched: faster-whisper's BatchedInferencePipeline, file by file
-- batched, 3 s: the same with chunks as short as ours; with the demo model, whose rows are so short
-- sequential: WhisperModel.transcribe with voice activity detection, file by file; it goes on from its last word's end,
-  which is noise in random weights, so that it hears some windows twice: there its speeds are lower than real ones
-- whisperx: its FasterWhisperPipeline with the voice activity model that it brings, file by file, in another process,
-  where `--whisperx` names a Python that has it. It gives no word times: it would take them from another model.
+- batched, 3 s: the same with chunks as short as speechpipe's; with the demo model, which has such short rows
+- sequential: WhisperModel.transcribe with voice activity detection, file by file. It continues from the end of its last
+  word, which is noise with random weights, so it decodes some windows twice, and its speed is lower than a real one
+- whisperx: its FasterWhisperPipeline with its own voice activity model, file by file, in another process, if
+  `--whisperx` names a Python that has it. It gives no word times, for which it would need another model.
 
 All decode the files, detect the language and search with beam 5; all but WhisperX give word times. `demo` is the
-bundled model, for the words: ours gives it a sentence at a time, as it wants, so its speeds say little. The others are
-OpenAI's shapes with random weights, for the speed: every row is made to have TOKENS tokens (timestamps among ours; the
-others are spared them), and nothing is tried again at another temperature. Processor seconds are told beside wall
-seconds, since other work on the machine stretches these.
+bundled model and checks the words: speechpipe gives it a sentence at a time, as it needs, so its speeds say little. The
+other models have OpenAI's shapes and random weights and measure the speed: every row is forced to TOKENS tokens (for
+speechpipe including timestamps, which the others leave out), and there is no temperature fallback. Processor seconds
+are listed beside wall seconds, because other work on the machine lengthens the latter.
 
-The runs of a model over a set of files go to results/stt-MODEL-SET.json; results/stt.md is the table of all of these
-that are there. WhisperX wants another torch than ours, so `make setup` leaves it out; results/stt-notes.md says how it
-was had, and what binds.
+The runs of a model over a set of files are saved in results/stt-MODEL-SET.json, and results/stt.md is the table of all
+saved runs. WhisperX needs a different torch, so `make setup` leaves it out; results/stt-notes.md says how it was
+installed, and where the bottlenecks are.
 """
 
 from __future__ import annotations
@@ -53,27 +53,27 @@ from workers.whisper.engine import WhisperAnalyser
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("demo", *SHAPES)
 CONTENDERS = ("ours", "ours alone", "batched", "batched, 3 s", "sequential", "whisperx")
-THREADS = 2  #: of the model, for all
-TOKENS = 40  #: of each row, where weights are random: what is said in about 12 s
-ROW_SECONDS = 30.0  #: that the encoder computes, where weights are random
+THREADS = 2  #: of the model, for every contender
+TOKENS = 40  #: in each row with random weights: as many as in about 12 s of speech
+ROW_SECONDS = 30.0  #: audio that the encoder computes per row with random weights
 
 
 @dataclass
-class Heard:
-    """What a contender made of some files."""
+class Transcripts:
+    """A contender's transcripts of some files, and what they took."""
 
     texts: list[str]
     rows: int
-    cpu_seconds: float = 0.0  #: of another process
-    engine_seconds: float | None = None  #: ours: in which the model was at work
+    cpu_seconds: float = 0.0  #: of a separate process
+    engine_seconds: float | None = None  #: in which speechpipe's model was running
 
 
-Hear = Callable[[list[Path]], Heard]
+Transcribe = Callable[[list[Path]], Transcripts]
 
 
 @dataclass
 class Run:
-    """One contender's way through one set of files."""
+    """One contender's run over one set of files."""
 
     model: str
     files: str
@@ -82,17 +82,17 @@ class Run:
     cpu_seconds: float
     audio_seconds: float
     engine_seconds: float | None
-    rows: int | None  #: of audio that the model was given, where weights are random
-    word_errors: int | None  #: where they are not
+    rows: int | None  #: of audio that the model got; only with random weights
+    word_errors: int | None  #: not with random weights
     words: int
 
 
 @contextlib.contextmanager
-def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[dict[str, Hear]]:
-    """What transcribes a list of files, by name; `place` is the model's folder."""
+def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[dict[str, Transcribe]]:
+    """Functions that transcribe a list of files, by contender; `place` is the model's folder."""
     forced = name in SHAPES
     model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
-    # As workers.models.choice loads it: the same threads in all. One file at a time has no use for a second batch.
+    # As workers.models.choice loads it: the same total of threads. The peers run one batch at a time.
     shared = {"cpu_threads": max(1, THREADS // BATCHES_AT_ONCE), "num_workers": BATCHES_AT_ONCE}
     own = WhisperModel(str(place), device="cpu", compute_type="int8", **shared)
     options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True}
@@ -108,22 +108,22 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     engine = WhisperAnalyser(own, identity, max_seconds=36_000, decoding=decoding, **shape)
     engine.warm_up()
 
-    def theirs(transcribe: Any, **more: Any) -> Hear:
-        def hear(paths: list[Path]) -> Heard:
+    def theirs(transcribe: Any, **more: Any) -> Transcribe:
+        def run(paths: list[Path]) -> Transcripts:
             found = []
             for path in paths:
-                # faster-whisper adds to the list of suppressed tokens that it is given: a new one each time.
+                # faster-whisper appends to the list of suppressed tokens that it gets, so pass a new one.
                 ending = {"suppress_tokens": [-1, end]} if forced else {}
                 found.append(list(transcribe(str(path), **ending, **options, **more)[0]))
             texts = [" ".join(segment.text for segment in segments) for segments in found]
-            return Heard(texts, sum(len({segment.seek for segment in segments}) for segments in found))
+            return Transcripts(texts, sum(len({segment.seek for segment in segments}) for segments in found))
 
-        return hear
+        return run
 
     batched = BatchedInferencePipeline(model).transcribe
     with tempfile.TemporaryDirectory() as backend, contextlib.ExitStack() as stack:
         door = stack.enter_context(worker(Stage.STT, lambda *_: engine, Path(backend), asked.in_flight))
-        hears: dict[str, Hear] = {
+        chosen: dict[str, Transcribe] = {
             "ours": lambda paths: _ours(door, paths, asked.in_flight),
             "ours alone": lambda paths: _ours(door, paths, 1),
             "batched": theirs(batched),
@@ -131,15 +131,15 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
             "sequential": theirs(model.transcribe),
         }
         if forced:
-            del hears["ours alone"], hears["batched, 3 s"]
+            del chosen["ours alone"], chosen["batched, 3 s"]
         if asked.whisperx and "whisperx" in asked.contenders:
             peer = WhisperX(asked.whisperx, place, THREADS, TOKENS if forced else 0)
             stack.callback(peer.close)
-            hears["whisperx"] = lambda paths: Heard(**peer(paths))
-        yield {name: hear for name, hear in hears.items() if name in asked.contenders}
+            chosen["whisperx"] = lambda paths: Transcripts(**peer(paths))
+        yield {name: transcribe for name, transcribe in chosen.items() if name in asked.contenders}
 
 
-def _ours(door: Door, paths: list[Path], in_flight: int) -> Heard:
+def _ours(door: Door, paths: list[Path], in_flight: int) -> Transcripts:
     analyses = door(paths, in_flight=in_flight)
     texts, padded, engine = [], 0.0, 0.0
     for analysis in analyses:
@@ -148,18 +148,18 @@ def _ours(door: Door, paths: list[Path], in_flight: int) -> Heard:
         texts.append(" ".join(segment.text for segment in analysis.value.segments))
         padded += analysis.work.padded_seconds
         engine += analysis.work.engine_seconds
-    return Heard(texts, round(padded / ROW_SECONDS), engine_seconds=engine)
+    return Transcripts(texts, round(padded / ROW_SECONDS), engine_seconds=engine)
 
 
-def measure(hear: Hear, files: dict[Path, str]) -> tuple[Heard, float]:
-    """What is heard, with processor seconds of all processes, and wall seconds."""
-    reader.stop()  # so that what its children used is counted, now and below
+def measure(transcribe: Transcribe, files: dict[Path, str]) -> tuple[Transcripts, float]:
+    """The transcripts, with the processor seconds of all processes, and the wall seconds."""
+    reader.stop()  # RUSAGE_CHILDREN counts only processes that have ended; also below
     began, used = time.perf_counter(), _used()
-    heard = hear(list(files))
+    result = transcribe(list(files))
     wall = time.perf_counter() - began
     reader.stop()
-    heard.cpu_seconds += _used() - used
-    return heard, wall
+    result.cpu_seconds += _used() - used
+    return result, wall
 
 
 def _used() -> float:
@@ -168,8 +168,8 @@ def _used() -> float:
 
 
 def table(runs: list[Run]) -> str:
-    """Markdown: the medians of each model, set and contender, and ours against each."""
-    rows = ["| model | files | contender | audio s / s | per CPU s | ours / it | by CPU | rows | WER % |"]
+    """Markdown: the medians for each model, set and contender, and speechpipe's speed relative to each."""
+    rows = ["| model | files | contender | audio s / s | audio s / CPU s | ours / it | ours / it, CPU | rows | WER % |"]
     rows.append("|" + "---|" * 9)
     for model, files in dict.fromkeys((run.model, run.files) for run in runs):
         of_set = [run for run in runs if (run.model, run.files) == (model, files)]
@@ -191,12 +191,12 @@ def _medians(runs: list[Run], field: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run what was asked for; print the table and write the files."""
+    """Run what was asked for; print the table and save the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo", "tiny", "base"], choices=MODELS)
     parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
     parser.add_argument("--files", type=int, default=64, help="mixed recordings; 0: none")
-    parser.add_argument("--longest", type=float, default=60, help="seconds of the longest of these")
+    parser.add_argument("--longest", type=float, default=60, help="seconds of the longest mixed recording")
     parser.add_argument("--long", type=float, default=3600, help="seconds of the long recording; 0: none")
     parser.add_argument("--in-flight", type=int, default=8, help="pushes at a time")
     parser.add_argument("--repeats", type=int, default=1)
@@ -214,43 +214,45 @@ def main() -> None:
         for model in asked.models:
             where = machine("faster-whisper", "ctranslate2")
             place = DEMO_MODELS / "whisper" if model == "demo" else random_whisper(model, folder / model)
-            with contenders(model, place, asked) as hears:
-                for hear in hears.values():
-                    hear([SAMPLES / "order_inquiry.wav"])  # what is loaded once
+            with contenders(model, place, asked) as chosen:
+                for transcribe in chosen.values():
+                    transcribe([SAMPLES / "order_inquiry.wav"])  # warm up what is loaded once
                 for files, made in sets.items():
-                    runs = [asdict(run) for run in compare(model, files, hears, made, asked.repeats)]
+                    runs = [asdict(run) for run in compare(model, files, chosen, made, asked.repeats)]
                     content = {"machine": where, "asked": given, "runs": runs}
                     (asked.output / f"stt-{model}-{files}.json").write_text(json.dumps(content, indent=1) + "\n")
     report(asked.output)
 
 
-def compare(model: str, files: str, hears: dict[str, Hear], made: dict[Path, str], repeats: int) -> Iterator[Run]:
-    """All contenders in turn over a set of files."""
+def compare(
+    model: str, files: str, chosen: dict[str, Transcribe], made: dict[Path, str], repeats: int
+) -> Iterator[Run]:
+    """Run all contenders over a set of files, alternating."""
     seconds = sum(path.stat().st_size / 2 / RATE for path in made)
     said = sum(len(words(text)) for text in made.values())
     for _ in range(repeats):
-        for name, hear in hears.items():
-            heard, wall = measure(hear, made)
+        for name, transcribe in chosen.items():
+            result, wall = measure(transcribe, made)
             forced = model in SHAPES
-            rows = heard.rows if forced else None
-            wrong = None if forced else sum(map(word_errors, made.values(), heard.texts))
-            print(f"{model} {files} {name}: {wall:.1f} s, cpu {heard.cpu_seconds:.1f} s", flush=True)
-            yield Run(model, files, name, wall, heard.cpu_seconds, seconds, heard.engine_seconds, rows, wrong, said)
+            rows = result.rows if forced else None
+            wrong = None if forced else sum(map(word_errors, made.values(), result.texts))
+            print(f"{model} {files} {name}: {wall:.1f} s, cpu {result.cpu_seconds:.1f} s", flush=True)
+            yield Run(model, files, name, wall, result.cpu_seconds, seconds, result.engine_seconds, rows, wrong, said)
 
 
 def report(folder: Path) -> None:
-    """Make one table of every model's runs that are in the folder; print it."""
+    """Print and save one table of all runs that are saved in the folder."""
     paths = [folder / f"stt-{model}-{files}.json" for model in MODELS for files in ("mixed", "long")]
     found = [json.loads(path.read_text()) for path in paths if path.exists()]
     lines = []
     for one in found:
-        run, where = one["runs"][0], one["machine"]
+        run, where, repeats = one["runs"][0], one["machine"], one["asked"]["repeats"]
         lines.append(
             f"- {run['model']}, {run['files']}: {run['audio_seconds']:.0f} s of audio, {one['asked']['in_flight']}"
-            f" pushes in flight, medians of {one['asked']['repeats']}; {where['cores']} cores of {where['cpu']}"
+            f" pushes in flight, median of {repeats} run{'s' * (repeats > 1)}; {where['cores']} cores of {where['cpu']}"
         )
     made = table([Run(**run) for one in found for run in one["runs"]])
-    notes = "What binds, and how WhisperX was had: [stt-notes.md](stt-notes.md)."
+    notes = "Bottlenecks, and how WhisperX was installed: [stt-notes.md](stt-notes.md)."
     (folder / "stt.md").write_text("\n".join(lines) + f"\n\n{made}\n\n{notes}\n")
     print(made)
 
