@@ -33,3 +33,18 @@ def test_every_setting_is_listed() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:speechpipe|functions|workers|tests|infra|docker|benchmarks|docs)/[\w./-]+)`", page.read_text()
+    )
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_tests_of_the_guarantees_exist() -> None:
+    named = re.findall(r"`(test_\w+?)(?:_?\.\.\.)?`", (ROOT / "docs" / "architecture.md").read_text())
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert not [name for name in named if f"def {name}" not in tests]
