@@ -61,7 +61,7 @@ class _Voice:
 
 
 def cues(record: Record) -> list[Cue]:
-    """The record's subtitles by time. Cues of one channel never overlap; cues of two do if both speak at once."""
+    """The record's subtitles, sorted by time. Only cues of different channels overlap, while both speak."""
     several = len({segment.speaker for segment in record.segments}) > 1
     channels: dict[int, list[Segment]] = {}
     for segment in record.segments:

@@ -81,7 +81,7 @@ def test_a_cue_stays_long_enough_to_read_but_not_into_the_next() -> None:
     assert cut(spoken([("Hm.", 3.0, 3.1)]))[0].end == 3.0 + MIN_SECONDS
 
 
-def test_cues_overlap_only_while_two_channels_speak_at_once() -> None:
+def test_cues_overlap_only_while_two_channels_speak() -> None:
     made = cut(
         spoken(evenly("I was just about to say", 2)),
         spoken(evenly("No, listen to me.", 1, start=1.5), number=1, channel=1),
