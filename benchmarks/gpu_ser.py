@@ -38,7 +38,7 @@ def ser(part: Part) -> None:
     }
     if part.on_gpu:
         same = _pipeline(part, folder, "bfloat16")
-        ways["pipeline in bfloat16 as ours, file by file"] = lambda: one_by_one(same, map(decoded, files))
+        ways["pipeline in bfloat16 like speechpipe, file by file"] = lambda: one_by_one(same, map(decoded, files))
     settings = {"models": "auto", "ser_model": str(folder), "device": part.device}
     with worker(Stage.SER, choice.load, part.folder / "ser-backend", sizes.in_flight, **settings) as door:
         door(files)
@@ -46,8 +46,8 @@ def ser(part: Part) -> None:
             began = time.perf_counter()
             analyses = door(files)
             wall = time.perf_counter() - began
-        took = measure({"ours, through the HTTP door": lambda: door(files), **ways}, max(1, sizes.repeats - 1))
-    ours = float(np.median(took["ours, through the HTTP door"]))
+        took = measure({"speechpipe, over HTTP": lambda: door(files), **ways}, max(1, sizes.repeats - 1))
+    ours = float(np.median(took["speechpipe, over HTTP"]))
     for way, seconds in took.items():
         middle = float(np.median(seconds))
         values = {"audio_seconds": audio, "wall_seconds": middle, "audio_s_per_s": audio / middle}
@@ -57,7 +57,7 @@ def ser(part: Part) -> None:
         "engine_idle_share": 1 - full["engine_seconds"] / wall,
         "gpu_idle_share": None if busy.share is None else 1 - busy.share,
     }
-    part.report.line("ser-files", way="ours: what binds", **idle, **full)
+    part.report.line("ser-files", way="speechpipe: where it waits", **idle, **full)
 
 
 def modes(part: Part) -> None:
