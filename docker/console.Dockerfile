@@ -1,15 +1,15 @@
-# The console as a service behind Identity-Aware Proxy (infra/console.tf); on a laptop `speechpipe console` serves it.
+# The console as a service behind Identity-Aware Proxy (infra/console.tf). On a laptop, run `speechpipe console` instead.
 #
 #     docker buildx build --file docker/console.Dockerfile --tag console .
 
-# To pin it harder: --build-arg BASE=python:3.11.15-slim-bookworm@sha256:...
+# To pin it by digest: --build-arg BASE=python:3.11.15-slim-bookworm@sha256:...
 ARG BASE=python:3.11.15-slim-bookworm
 FROM ${BASE}
 
 LABEL org.opencontainers.image.title="speechpipe console" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# Dependencies: a layer that changes only with the lock file. pip compiles them, since nothing is written at run time.
+# Dependencies: a layer that changes only with the lock file. pip compiles them now, as nothing can be written at run time.
 RUN python -m venv --without-pip /opt/venv
 COPY docker/requirements/console.txt /opt/requirements.txt
 RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
@@ -19,7 +19,7 @@ WORKDIR /app
 COPY speechpipe speechpipe
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."]
 
-# What is written goes below HOME; all else may be read-only. The user is in no passwd file, so getpass needs LOGNAME.
+# Files are written below HOME only; the rest may be read-only. The user is in no passwd file, so getpass needs LOGNAME.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -30,6 +30,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PORT=8080
 EXPOSE 8080
 
-# No HEALTHCHECK: Cloud Run does not run it, it has the probes of infra/.
+# No HEALTHCHECK, which Cloud Run ignores: infra/ defines probes.
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "speechpipe.console"]

@@ -2,20 +2,20 @@
 #
 #     docker buildx build --file docker/ser.Dockerfile --tag ser .
 #
-# CUDA comes from the wheels in the lock file and the driver from Cloud Run, so the base is the functions' own: an image
-# of NVIDIA's would bring a second copy of every library.
+# CUDA comes from the wheels in the lock file and the driver from Cloud Run, so the base is the same as the functions': an
+# NVIDIA image would bring a second copy of every library.
 
 ARG BASE=python:3.11.15-slim-bookworm
 
-# Dependencies: a layer that changes only with the lock file. pip compiles them, since nothing is written at run time.
+# Dependencies: a layer that changes only with the lock file. pip compiles them now, as nothing can be written at run time.
 FROM ${BASE} AS dependencies
 RUN python -m venv --without-pip /opt/venv
 COPY docker/requirements/ser.txt /opt/requirements.txt
 RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
         --requirement /opt/requirements.txt
 
-# Weights, at one commit: fetched again when these arguments change, or the few files that say how. `demo` fetches none:
-# the bundled demo models serve.
+# Weights, at one commit: downloaded again only when these arguments or the few files copied here change. `demo` downloads
+# none, and the bundled demo models are used.
 FROM dependencies AS weights
 ARG SER_MODEL=CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age
 ARG SER_REVISION=483d4df75288fc2be486ea2d87f55d6883e7d64d
@@ -39,8 +39,8 @@ RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "--invalidation-mode", "u
 
 ARG SER_MODEL=CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age
 ARG SER_REVISION=483d4df75288fc2be486ea2d87f55d6883e7d64d
-# torch finds the CUDA libraries of its own wheels by itself; Cloud Run mounts the driver's at this place.
-# Caches go below HOME; all else may be read-only. The user is in no passwd file, and torch asks getpass for its name.
+# torch finds the CUDA libraries in its wheels without help; Cloud Run mounts the driver's at this path.
+# Caches are written below HOME; the rest may be read-only. The user is in no passwd file, and torch calls getpass.
 ENV PATH=/opt/venv/bin:$PATH \
     LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
     PYTHONPATH=/app \
@@ -57,6 +57,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PORT=8080
 EXPOSE 8080
 
-# No HEALTHCHECK: Cloud Run does not run it, it has the probes of infra/.
+# No HEALTHCHECK, which Cloud Run ignores: infra/ defines probes.
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "workers"]

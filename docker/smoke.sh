@@ -1,20 +1,21 @@
 #!/bin/sh
-# Run inside an image, as its user, without a network and with a read-only root: is it what it says, and does it start?
+# Smoke test of an image: does it contain the right packages, and does it start? Run it inside the image, as the image's
+# user, without a network and with a read-only root.
 #
 #     docker run --rm --interactive --network=none --read-only --tmpfs=/tmp --entrypoint=sh \
 #         IMAGE -s functions|stt|ser|console [cpu] <docker/smoke.sh
 #
-# `cpu`: the GPU's libraries were left out on purpose.
+# `cpu`: the GPU's libraries are left out on purpose.
 set -eu
 kind=$1 libraries=${2:-gpu}
 export PORT=8080 GOOGLE_CLOUD_PROJECT=smoke SPEECHPIPE_UPLOADS_BUCKET=uploads SPEECHPIPE_RESULTS_BUCKET=results
-# Clients for emulators want no credentials; nobody answers at this port, and nobody is asked.
+# Clients of emulators need no credentials. Nothing listens on this port, and nothing here calls it.
 export FIRESTORE_EMULATOR_HOST=127.0.0.1:9 PUBSUB_EMULATOR_HOST=127.0.0.1:9 STORAGE_EMULATOR_HOST=http://127.0.0.1:9
 
 say() { echo "smoke $kind: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-# get PATH: the status, then the body; "0" while nobody answers.
+# get PATH: print the status and the body, or "0" while nothing answers.
 get() {
     python - "http://127.0.0.1:$PORT$1" <<'PYTHON'
 import sys, urllib.error, urllib.request
@@ -28,7 +29,7 @@ except OSError:
 PYTHON
 }
 
-# await STATUS PATH: until that is the answer; fails when the process ends, or after two minutes.
+# await STATUS PATH: wait until PATH answers STATUS; fails if the process ends, or after two minutes.
 await() {
     tries=0
     until answer=$(get "$2") && [ "${answer%% *}" = "$1" ]; do
@@ -40,24 +41,24 @@ await() {
     say "$2 answers $1"
 }
 
-# stop: SIGTERM must reach Python and end it: with status 0, or by the signal, as uvicorn does when all is put away.
+# stop: SIGTERM must reach Python and end it, with status 0 or by the signal, as uvicorn does after a clean shutdown.
 stop() {
     kill -TERM "$server"
     status=0
     wait "$server" || status=$?
-    [ "$status" = 0 ] || [ "$status" = 143 ] || fail "it ended with status $status after SIGTERM"
+    [ "$status" = 0 ] || [ "$status" = 143 ] || fail "the process ended with status $status after SIGTERM"
 }
 
 importable() { python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"; }
 
-# lacks NAME...: none of these can be imported.
-lacks() { for name; do if importable "$name"; then fail "$name is in it"; fi; done; }
+# lacks NAME...: fail if any of these can be imported.
+lacks() { for name; do if importable "$name"; then fail "the image contains $name"; fi; done; }
 
-[ "$(id -u)" != 0 ] || fail "it runs as root"
+[ "$(id -u)" != 0 ] || fail "the process runs as root"
 for folder in / /app /app/speechpipe /opt/venv /usr/local /etc; do
-    if (: >"$folder/written") 2>/dev/null; then fail "$folder can be written"; fi
+    if (: >"$folder/written") 2>/dev/null; then fail "$folder is writable"; fi
 done
-: >/tmp/written || fail "/tmp cannot be written"
+: >/tmp/written || fail "/tmp is not writable"
 say "user $(id -u), writes to /tmp only"
 
 case $kind in
@@ -67,7 +68,7 @@ functions)
         FUNCTION_SOURCE=functions/$name.py FUNCTION_TARGET=$name functions-framework &
         server=$!
         case $name in
-        # A CloudEvent function takes POST only. The others would call Google: a path that they do not have is enough.
+        # A CloudEvent function accepts POST only. The others would call Google, so request a path that they do not serve.
         ingest | join) await 405 / ;;
         *) await 404 /robots.txt ;;
         esac
@@ -75,14 +76,14 @@ functions)
     done
     ;;
 stt | ser)
-    if importable functions; then fail "functions are in it"; fi
-    if importable functions_framework; then fail "functions-framework is in it"; fi
+    if importable functions; then fail "the image contains functions"; fi
+    if importable functions_framework; then fail "the image contains functions-framework"; fi
     if [ "$libraries" = gpu ]; then
         case $kind in
         stt) python -c "import ctypes; ctypes.CDLL('libcublas.so.12')" ;;
         ser) python -c "import torch; assert torch.version.cuda.startswith('12.'), torch.version.cuda" ;;
         esac
-        say "CUDA 12's libraries are found"
+        say "the CUDA 12 libraries are found"
     fi
     python -m workers &
     server=$!
@@ -93,14 +94,14 @@ stt | ser)
 console)
     lacks torch numpy av ctranslate2 transformers workers functions
     python -c "from speechpipe.client import Client; Client()"
-    say "Google's clients can be made"
+    say "Google's clients can be created"
     export SPEECHPIPE_IAP_AUDIENCE=/projects/1/locations/smoke/services/console
     python -m speechpipe.console &
     server=$!
-    # Whoever brings no assertion of Identity-Aware Proxy is refused before Google is asked for its keys.
+    # A request without an assertion from Identity-Aware Proxy is refused before Google's keys are fetched.
     await 401 /
     stop
     ;;
-*) fail "say functions, stt, ser or console" ;;
+*) fail "unknown image: expected functions, stt, ser or console" ;;
 esac
-say "all is well"
+say "passed"

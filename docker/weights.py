@@ -1,6 +1,6 @@
-"""Fetch a stage's weights into HF_HUB_CACHE while an image is built: `weights.py STAGE MODEL REVISION`.
+"""Download a stage's weights into HF_HUB_CACHE during an image build: `weights.py STAGE MODEL REVISION`.
 
-At run time the image is offline, and `workers.models.choice` finds them there by the same two names.
+At run time the image is offline, and `workers.models.choice` finds the weights there by the same model and revision.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from speechpipe.contract import Stage
-from workers.models.hub import ModelMissing, downloaded
+from workers.models.hub import ModelMissing, download
 
 
 def main(stage: str, model: str, revision: str) -> str | None:
-    """Fetch them, or nothing for the demo models; what is wrong, in words."""
+    """Download the weights, or nothing for the demo models; return an error message, or None on success."""
     Path(constants.HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
     if model == "demo":
         return None
     if not re.fullmatch("[0-9a-f]{40}", revision):
-        return f"{model} wants a whole commit as its revision, not {revision!r}: a branch moves"
+        return f"{model} needs a full commit hash as its revision, not {revision!r}: a branch moves"
     try:
-        downloaded(Stage(stage), model, revision)
+        download(Stage(stage), model, revision)
     except ModelMissing as missing:
         return str(missing)
     return None

@@ -1,4 +1,4 @@
-"""A Dockerfile as data, and what its build context holds: as much of both formats as `docker/` uses."""
+"""Parse a Dockerfile, and list its build context: as much of both formats as `docker/` uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KNOWN = {"ARG", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "LABEL", "RUN", "
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction; `value` without its flags."""
+    """One instruction; `value` excludes its flags."""
 
     name: str
     value: str
@@ -22,7 +22,7 @@ class Instruction:
 
     @property
     def command(self) -> list[str]:
-        """The words of RUN or ENTRYPOINT, exec form or shell form."""
+        """The command of RUN or ENTRYPOINT, in exec form or shell form."""
         return list(json.loads(self.value)) if self.value.startswith("[") else ["/bin/sh", "-c", self.value]
 
     @property
@@ -32,7 +32,7 @@ class Instruction:
 
 
 def parse(path: Path) -> list[Instruction]:
-    """The instructions in order. Raises ValueError for one that is not in KNOWN."""
+    """Return the instructions in order. Raises ValueError if one is not in KNOWN."""
     lines = (line for line in path.read_text().splitlines() if line.strip() and not line.lstrip().startswith("#"))
     text = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [_instruction(line) for line in text.splitlines()]
@@ -41,7 +41,7 @@ def parse(path: Path) -> list[Instruction]:
 def _instruction(line: str) -> Instruction:
     name, _, value = line.partition(" ")
     if name not in KNOWN:
-        raise ValueError(f"not understood here: {line}")
+        raise ValueError(f"unknown instruction: {line}")
     flags = {}
     while match := re.match(r"--([a-z]+)=(\S+)\s+", value):
         flags[match[1]] = match[2]
@@ -50,22 +50,22 @@ def _instruction(line: str) -> Instruction:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$NAME` and `${NAME}` replaced; an unknown one is empty."""
+    """Replace `$NAME` and `${NAME}`; unknown variables become empty."""
     return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], ""), text)
 
 
 def context(root: Path) -> Iterator[Path]:
-    """The files below `root` that a build gets to see, by `.dockerignore`: the last pattern that fits decides."""
+    """Yield the files below `root` that `.dockerignore` lets into a build: the last matching pattern decides."""
     lines = (line.strip() for line in (root / ".dockerignore").read_text().splitlines())
     rules = [(line.startswith("!"), _pattern(line.lstrip("!"))) for line in lines if line and not line.startswith("#")]
     for path in sorted(root.rglob("*")):
         names = path.relative_to(root).parts
         if names[0].startswith(".venv") or names[0] == ".git" or not path.is_file():
             continue
-        fits = ["/".join(names[: n + 1]) for n in range(len(names))]
+        parents = ["/".join(names[: n + 1]) for n in range(len(names))]
         kept = True
         for keeps, pattern in rules:
-            if any(pattern.fullmatch(each) for each in fits):
+            if any(pattern.fullmatch(each) for each in parents):
                 kept = keeps
         if kept:
             yield path

@@ -1,11 +1,11 @@
-"""A Dockerfile carried out without an engine, step by step, in a root of its own.
+"""Build an image from a Dockerfile without a container engine, step by step, in a separate root folder.
 
-The base image is this machine's Debian, read-only, with its Python 3.11 at /usr/local and nothing else of it: no home,
-no checkout. Each stage is a folder; its steps run in a mount namespace with that folder as root, under the very paths,
-environment and user that the Dockerfile gives. The result runs as `docker run --network=none --read-only --tmpfs=/tmp`
-would run it. Wants root, as an engine does.
+The base image is this machine's Debian, read-only, with its Python 3.11 at /usr/local and nothing else from the
+machine: no home, no checkout. Each stage is a folder. Its steps run in a mount namespace with that folder as root, with
+the paths, environment and user that the Dockerfile sets. The result runs as it would with `docker run --network=none
+--read-only --tmpfs=/tmp`. Needs root, as an engine does.
 
-    python -m tests.docker.rehearsal functions FOLDER [NAME=VALUE ...]     build, smoke and measure
+    python -m tests.docker.rehearsal functions FOLDER [NAME=VALUE ...]     build, smoke-test and measure
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from pathlib import Path
 from tests.docker.dockerfile import Instruction, context, expand, parse
 
 ROOT = Path(__file__).parents[2]
-PYTHON = (3, 11)  #: of the images; a test compares
-#: A network needs these of the machine that builds.
+PYTHON = (3, 11)  #: the images' version; a test compares them
+#: Prefixes of the build machine's variables that downloads need.
 _PASSED_ON = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 Edit = Callable[[Path], None]
 
 
 class StepFailed(Exception):
-    """A step ended with an error; what it printed."""
+    """A build step or command failed; the message has its output."""
 
 
 def unable() -> str | None:
-    """Why no rehearsal can be held on this machine; None if it can."""
+    """Return why this machine cannot build images this way, or None if it can."""
     if sys.version_info[:2] != PYTHON:
-        return f"the images have Python {PYTHON[0]}.{PYTHON[1]}, this one is {sys.version.split()[0]}"
+        return f"the images have Python {PYTHON[0]}.{PYTHON[1]}, this is {sys.version.split()[0]}"
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        return "wants root and unshare, for a root folder of its own"
+        return "needs root and unshare, to change the root folder"
     tried = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, text=True)
     return tried.stderr.strip() or "no namespaces here" if tried.returncode else None
 
 
 @dataclass
 class Image:
-    """A stage and what it has come to."""
+    """A stage: its files and its state so far."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
@@ -55,7 +55,7 @@ class Image:
     entrypoint: tuple[str, ...] = ()
 
     def run(self, *command: str, stdin: str = "", building: bool = False, **environment: str) -> str:
-        """Run a command in it and return what it printed. Raises StepFailed."""
+        """Run a command in the image and return its output. Raises StepFailed if it fails."""
         script = _BUILDING if building else _RUNNING
         variables = self.environment | environment
         inside = ["/usr/bin/env", "-i", "-C", self.workdir, *(f"{k}={v}" for k, v in variables.items()), *command]
@@ -74,7 +74,7 @@ class Image:
         return done.stdout
 
     def smoke(self, *arguments: str) -> str:
-        """Run docker/smoke.sh in it, as cloudbuild.yaml does; what it printed. Raises StepFailed."""
+        """Run docker/smoke.sh in the image, as cloudbuild.yaml does, and return its output. Raises StepFailed."""
         return self.run("sh", "-s", *arguments, stdin=(ROOT / "docker/smoke.sh").read_text())
 
 
@@ -83,7 +83,7 @@ mount --bind "$NEW" "$NEW"
 for folder in usr etc dev; do mount --rbind --make-rslave "/$folder" "$NEW/$folder"; done
 for folder in usr etc; do mount -o remount,bind,ro "$NEW/$folder"; done
 mkdir -p "$NEW$PYTHON"
-for folder in /usr/local "$PYTHON"; do  # at its own place too: there it looks for libpython
+for folder in /usr/local "$PYTHON"; do  # also at its own path, where it looks for libpython
     mount --bind "$PYTHON" "$NEW$folder"
     mount -o remount,bind,ro "$NEW$folder"
 done
@@ -94,10 +94,10 @@ _RUNNING = _BUILDING + 'ip link set lo up\nmount -o remount,bind,ro "$NEW"\n'
 
 
 def build(dockerfile: Path, work: Path, arguments: Mapping[str, str] | None = None, edit: Edit | None = None) -> Image:
-    """Carry out a Dockerfile; its last stage.
+    """Build a Dockerfile and return its last stage.
 
-    `work` is an empty folder. `edit` may change the requirement file before it is installed (to leave the GPU's
-    libraries out) and is called again with the environment, once it is installed.
+    `work` is an empty folder. `edit` may change the requirement file before it is installed (to leave out the GPU's
+    libraries), and is called again with the environment after the installation.
     """
     arguments = dict(arguments or {})
     files = list(context(ROOT))
@@ -106,16 +106,16 @@ def build(dockerfile: Path, work: Path, arguments: Mapping[str, str] | None = No
     image: Image | None = None
     for step in parse(dockerfile):
         if step.name == "FROM":
-            image = _begin(step, stages, work)
-        elif image is None:  # before the first stage there can only be arguments
+            image = _from(step, stages, work)
+        elif image is None:  # only arguments can come before the first stage
             globals_ |= {key: arguments.get(key, value) for key, value in step.pairs}
         else:
-            _carry_out(step, image, stages, files, globals_ | arguments, edit)
+            _execute(step, image, stages, files, globals_ | arguments, edit)
     assert image is not None
     return image
 
 
-def _begin(step: Instruction, stages: dict[str, Image], work: Path) -> Image:
+def _from(step: Instruction, stages: dict[str, Image], work: Path) -> Image:
     base, _, name = step.value.partition(" AS ")
     folder = work / (name or "final")
     if base in stages:
@@ -123,20 +123,20 @@ def _begin(step: Instruction, stages: dict[str, Image], work: Path) -> Image:
         copy_tree(parent.folder, folder)
         image = Image(folder, dict(parent.environment), workdir=parent.workdir, user=parent.user)
     else:
-        _bare(folder)
+        _make_base(folder)
         image = Image(folder)
     stages[name or "final"] = image
     return image
 
 
-def _bare(folder: Path) -> None:
+def _make_base(folder: Path) -> None:
     for name in ("usr", "etc", "dev", "proc", "tmp", "opt", "root"):
         (folder / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64", "sbin"):  # as in Debian since 12
         (folder / name).symlink_to(f"usr/{name}")
 
 
-def _carry_out(
+def _execute(
     step: Instruction,
     image: Image,
     stages: Mapping[str, Image],
@@ -178,7 +178,7 @@ def _copy(step: Instruction, image: Image, stages: Mapping[str, Image], files: l
     for source in sources:
         found = [path for path in files if path == ROOT / source or (ROOT / source) in path.parents]
         if not found:
-            raise StepFailed(f"COPY {source}: the build context does not hold it")
+            raise StepFailed(f"COPY {source}: not in the build context")
         for path in found:
             if path == ROOT / source:
                 copy = _inside(image, target) / path.name if target.endswith("/") else _inside(image, target)
@@ -191,14 +191,14 @@ def _copy(step: Instruction, image: Image, stages: Mapping[str, Image], files: l
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder by hard links, as layers share their files; by content where that cannot be."""
+    """Copy a folder with hard links, as layers share their files; copy the contents where links are impossible."""
     linked = subprocess.run(["cp", "-al", str(source), str(target)], capture_output=True)
     if linked.returncode:
         subprocess.run(["cp", "-a", str(source), str(target)], check=True)
 
 
-#: What a process of each image imports before it can answer.
-STARTS = {
+#: Modules that a process of each image imports before it can answer.
+STARTUP_MODULES = {
     "functions": ("functions.ingest", "functions.join", "functions.give_up", "functions.sweep"),
     "stt": ("workers.__main__", "workers.whisper.engine"),
     "ser": ("workers.__main__", "workers.emotion.classifier"),
@@ -207,7 +207,7 @@ STARTS = {
 
 
 def main(kind: str, work: str, *arguments: str) -> None:
-    """Build, smoke and measure one image: MB on disk, CPU seconds of an import in a fresh process (median of five)."""
+    """Build, smoke-test and measure an image: MB on disk, CPU seconds per import in a new process (median of five)."""
     image = build(ROOT / f"docker/{kind}.Dockerfile", Path(work), dict(each.split("=", 1) for each in arguments))
     print(image.smoke(kind), end="")
     packages = image.folder / f"opt/venv/lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
@@ -215,7 +215,7 @@ def main(kind: str, work: str, *arguments: str) -> None:
         size = int(subprocess.run(["du", "-sm", str(path)], capture_output=True, text=True).stdout.split()[0])
         if size >= 20 or path.parent != packages:
             print(f"{size:6} MB  {path.relative_to(image.folder)}")
-    for module in STARTS[kind]:
+    for module in STARTUP_MODULES[kind]:
         code = f"import time, {module}; print(time.process_time())"
         seconds = sorted(float(image.run("python", "-c", code)) for _ in range(5))
         print(f"{seconds[2]:6.2f} s   import {module}")

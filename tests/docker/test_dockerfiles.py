@@ -1,4 +1,4 @@
-"""What the Dockerfiles, their build context and cloudbuild.yaml say; the images themselves are in test_images."""
+"""The contents of the Dockerfiles, their build context and cloudbuild.yaml; test_images tests the images themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
 from workers.models.choice import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
 
-#: Those without weights.
+#: Images without weights.
 LIGHT = ("functions", "console")
 
 
@@ -27,11 +27,11 @@ def argument(image: str, name: str) -> set[str]:
     return {value for step in steps(image) if step.name == "ARG" for key, value in step.pairs if key == name}
 
 
-# ------------------------------------------------------------------------------------------------------ Dockerfiles
+# ---------------------------------------------------------------------------------------------------------- Dockerfiles
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_what_changes_often_comes_last(image: str) -> None:
+def test_layers_that_change_often_come_last(image: str) -> None:
     said = [f"{step.name} {step.value}" for step in steps(image)]
     order = ["pip --python /opt/venv install", "COPY /weights", "COPY speechpipe speechpipe"]
     at = [next((n for n, line in enumerate(said) if part in line), None) for part in order]
@@ -41,14 +41,14 @@ def test_what_changes_often_comes_last(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_image_starts_python_itself_as_nobody_in_particular(image: str) -> None:
+def test_an_image_runs_python_directly_as_an_unprivileged_user(image: str) -> None:
     last = {step.name: step for step in steps(image)}
     assert last["USER"].value == "65532:65532"
-    assert last["ENTRYPOINT"].value.startswith("[")  # a shell would keep SIGTERM to itself
+    assert last["ENTRYPOINT"].value.startswith("[")  # a shell would not pass on SIGTERM
     assert "CMD" not in last
 
 
-def test_all_images_have_one_base_which_is_pinned_and_the_python_of_the_tests() -> None:
+def test_all_images_share_a_pinned_base_with_the_python_of_the_tests() -> None:
     bases = {base for image in IMAGES for base in argument(image, "BASE")}
     assert bases == {f"python:{PYTHON[0]}.{PYTHON[1]}.15-slim-bookworm"}
     for image in IMAGES:
@@ -60,7 +60,7 @@ def test_all_images_have_one_base_which_is_pinned_and_the_python_of_the_tests() 
 @pytest.mark.parametrize(
     ("image", "repository"), [("stt", _repository(Stage.STT, DEFAULT_WHISPER["cuda"])), ("ser", DEFAULT_CLASSIFIER)]
 )
-def test_the_weights_are_the_default_models_at_their_pins(image: str, repository: str) -> None:
+def test_the_weights_are_the_default_models_at_their_pinned_revisions(image: str, repository: str) -> None:
     assert argument(image, f"{image.upper()}_MODEL") == {repository}
     assert argument(image, f"{image.upper()}_REVISION") == {PINS[repository]}
     substitutions = cloudbuild()["substitutions"]
@@ -69,7 +69,7 @@ def test_the_weights_are_the_default_models_at_their_pins(image: str, repository
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_nothing_is_asked_of_the_network_but_packages_and_weights(image: str) -> None:
+def test_a_build_downloads_only_packages_and_weights(image: str) -> None:
     for step in steps(image):
         if step.name == "RUN":
             assert re.search(r"-m venv|-m pip --python|weights\.py|compileall", step.value), step.value
@@ -77,14 +77,14 @@ def test_nothing_is_asked_of_the_network_but_packages_and_weights(image: str) ->
     assert image in LIGHT or environment["HF_HUB_OFFLINE"] == "1"
 
 
-def test_the_build_context_holds_code_and_lock_files_only() -> None:
+def test_the_build_context_contains_only_code_and_lock_files() -> None:
     files = {path.relative_to(ROOT).as_posix() for path in context(ROOT)}
     assert {name.partition("/")[0] for name in files} == {"docker", "speechpipe", "functions", "workers"}
     assert {"docker/requirements/stt.txt", "docker/weights.py", "workers/demo/models/whisper/model.bin"} <= files
     assert not {name for name in files if "__pycache__" in name or name.startswith("workers/demo/train")}
 
 
-def test_the_last_pattern_that_fits_decides_what_is_ignored(tmp_path: Path) -> None:
+def test_the_last_matching_pattern_decides_what_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".dockerignore").write_text("*\n!kept\n**/*.pyc\nkept/inner/*.py\n!kept/inner/one.py\n")
     for name in ("outside", "kept/a.py", "kept/deep/b.pyc", "kept/inner/one.py", "kept/inner/two.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def test_the_last_pattern_that_fits_decides_what_is_ignored(tmp_path: Path) -> N
     assert kept == {"kept/a.py", "kept/inner/one.py"}
 
 
-# --------------------------------------------------------------------------------------------------- cloudbuild.yaml
+# ------------------------------------------------------------------------------------------------------ cloudbuild.yaml
 
 
 def cloudbuild() -> dict[str, Any]:
@@ -107,8 +107,8 @@ def test_every_substitution_is_defined_and_used() -> None:
     assert used == set(cloudbuild()["substitutions"])
 
 
-def test_what_a_shell_expands_is_not_taken_for_a_substitution() -> None:
-    """Cloud Build refuses an unknown `$name`; `$$name` is the shell's."""
+def test_shell_variables_are_not_taken_for_substitutions() -> None:
+    """Cloud Build rejects an unknown `$name`; it passes `$$name` to the shell."""
     built_in = {"PROJECT_ID", "BUILD_ID"}
     for step in cloudbuild()["steps"]:
         for text in step["args"]:
@@ -116,14 +116,14 @@ def test_what_a_shell_expands_is_not_taken_for_a_substitution() -> None:
             assert {name for name in names if not name.startswith("_")} <= built_in, step["id"]
 
 
-def test_steps_wait_only_for_steps_before_them() -> None:
+def test_steps_wait_only_for_earlier_steps() -> None:
     before: set[str] = set()
     for step in cloudbuild()["steps"]:
         assert set(step["waitFor"]) <= before | {"-"}, step["id"]
         before.add(step["id"])
 
 
-def test_an_image_is_built_smoked_then_pushed_and_gets_provenance() -> None:
+def test_an_image_is_built_then_smoke_tested_then_pushed_and_gets_provenance() -> None:
     build = cloudbuild()
     steps = {step["id"]: step for step in build["steps"]}
     assert build["images"] == [f"${{_REGISTRY}}/{image}:${{_TAG}}" for image in IMAGES]
@@ -139,7 +139,7 @@ def test_an_image_is_built_smoked_then_pushed_and_gets_provenance() -> None:
     assert build["options"]["requestedVerifyOption"] == "VERIFIED"
 
 
-def test_a_build_is_given_the_arguments_that_its_dockerfile_takes() -> None:
+def test_a_build_gets_exactly_the_arguments_of_its_dockerfile() -> None:
     steps_ = {step["id"]: step for step in cloudbuild()["steps"]}
     for image in IMAGES:
         given = {arg.split("=")[1] for arg in steps_[f"build-{image}"]["args"] if arg.startswith("--build-arg=")}
@@ -152,7 +152,7 @@ def test_every_builder_is_pinned() -> None:
         assert re.search(r":[\w.-]*\d+\.\d+\.\d+[\w.-]*$", step["name"]), step["name"]
 
 
-def test_deploying_is_for_those_who_ask() -> None:
+def test_a_build_deploys_only_on_request() -> None:
     assert cloudbuild()["substitutions"]["_DEPLOY"] == "false"
     (deploy,) = [step for step in cloudbuild()["steps"] if step["id"] == "deploy"]
     assert 'if [ "${_DEPLOY}" != true ]' in deploy["args"][-1]

@@ -1,7 +1,7 @@
-"""Each image's Dockerfile carried out and its smoke test run: offline, read-only, as its own user.
+"""Each image built from its Dockerfile, and smoke-tested offline, read-only and as the image's user.
 
-The workers' GPU libraries, gigabytes of wheels, are left out here, and torch is this environment's CPU build; the whole
-lock files were carried out once by hand (`benchmarks/images.md`).
+The workers' GPU libraries, which are gigabytes of wheels, are left out here, and torch is this environment's CPU build.
+The complete lock files were installed once by hand (`benchmarks/images.md`).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tests.docker.rehearsal import PYTHON, ROOT, Image, StepFailed, build, copy_
 
 pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(600)]
 
-#: What a shared library may expect of the base image, python:3.11-slim-bookworm: packages libc6, libgcc-s1, libstdc++6
-#: and zlib1g of Debian, which apt and dpkg need, and Python's own.
+#: Libraries that the base image, python:3.11-slim-bookworm, provides: Debian's packages libc6, libgcc-s1, libstdc++6
+#: and zlib1g, which apt and dpkg need, and Python's own library.
 OF_THE_BASE = re.compile(
     r"(ld-linux-x86-64|lib(c|m|mvec|dl|rt|util|pthread|resolv|gcc_s|stdc\+\+|z|python3\.11))\.so.*"
 )
-#: Of the driver, which Cloud Run mounts.
+#: Libraries of the driver, which Cloud Run mounts.
 OF_THE_DRIVER = re.compile(r"lib(cuda|nvidia-.*)\.so.*")
 _GPU_ONLY = re.compile(r"(nvidia-|cuda-|triton|torch=)")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _can_be_held() -> None:
+def _can_rehearse() -> None:
     reason = unable()
     if reason and os.environ.get("CI"):
         pytest.fail(reason)
@@ -38,7 +38,7 @@ def _can_be_held() -> None:
 
 
 def without_gpu(path: Path) -> None:
-    """Leave the GPU's wheels out of a requirement file; put the CPU's torch into an environment without one."""
+    """Remove the GPU wheels from a requirement file, or add the CPU build of torch to an environment that lacks it."""
     if path.is_file():
         blocks = re.split(r"\n(?=\S)", path.read_text())
         path.write_text("\n".join(block for block in blocks if not _GPU_ONLY.match(block)))
@@ -71,38 +71,38 @@ def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_functions_image_starts_every_function_offline(functions: Image) -> None:
     said = functions.smoke("functions")
     assert said.count("/ answers 405") == 2
-    assert said.endswith("smoke functions: all is well\n")
+    assert said.endswith("smoke functions: passed\n")
 
 
-def test_a_worker_image_is_ready_offline_with_what_was_baked(worker: tuple[str, Image]) -> None:
+def test_a_worker_image_becomes_ready_offline_with_the_model_it_contains(worker: tuple[str, Image]) -> None:
     stage, image = worker
     said = image.smoke(stage, "cpu")
     assert "/readyz answers 200" in said
     assert f'"stage":"{stage}","device":"cpu"' in said
-    assert said.endswith(f"smoke {stage}: all is well\n")
+    assert said.endswith(f"smoke {stage}: passed\n")
 
 
-def test_the_console_image_starts_offline_and_lets_nobody_in_past_the_proxy(console: Image) -> None:
+def test_the_console_image_starts_offline_and_refuses_requests_that_bypass_the_proxy(console: Image) -> None:
     said = console.smoke("console")
     assert "/ answers 401" in said
-    assert said.endswith("smoke console: all is well\n")
+    assert said.endswith("smoke console: passed\n")
 
 
-def test_the_smoke_test_sees_a_wrong_image(functions: Image) -> None:
-    with pytest.raises(StepFailed, match="functions are in it"):
+def test_the_smoke_test_fails_for_a_wrong_image(functions: Image) -> None:
+    with pytest.raises(StepFailed, match=r"(?m)the image contains functions$"):
         functions.smoke("stt")
-    with pytest.raises(StepFailed, match="functions is in it"):
+    with pytest.raises(StepFailed, match=r"(?m)the image contains functions$"):
         functions.smoke("console")
 
 
-def test_the_smoke_test_sees_a_process_that_cannot_start(functions: Image) -> None:
+def test_the_smoke_test_fails_if_the_process_cannot_start(functions: Image) -> None:
     broken = Image(**vars(functions) | {"environment": functions.environment | {"PYTHONPATH": "/nowhere"}})
     with pytest.raises(StepFailed, match="the process ended before / answered 405"):
         broken.smoke("functions")
 
 
-def test_the_smoke_test_sees_a_console_that_lacks_a_package(console: Image, tmp_path: Path) -> None:
-    """One of Google's clients, which the process that is smoked does not make: a folder stands in for them."""
+def test_the_smoke_test_fails_if_the_console_lacks_a_package(console: Image, tmp_path: Path) -> None:
+    """The package is one of Google's clients, which the tested process does not create."""
     copy_tree(console.folder, tmp_path / "final")
     (package,) = (tmp_path / "final/opt/venv").glob("lib/*/site-packages/google/cloud/firestore")
     shutil.rmtree(package)
@@ -111,14 +111,14 @@ def test_the_smoke_test_sees_a_console_that_lacks_a_package(console: Image, tmp_
         broken.smoke("console")
 
 
-def test_the_entry_point_starts_with_nothing_but_what_the_image_sets(functions: Image) -> None:
-    with pytest.raises(StepFailed, match="nothing_of_that_name"):  # it got as far as to look for the function
+def test_the_entry_point_needs_only_the_environment_of_the_image(functions: Image) -> None:
+    with pytest.raises(StepFailed, match="nothing_of_that_name"):  # it got as far as looking for the function
         functions.run(
             *functions.entrypoint, FUNCTION_SOURCE="functions/ingest.py", FUNCTION_TARGET="nothing_of_that_name"
         )
 
 
-def test_an_image_holds_the_code_that_it_runs_and_no_other(
+def test_an_image_contains_only_the_code_that_it_runs(
     functions: Image, console: Image, worker: tuple[str, Image]
 ) -> None:
     assert {path.name for path in (functions.folder / "app").iterdir()} == {"speechpipe", "functions"}
@@ -129,7 +129,7 @@ def test_an_image_holds_the_code_that_it_runs_and_no_other(
     assert (app / "workers/demo/models").is_dir()
 
 
-def test_every_shared_library_is_in_the_image_or_in_its_base(
+def test_every_shared_library_is_in_the_image_or_its_base(
     functions: Image, console: Image, worker: tuple[str, Image]
 ) -> None:
     for image in (functions, console, worker[1]):
@@ -146,8 +146,8 @@ def test_every_shared_library_is_in_the_image_or_in_its_base(
         assert not outside
 
 
-def test_what_the_lock_file_names_is_complete(functions: Image, console: Image) -> None:
-    """`--no-deps` installs what the lock file names and asks for nothing else, so it is asked here."""
+def test_the_lock_file_is_complete(functions: Image, console: Image) -> None:
+    """`--no-deps` installs the lock file without checking dependencies, so check them here."""
     check = ("/usr/local/bin/python3", "-m", "pip", "--python", "/opt/venv", "check")
     for image in (functions, console):
         assert "No broken requirements found" in image.run(*check)

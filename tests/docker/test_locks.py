@@ -14,21 +14,21 @@ from tests.docker.rehearsal import ROOT
 
 LOCKS = ROOT / "docker/requirements"
 IMAGES = ("functions", "stt", "ser", "console")
-#: What an image has in another version than the tests, and why, is said beside it (`ser.in`).
+#: Packages whose version in an image differs from the tested one; `ser.in` explains why.
 OTHER_THAN_TESTED = {"torch"}
-#: Packages that would make a function's start slow, or drag in the rest.
+#: Packages that would slow a function's start, or pull in such packages.
 NEVER_IN_FUNCTIONS = {"torch", "numpy", "av", "ctranslate2", "faster-whisper", "transformers", "onnxruntime"}
 
 
 def pins(name: str) -> dict[str, str]:
-    """Package to version of a file of `NAME==VERSION` lines."""
+    """Map packages to versions, from a file of `NAME==VERSION` lines."""
     path = ROOT / name
     found = re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s\\;]+)", path.read_text(), re.M)
     return {canonicalize_name(package): version for package, version in found}
 
 
 def wanted(project: dict[str, Any], extra: str | None = None) -> dict[str, Requirement]:
-    """Direct dependencies with those of an extra, extras of our own followed."""
+    """Return the direct dependencies, or those of an extra, with our own extras resolved."""
     lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
     found: dict[str, Requirement] = {}
     for requirement in map(Requirement, lines):
@@ -41,7 +41,7 @@ def wanted(project: dict[str, Any], extra: str | None = None) -> dict[str, Requi
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_every_direct_dependency_is_locked_in_a_version_that_is_wanted(image: str) -> None:
+def test_every_direct_dependency_is_locked_in_an_allowed_version(image: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = pins(f"docker/requirements/{image}.txt")
     for name, requirement in (wanted(project) | wanted(project, image)).items():
@@ -50,7 +50,7 @@ def test_every_direct_dependency_is_locked_in_a_version_that_is_wanted(image: st
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_what_runs_is_what_was_tested(image: str) -> None:
+def test_images_have_the_tested_versions(image: str) -> None:
     tested = pins("constraints.txt")
     locked = pins(f"docker/requirements/{image}.txt")
     other = {name for name in locked.keys() & tested.keys() if locked[name] != tested[name]}
@@ -67,13 +67,13 @@ def test_every_package_has_hashes_and_no_index_is_named(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", ["functions", "console"])
-def test_functions_and_the_console_have_nothing_heavy(image: str) -> None:
+def test_functions_and_the_console_have_no_heavy_packages(image: str) -> None:
     locked = pins(f"docker/requirements/{image}.txt").keys()
     assert not locked & NEVER_IN_FUNCTIONS
     assert not {name for name in locked if name.startswith("nvidia-")}
 
 
-def test_the_gpu_images_link_to_cuda_12_and_to_the_same_cublas() -> None:
+def test_the_gpu_images_have_cuda_12_and_the_same_cublas() -> None:
     stt, ser = pins("docker/requirements/stt.txt"), pins("docker/requirements/ser.txt")
     assert stt["nvidia-cublas-cu12"] == ser["nvidia-cublas-cu12"]
     assert ser["nvidia-cuda-runtime-cu12"].startswith("12.8.")

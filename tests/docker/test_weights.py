@@ -1,4 +1,4 @@
-"""Weights: fetched while an image is built, from a hub that is served here, and found again without one."""
+"""Weights: downloaded during an image build, from a hub served here, and found again offline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of a hub as a snapshot of one commit wants."""
+    """As much of a hub as downloading one commit needs."""
 
     protocol_version = "HTTP/1.1"
 
@@ -71,11 +71,11 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     )
 
 
-def test_what_a_build_fetches_is_found_offline_by_name_and_revision(hub: str, tmp_path: Path) -> None:
+def test_downloaded_weights_are_found_offline_by_name_and_revision(hub: str, tmp_path: Path) -> None:
     cache = {"HF_HUB_CACHE": str(tmp_path), "HOME": str(tmp_path / "home")}
     fetched = python("docker/weights.py stt", MODEL, REVISION, HF_ENDPOINT=hub, **cache)
     assert fetched.returncode == 0, fetched.stderr
-    assert not list(tmp_path.rglob("README.md"))  # what the engine does not read is not in the image
+    assert not list(tmp_path.rglob("README.md"))  # files that the engine does not read are not in the image
     names = {"SPEECHPIPE_STT_MODEL": MODEL, "SPEECHPIPE_STT_REVISION": REVISION, "HF_HUB_OFFLINE": "1"}
     ask = (
         "from speechpipe.contract import Stage; from speechpipe.settings import EngineSettings, read;"
@@ -86,19 +86,19 @@ def test_what_a_build_fetches_is_found_offline_by_name_and_revision(hub: str, tm
     assert found.stdout.split() == [MODEL, REVISION], found.stderr
 
 
-def test_a_hub_without_that_commit_ends_the_build(hub: str, tmp_path: Path) -> None:
+def test_a_commit_missing_from_the_hub_fails_the_build(hub: str, tmp_path: Path) -> None:
     done = python("docker/weights.py stt", MODEL, "f" * 40, HF_ENDPOINT=hub, HF_HUB_CACHE=str(tmp_path))
     assert done.returncode == 1
     assert f"{MODEL} at ffffffffffff could not be downloaded" in done.stderr
 
 
-def test_a_branch_is_no_revision(tmp_path: Path) -> None:
+def test_a_branch_is_refused_as_a_revision(tmp_path: Path) -> None:
     done = python("docker/weights.py ser", MODEL, "main", HF_HUB_CACHE=str(tmp_path))
     assert done.returncode == 1
-    assert "wants a whole commit as its revision, not 'main'" in done.stderr
+    assert "needs a full commit hash as its revision, not 'main'" in done.stderr
 
 
-def test_demo_asks_no_hub(tmp_path: Path) -> None:
+def test_demo_downloads_nothing(tmp_path: Path) -> None:
     done = python("docker/weights.py ser demo main", HF_HUB_CACHE=str(tmp_path / "weights"), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "weights").iterdir()) == []
