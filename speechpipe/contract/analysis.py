@@ -1,4 +1,4 @@
-"""What a stage makes of a recording: a transcript or emotions, with the facts around it, or a failure."""
+"""What a stage produces for a recording: a transcript or emotions with their metadata, or a failure."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from speechpipe.contract.task import Stage
 
 
 class Model(Frozen):
-    """Which model made a half, exactly enough to make it again."""
+    """The model that made a half, precise enough to reproduce the half."""
 
-    name: str  #: a Hugging Face id, `demo`, or a local folder's name
+    name: str  #: a Hugging Face id, `demo`, or the name of a local folder
     revision: str  #: commit hash on the hub, or a digest of the local files
     engine: str  #: library and version, e.g. `faster-whisper 1.2.1`
     device: str = "cpu"
     compute_type: str = "float32"
 
 
-#: Peaks of a waveform at most: as many as fit on a screen.
+#: The most peaks a waveform may have: as many as fit on a screen.
 WAVEFORM_PEAKS = 800
 
 
 class Waveform(Frozen):
-    """The outline of a channel, to be drawn: the loudest sample of each of equally long parts."""
+    """The outline of a channel, for drawing: the loudest sample of each of its equally long parts."""
 
     channel: int = 0
-    #: 255 times the square root of the loudest magnitude (0 to 1): quiet speech keeps its shape in eight bits.
+    #: 255 times the square root of the loudest magnitude (0 to 1), so that quiet speech keeps its shape in eight bits.
     peaks: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(max_length=WAVEFORM_PEAKS)]
 
 
@@ -41,12 +41,12 @@ class Audio(Frozen):
     sample_rate: int = Field(ge=1)  #: of the source, Hz
     sha256: str  #: of the object's bytes
     format: str | None = None  #: container/codec, e.g. `mp3/mp3float`
-    #: One of all channels mixed, or one a channel where they are split; empty where none was drawn.
+    #: One for the mix of all channels, or one per channel if they are split; empty if none was computed.
     waveforms: Annotated[tuple[Waveform, ...], Field(max_length=64)] = ()
 
 
 class Caution(Frozen):
-    """A remark on a result that is there but wants care. `code` is stable."""
+    """A caveat about a result. `code` is stable."""
 
     code: str  #: no_speech, demo_models, damaged_audio, mono_split, language_mismatch, superseded ...
     message: str
@@ -62,12 +62,12 @@ class Failure(Frozen):
 
     @property
     def retryable(self) -> bool:
-        """Whether running it again could help."""
+        """Whether running the stage again could help."""
         return not self.code.is_input
 
 
 class Word(Frozen):
-    """One word, with its place in the recording."""
+    """One word, with its position in the recording."""
 
     word: str
     start: Seconds
@@ -77,35 +77,35 @@ class Word(Frozen):
 
 
 class Quality(Frozen):
-    """The decoder's own figures for a segment (Radford et al. 2022, section 4.5)."""
+    """Whisper's own statistics of decoding a segment (Radford et al. 2022, section 4.5)."""
 
     avg_logprob: float
     no_speech_prob: Score
     compression_ratio: float
     temperature: float = 0.0
-    suspect: bool = False  #: fails a threshold: likely invented or looping
+    suspect: bool = False  #: fails a threshold: the text is probably hallucinated or repeats itself
 
 
 class LabelScore(Frozen):
-    """A label with its score."""
+    """A label and its score."""
 
     name: str
     score: Score
 
 
 class SegmentEmotion(Frozen):
-    """The emotion windows that overlap a segment, averaged by overlap."""
+    """The mean scores of the emotion windows that overlap a segment, weighted by overlap."""
 
-    top: str  #: highest of the vocabulary's primary labels
+    top: str  #: the vocabulary's primary label with the highest score
     confidence: Score  #: its score
-    margin: Score  #: its lead over the next primary label
+    margin: Score  #: its lead over the second-highest primary label
     coverage: Score  #: share of the segment that windows cover
     scores: tuple[LabelScore, ...]  #: all labels, highest first
     sentiment: tuple[LabelScore, ...] = ()  #: POSITIVE, NEGATIVE, NEUTRAL, highest first
 
 
 class Segment(Frozen):
-    """A stretch of speech by one channel: usually a sentence."""
+    """A passage of speech on one channel, usually a sentence."""
 
     id: int
     start: Seconds
@@ -121,33 +121,33 @@ class Segment(Frozen):
 
 
 class Language(Frozen):
-    """The language of the recording (of its channel with most words)."""
+    """The language of the recording, taken from the channel with the most words."""
 
     code: str
-    confidence: Score  #: 1.0 when the uploader gave it
+    confidence: Score  #: 1.0 if the uploader set the language
 
 
 class Transcript(Frozen):
     """The value of the stt half."""
 
     kind: Literal["transcript"] = "transcript"
-    language: Language | None = None  #: None when nothing was said
+    language: Language | None = None  #: None if nothing was said
     segments: tuple[Segment, ...] = ()
     speech_seconds: Seconds = 0.0  #: speech found by voice activity detection, all channels
 
 
 class Vocabulary(Frozen):
-    """What the emotion labels mean: never a bare label without one of these."""
+    """What the emotion labels mean. Labels are always stored with their vocabulary."""
 
     id: str  #: e.g. `CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age`
     labels: tuple[str, ...]  #: in the model's order
-    primary: tuple[str, ...]  #: the labels that may be called dominant
+    primary: tuple[str, ...]  #: the labels that can be dominant
     activation: Literal["sigmoid", "softmax"]  #: sigmoid: independent scores; softmax: they sum to 1
     sentiment: dict[str, str] = {}  #: primary label -> POSITIVE | NEGATIVE | NEUTRAL, where known
 
 
 class EmotionWindow(Frozen):
-    """The scores of one stretch of audio."""
+    """The emotion scores of one span of audio."""
 
     start: Seconds
     end: Seconds
@@ -168,28 +168,28 @@ Value = Annotated[Transcript | Emotions, Field(discriminator="kind")]
 
 
 class Work(Frozen):
-    """How well an engine's time was used. A row is what the model takes at once; rows go through it in batches."""
+    """How well an engine used its time. A row is what the model decodes in one go; it takes rows in batches."""
 
-    engine_seconds: Seconds  #: of `compute_seconds`, the part in which the model ran
+    engine_seconds: Seconds  #: the part of `compute_seconds` in which the model ran
     rows: int = Field(ge=0)
-    row_slots: int = Field(ge=0)  #: batches times the batch size: `rows` of them were filled
+    row_slots: int = Field(ge=0)  #: batches times the batch size; `rows` of these slots were filled
     filled_seconds: Seconds  #: audio in the rows
-    padded_seconds: Seconds  #: what the model computed for them, padding included
+    padded_seconds: Seconds  #: audio that the model computed for them, padding included
 
 
 class Analysis(Frozen):
-    """What an engine gives back for one recording."""
+    """What an engine returns for one recording."""
 
     value: Value
     audio: Audio
     model: Model
-    compute_seconds: Seconds  #: wall seconds of this machine spent on it: decoding and engine
-    work: Work | None = None  #: None where an engine does not say
+    compute_seconds: Seconds  #: wall-clock seconds that this machine spent on it: decoding and engine
+    work: Work | None = None  #: None if the engine does not report it
     cost: Cost | None = None  #: of `compute_seconds`; None without a price table
     cautions: tuple[Caution, ...] = ()
 
 
-PARTIAL_INLINE_BYTES = 128 * 1024  #: well under Eventarc's 512 KB event
+PARTIAL_INLINE_BYTES = 128 * 1024  #: well under Eventarc's limit of 512 KB per event
 
 
 class Partial(Frozen):
@@ -202,6 +202,6 @@ class Partial(Frozen):
     started_at: Time
     finished_at: Time
     analysis: Analysis | None = None
-    analysis_uri: str | None = None  #: where a large analysis lies in the results bucket
+    analysis_uri: str | None = None  #: URI of a large analysis in the results bucket
     failure: Failure | None = None
-    traceparent: str | None = None  #: trace context of its creation: the join goes on from there
+    traceparent: str | None = None  #: trace context in which it was created; the join continues that trace

@@ -1,4 +1,4 @@
-"""What all types of the contract share: an immutable base, and scalars that are rounded the same way everywhere."""
+"""What all contract types share: an immutable base class, and scalars rounded the same way everywhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Score = Annotated[float, AfterValidator(lambda score: round(score, 6)), Field(ge
 
 
 def _utc(time: datetime) -> datetime:
-    """Millisecond UTC: what every store keeps unharmed (Firestore keeps microseconds, JSON readers often less)."""
+    """UTC in milliseconds, which every store keeps exactly (Firestore keeps microseconds, JSON readers often less)."""
     try:
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except OverflowError:  # the first and last hours of the calendar, elsewhere; pydantic expects a ValueError
-        raise ValueError("not a time that UTC has") from None
+    except OverflowError:  # the calendar's first or last hours in another time zone; pydantic expects a ValueError
+        raise ValueError("the time has no equivalent in UTC") from None
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
@@ -30,7 +30,7 @@ class Frozen(BaseModel):
 
 
 class Cost(Frozen):
-    """An amount of money: compute seconds times a price from the configuration, so always an estimate."""
+    """An amount of money: compute seconds times a configured price, so always an estimate."""
 
     amount: Annotated[float, AfterValidator(lambda amount: round(amount, 6)), Field(ge=0)]
     currency: str = "USD"  #: ISO 4217

@@ -8,7 +8,7 @@ from speechpipe.contract.record import Artifacts, Status, Summary
 
 
 class CompletionData(Frozen):
-    """Body of the completion event: thin on purpose, under 20 kB."""
+    """Body of the completion event, kept small on purpose: under 20 kB."""
 
     recording_id: str
     revision: int
@@ -17,13 +17,13 @@ class CompletionData(Frozen):
     generation: str
     ref: str | None = None
     summary: Summary = Summary()
-    artifacts: Artifacts | None = None  #: None of an erased recording
+    artifacts: Artifacts | None = None  #: None if the recording was erased
     cost: Cost | None = None
     error: Failure | None = None
 
 
 class Completion(Frozen):
-    """The CloudEvent that announces an outcome. Delivered at least once; `id` is the same each time."""
+    """The CloudEvent that announces an outcome. Delivered at least once, each time with the same `id`."""
 
     id: str
     type: str

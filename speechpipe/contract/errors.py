@@ -1,20 +1,20 @@
-"""What can go wrong, and who tries again. The type of the exception decides; nothing else does.
+"""What can go wrong, and who retries. Only the type of the exception decides.
 
     SpeechpipeError
-    ├── Unreadable          not our message            204 and an error log     nobody tries again
-    ├── Rejected            the input can never work   204, partial = Failure   nobody tries again
+    ├── Unreadable          not a message for us       204 and an error log     nobody retries
+    ├── Rejected            the input can never work   204, partial = Failure   nobody retries
     ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
-    ├── Untrusted           no caller of ours         401 or 403               Pub/Sub, then dead letter
+    ├── Untrusted           not an allowed caller      401 or 403               Pub/Sub, then dead letter
     ├── NotFound            no such recording          (client and CLI)         the caller
-    ├── NotFinal            not at its end yet         (client and CLI)         the caller, later
+    ├── NotFinal            not in a final state       (client and CLI)         the caller, later
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
     ├── Held                over a cap, does not run   (client and CLI)         whoever may release it
-    ├── SettingsMissing     a key is not set           the process stops        whoever set it up
+    ├── SettingsMissing     missing or bad setting     the process stops        whoever set it up
     └── EngineUnavailable   no model, no library       the process stops        whoever set it up
 
-    anything else           as it is, with traceback   500                      Pub/Sub, then dead letter
+    anything else           as is, with traceback      500                      Pub/Sub, then dead letter
 
-A malformed push message is acknowledged on purpose: a 400 would be redelivered for days
+A malformed push message is acknowledged on purpose: Pub/Sub would redeliver a message answered with 400 for days
 (https://cloud.google.com/pubsub/docs/push#receive_push).
 """
 
@@ -24,23 +24,23 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Stable codes of a `Failure`. New ones may be added, none is ever renamed."""
+    """Stable codes of a `Failure`. Codes may be added but are never renamed."""
 
     UNSUPPORTED_FORMAT = "unsupported_format"  #: the container or codec is not on the list
     EMPTY_OBJECT = "empty_object"  #: zero bytes
     TOO_LARGE = "too_large"  #: more bytes than the configured cap
     TOO_LONG = "too_long"  #: more audio than the configured cap
-    NO_AUDIO_STREAM = "no_audio_stream"  #: a readable file without sound, a video say
+    NO_AUDIO_STREAM = "no_audio_stream"  #: a readable file without sound, such as a silent video
     DECODE_FAILED = "decode_failed"  #: damaged beyond use
-    INVALID_OPTION = "invalid_option"  #: the object's custom metadata asks for something impossible
+    INVALID_OPTION = "invalid_option"  #: the object's custom metadata holds an unknown option or an impossible value
     OBJECT_GONE = "object_gone"  #: deleted or overwritten before it could be read
-    MODEL_ERROR = "model_error"  #: the engine failed, again and again
-    OUT_OF_MEMORY = "out_of_memory"  #: the engine had too little memory
+    MODEL_ERROR = "model_error"  #: the engine failed on every attempt
+    OUT_OF_MEMORY = "out_of_memory"  #: the engine ran out of memory
     TIMEOUT = "timeout"  #: the deadline passed
 
     @property
     def is_input(self) -> bool:
-        """Whether the uploaded object or its options are the cause, rather than something of ours."""
+        """Whether the uploaded object or its options are the cause, and not the system."""
         return self not in (ErrorCode.MODEL_ERROR, ErrorCode.OUT_OF_MEMORY, ErrorCode.TIMEOUT)
 
 
@@ -49,7 +49,7 @@ class SpeechpipeError(Exception):
 
 
 class Unreadable(SpeechpipeError):
-    """The message is not one of ours, or names a recording that does not exist: log and acknowledge."""
+    """The message is not for us, or names a recording that does not exist: log and acknowledge it."""
 
 
 class Rejected(SpeechpipeError):
@@ -62,27 +62,27 @@ class Rejected(SpeechpipeError):
 
 
 class Busy(SpeechpipeError):
-    """No free slot here, or another attempt holds the lease: deliver again later."""
+    """No free slot here, or another attempt holds the lease: redeliver later."""
 
 
 class Untrusted(SpeechpipeError):
-    """The request holds no token of a caller that is let in: nothing of it is read. The reason never quotes it."""
+    """The request has no token of an allowed caller, so its body is not read. The reason never quotes the token."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
-        self.status = status  #: HTTP's: 401 without a valid token, 403 with one of somebody else
+        self.status = status  #: HTTP status: 401 without a valid token, 403 with somebody else's
 
 
 class NotFound(SpeechpipeError):
-    """There is no recording of that id or name."""
+    """There is no recording, or file, with that id, name or URI."""
 
 
 class NotFinal(SpeechpipeError):
-    """What was asked for wants a recording that is at its end."""
+    """The operation needs a recording in a final state."""
 
 
 class WaitTimeout(SpeechpipeError):
-    """The recording had not reached an end when the caller's patience did."""
+    """The recording did not reach a final state within the caller's timeout."""
 
 
 class Held(SpeechpipeError):
@@ -94,4 +94,4 @@ class EngineUnavailable(SpeechpipeError):
 
 
 class SettingsMissing(SpeechpipeError):
-    """One or more settings are missing or unusable; the message names all of them."""
+    """One or more settings are missing or invalid; the message names them all."""

@@ -1,4 +1,4 @@
-"""What claiming and releasing do to a lease: pure, so that the store only has to swap one for the other."""
+"""What claiming and releasing do to a lease. Pure: a store only has to swap the old lease for the new one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from speechpipe.contract.errors import Busy
 
 
 def claimed(lease: Lease, *, holder: str, now: datetime, until: datetime) -> Lease:
-    """The lease with its next attempt begun. Raises Busy while it runs.
+    """Return the lease with its next attempt started. Raises Busy while another attempt holds it.
 
-    An attempt that nobody ended, because its worker died, ends as `expired`. So does one whose lease has more left
-    than two whole ones: a clock was wrong there, and nobody shall wait until it is right.
+    If a worker died without ending its attempt, that attempt ends as `expired`. So does an attempt whose lease would
+    run for more than twice the length of a lease: its worker's clock was ahead, and nobody should wait for that.
     """
     if lease.holder and lease.until and now < lease.until <= until + (until - now):
-        raise Busy(f"{lease.stage.value} of {lease.recording_id} is being worked on")
+        raise Busy(f"{lease.stage.value} of {lease.recording_id} is already held by another attempt")
     attempts = lease.attempts
     if attempts and attempts[-1].ended_at is None:
         attempts = (*attempts[:-1], attempts[-1].model_copy(update={"ended_at": now, "outcome": "expired"}))
     attempt = Attempt(number=len(attempts) + 1, holder=holder, started_at=now)
-    # Validated and not copied: the types round times, and what is read back is compared with this.
+    # Validated, not copied: validation rounds times, and stores compare what they read back with this.
     return Lease(
         recording_id=lease.recording_id,
         revision=lease.revision,
@@ -32,7 +32,7 @@ def claimed(lease: Lease, *, holder: str, now: datetime, until: datetime) -> Lea
 
 
 def released(lease: Lease, *, now: datetime, outcome: str, error: str | None) -> Lease:
-    """The lease free, its attempt ended."""
+    """Return the lease free, with its last attempt ended."""
     last = lease.attempts[-1]
     ended = Attempt(
         number=last.number, holder=last.holder, started_at=last.started_at, ended_at=now, outcome=outcome, error=error
@@ -41,5 +41,5 @@ def released(lease: Lease, *, now: datetime, outcome: str, error: str | None) ->
 
 
 def holds(known: Lease, lease: Lease) -> bool:
-    """Whether the attempt in `lease` still has it: same holder, and nobody tried since."""
+    """Whether the attempt in `lease` still holds it: same holder, and no attempt since."""
     return known.holder == lease.holder and len(known.attempts) == len(lease.attempts)

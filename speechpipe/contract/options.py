@@ -1,4 +1,4 @@
-"""The object's custom metadata (`x-goog-meta-*`) read as `Options`: every mistake is named, with what is allowed."""
+"""Read the object's custom metadata (`x-goog-meta-*`) as `Options`. Every error says what is allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LANGUAGES = (
     " sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 ).split()
 
-#: Keys that tools add by themselves; they are none of the uploader's options.
+#: Keys that upload tools add themselves; they are not options.
 IGNORED_PREFIXES = ("goog-reserved-", "gcsfuse_", "goog-drive-", "firebasestoragedownloadtokens", "content-")
 
 MAX_TEXT = 1000  #: characters of hotwords or prompt: Whisper keeps about 223 tokens of them
@@ -23,18 +23,18 @@ MAX_REF = 256
 
 
 def parse_options(metadata: Mapping[str, str]) -> Options:
-    """Read options. Raises Rejected(invalid_option) naming the option, what was given and what is allowed."""
+    """Read options. Raises Rejected(invalid_option), which names the option, the value given and what is allowed."""
     values: dict[str, Any] = {}
     for key, value in metadata.items():
         name = key.lower()
         if name.startswith(IGNORED_PREFIXES):
             continue
         if name not in _READERS:
-            raise _invalid(key, value, "the options are " + ", ".join(_READERS), known=False)
+            raise _invalid(key, value, ", ".join(_READERS), known=False)
         values[name.replace("-", "_")] = _READERS[name](name, value.strip())
     options = Options(**values)
     if isinstance(options.emotion, tuple) and options.channels != "split":
-        raise _invalid("emotion", metadata.get("emotion", ""), "a list of channels only together with channels=split")
+        raise _invalid("emotion", metadata.get("emotion", ""), "a list of channels only with channels=split")
     return options
 
 

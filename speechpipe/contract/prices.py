@@ -1,7 +1,7 @@
-"""What compute costs: a price an instance-hour and a speed a stage, so every amount is an estimate.
+"""What compute costs: a price per instance-hour and a speed per stage, so every amount is an estimate.
 
-Busy time only: a start, the minutes before an idle instance goes, storage and messages are not in it. Of a batch that
-several recordings share, each is counted with its part; preparing them beside each other is counted for each.
+Only busy time counts: not the start of an instance, not its idle minutes before it stops, not storage or messages.
+Recordings that share a batch each count their part of it; recordings prepared in parallel each count in full.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class PriceTable(Frozen):
         return self
 
     def cost(self, stage: Stage, compute_seconds: float) -> Cost:
-        """What that many seconds of a stage's instance cost."""
+        """The cost of `compute_seconds` on a stage's instance."""
         return Cost(amount=self.per_hour[stage] * compute_seconds / 3600, currency=self.currency)
 
     def per_audio_hour(self, stage: Stage) -> float:
-        """What a stage takes for an hour of audio, in the currency."""
+        """What a stage costs per hour of audio, in the currency."""
         return self.per_hour[stage] / self.speed[stage]
 
     def quote(self, audio_seconds: float, *, exact: bool, channels: Mapping[Stage, int]) -> Quote:
-        """What a recording of that length will take: in the stages asked for, each over so many channels."""
+        """Estimate a recording; `channels` says how many channels each requested stage analyses."""
         compute = {stage: audio_seconds * number / self.speed[stage] for stage, number in channels.items()}
         amount = sum(self.per_hour[stage] * seconds for stage, seconds in compute.items()) / 3600
         return Quote(
@@ -52,8 +52,8 @@ class PriceTable(Frozen):
         )
 
 
-# List prices of Cloud Run, USD a second, Tier 1 regions, read 2026-10-08 at https://cloud.google.com/run/pricing.
-# A GPU wants instance-based billing.
+# List prices of Cloud Run, USD per second, Tier 1 regions, read 2026-10-08 at https://cloud.google.com/run/pricing.
+# A GPU requires instance-based billing.
 VCPU_SECOND = 0.000018
 GIB_SECOND = 0.000002
 L4_SECOND = 0.0001867  #: without zonal redundancy
@@ -61,15 +61,15 @@ RTX_PRO_6000_SECOND = 0.00036522
 
 
 def instance_hour(gpu_second: float, *, vcpus: float, gib: float) -> float:
-    """Price of an hour of an instance with one GPU, USD, from the list prices of its parts."""
+    """Price per hour of an instance with one GPU, USD, from the list prices of its parts."""
     return 3600 * (gpu_second + vcpus * VCPU_SECOND + gib * GIB_SECOND)
 
 
-# Speeds are ASSUMPTIONS, measured on neither GPU so far: replace them by the `rtfx` of your own log lines.
-# - L4, stt: large-v3-turbo on plain CTranslate2 should reach 90 to 180 there, by what the same engine does on an A30
-#   (https://github.com/shashikg/WhisperS2T#benchmarks) and the card's memory bandwidth. The lower end.
-# - L4, ser: wav2vec2-large in float32 takes 40 GFLOP an audio second; a quarter of the card's 30 TFLOP/s is 190.
-# - RTX PRO 6000: by bandwidth and arithmetic four to five times an L4; counted three times.
+# Speeds are ASSUMPTIONS, measured on neither GPU so far: replace them with the `rtfx` of your own log lines.
+# - L4, stt: large-v3-turbo on plain CTranslate2 should reach 90 to 180, judging by the same engine on an A30
+#   (https://github.com/shashikg/WhisperS2T#benchmarks) and the card's memory bandwidth. We take the lower end.
+# - L4, ser: wav2vec2-large in float32 takes 40 GFLOP per audio second; a quarter of the card's 30 TFLOP/s gives 190.
+# - RTX PRO 6000: four to five times an L4 by bandwidth and arithmetic; we take three times.
 _L4_SPEED = {Stage.STT: 90.0, Stage.SER: 190.0}
 
 #: The smallest instance that Cloud Run allows with each GPU: 4 vCPUs and 16 GiB, 20 and 80
@@ -85,14 +85,14 @@ _EXAMPLE = '{"currency": "EUR", "per_hour": {"stt": 1.0, "ser": 1.0}, "speed": {
 
 
 def preset(name: str) -> PriceTable:
-    """A table by its name. Raises SettingsMissing, which says what names there are."""
+    """Return a preset by name. Raises SettingsMissing, which lists the presets."""
     if name not in PRESETS:
-        raise _unusable(name, "it is no preset and no JSON")
+        raise _unusable(name, "neither a preset nor JSON")
     return PRESETS[name]
 
 
 def read(text: str) -> PriceTable | None:
-    """The table that SPEECHPIPE_PRICES asks for: a preset's name or a table as JSON; None for nothing.
+    """Read the value of SPEECHPIPE_PRICES: the name of a preset or a table as JSON; None if it is blank.
 
     Raises SettingsMissing.
     """
@@ -109,18 +109,18 @@ def read(text: str) -> PriceTable | None:
 
 
 def money(amount: float, currency: str) -> str:
-    """`12.34 USD`, `0.0123 USD` below one, `<0.0001 USD`."""
+    """Format an amount: `12.34 USD`, `0.0123 USD` below one, `<0.0001 USD` below that."""
     return f"{figure(amount)} {currency}"
 
 
 def about(cost: Cost) -> str:
-    """`about 0.0123 USD`, and `under 0.0001 USD`."""
+    """Format an estimate: `about 0.0123 USD` or `under 0.0001 USD`."""
     text = money(cost.amount, cost.currency)
     return f"under {text[1:]}" if text.startswith("<") else f"about {text}"
 
 
 def figure(amount: float) -> str:
-    """An amount without its currency."""
+    """Format an amount without its currency."""
     if 0 < amount < 0.0001:
         return "<0.0001"
     return f"{amount:.{2 if amount >= 1 else 4}f}"
@@ -129,6 +129,6 @@ def figure(amount: float) -> str:
 def _unusable(given: str, problem: str) -> SettingsMissing:
     shown = given if len(given) <= 80 else given[:77] + "..."
     return SettingsMissing(
-        f"SPEECHPIPE_PRICES: given {shown!r}: {problem}; it wants {' or '.join(PRESETS)},"
+        f"SPEECHPIPE_PRICES: given {shown!r}: {problem}; allowed: {' or '.join(PRESETS)},"
         f" or a table as JSON such as {_EXAMPLE}"
     )

@@ -1,4 +1,4 @@
-"""The answer: what was said and how it was said, assembled from the partials of a recording."""
+"""The record: what was said and how it was said, assembled from the partials of a recording."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Status(StrEnum):
     """The states of a recording. The last five are final."""
 
     HELD = "held"  #: over a cap on cost or duration; nothing runs until somebody releases it
-    QUEUED = "queued"  #: known, its tasks are published
-    PROCESSING = "processing"  #: at least one worker has begun
-    COMPLETED = "completed"  #: every half that was asked for has a value
+    QUEUED = "queued"  #: accepted; its tasks are published
+    PROCESSING = "processing"  #: at least one worker has started
+    COMPLETED = "completed"  #: every requested half has a value
     PARTIAL = "partial"  #: some halves have a value, the others failed
-    FAILED = "failed"  #: no half has a value, and something of ours is a cause
-    REJECTED = "rejected"  #: no half has a value, and the input or its options are the cause of all
-    ERASED = "erased"  #: somebody had it erased: only its id is left
+    FAILED = "failed"  #: no half has a value, and at least one failed through no fault of the input
+    REJECTED = "rejected"  #: no half has a value, and the input or its options are the only cause
+    ERASED = "erased"  #: erased on request: only its id is left
 
     @property
     def is_final(self) -> bool:
@@ -43,19 +43,19 @@ class HalfStatus(StrEnum):
     """The states of one half of a recording."""
 
     QUEUED = "queued"  #: its task is published
-    PROCESSING = "processing"  #: a worker has begun
+    PROCESSING = "processing"  #: a worker has started
     COMPLETED = "completed"  #: it has a value
     FAILED = "failed"  #: it has a Failure
-    SKIPPED = "skipped"  #: it was not asked for
+    SKIPPED = "skipped"  #: it was not requested
 
 
 class Half(Frozen):
-    """How one half went."""
+    """The state of one half, and how it went."""
 
     status: HalfStatus
     attempts: int = 0
     progress: Score = 0.0  #: share of the work done, while it is processing
-    expected_at: Time | None = None  #: when it will be done if it goes on so; None while that cannot be said
+    expected_at: Time | None = None  #: when it will finish at the current speed; None while that is unknown
     model: Model | None = None
     queued_at: Time | None = None
     started_at: Time | None = None
@@ -67,7 +67,7 @@ class Half(Frozen):
 
 
 class Timing(Frozen):
-    """When things happened, and how much work it was."""
+    """When the recording was processed, and how much work it was."""
 
     queued_at: Time
     started_at: Time | None = None
@@ -81,14 +81,14 @@ class TrendSlice(Frozen):
 
     start: Seconds
     end: Seconds
-    emotion: str | None = None  #: None: nobody spoke
+    emotion: str | None = None  #: None if nobody spoke
     scores: tuple[LabelScore, ...] = ()
 
 
 class TurningPoint(Frozen):
     """A lasting change of the dominant emotion on one channel."""
 
-    at: Seconds  #: the second to seek to
+    at: Seconds  #: where to seek to
     channel: int = 0
     before: str
     after: str
@@ -106,7 +106,7 @@ class Summary(Frozen):
 
 
 class Artifacts(Frozen):
-    """Where the files of a record lie; None where there is nothing to show."""
+    """URIs of the files of a record; None where there is nothing to show."""
 
     record: str
     vtt: str | None = None
@@ -116,7 +116,7 @@ class Artifacts(Frozen):
 
 
 class Record(Frozen):
-    """What was said and how it was said: the answer."""
+    """The result of a recording: what was said and how it was said."""
 
     schema_version: str = SCHEMA_VERSION
     recording_id: str
@@ -127,7 +127,7 @@ class Record(Frozen):
     audio: Audio | None = None
     options: Options
     timing: Timing
-    cost: Cost | None = None  #: sum of the halves'; of the attempts that made them, not of those that failed
+    cost: Cost | None = None  #: sum over the halves; failed attempts do not count
     halves: dict[Stage, Half]
     language: Language | None = None
     text: str = ""

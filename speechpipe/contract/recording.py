@@ -1,4 +1,4 @@
-"""The document that people poll, and the leases of the attempts that work on it."""
+"""The document that clients poll, and the leases of the attempts that work on it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from speechpipe.contract.base import Frozen, Time
 from speechpipe.contract.record import Artifacts, Half, Record, Status, Summary
 from speechpipe.contract.task import Hold, Options, Quote, Source, Stage
 
-RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's 1 MiB document
+RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's limit of 1 MiB per document
 
 
 class Recording(Frozen):
-    """The document that people poll: `recordings/{id}`."""
+    """The document that clients poll: `recordings/{id}`."""
 
     id: str
     revision: int = 1
     rerun: tuple[Stage, ...] = ()  #: stages that this revision runs again; the others keep their earlier outcome
-    revised_at: Time | None = None  #: when this revision began; None for the first
+    revised_at: Time | None = None  #: when this revision started; None for the first
     status: Status = Status.QUEUED
     source: Source
     options: Options = Options()
     supersedes: str | None = None
     results_uri: str  #: folder of this revision's artifacts
     queued_at: Time
-    deadline_at: Time  #: past it, sweep gives up what is missing; a held recording has time
+    deadline_at: Time  #: after it, sweep gives up the missing halves; does not apply while held
     expires_at: Time | None = None  #: for the store's time-to-live
-    quote: Quote | None = None  #: None where nothing asks for one
+    quote: Quote | None = None  #: None without a price table or cap, and if the object was gone
     hold: Hold | None = None  #: why it is, or was, held
-    accepted_at: Time | None = None  #: when its tasks could be published; counts towards that day's caps
-    traceparent: str | None = None  #: root of its trace; None where nothing is traced
+    accepted_at: Time | None = None  #: when its tasks were allowed to be published; counts towards that day's caps
+    traceparent: str | None = None  #: root of its trace; None if it is not traced
     halves: dict[Stage, Half]
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES
@@ -42,15 +42,15 @@ class Recording(Frozen):
 
     @property
     def may_be_revised(self) -> bool:
-        """Whether its next revision may begin: this one is at its end, and that was announced."""
+        """Whether the next revision may start: this one is final, announced and not erased."""
         return self.status.is_final and self.status is not Status.ERASED and self.announced_at is not None
 
 
 class Attempt(Frozen):
-    """One try of a worker at a stage."""
+    """One attempt of a worker at a stage."""
 
     number: int
-    holder: str  #: who: host, process and a random part
+    holder: str  #: host, process and a random part
     started_at: Time
     ended_at: Time | None = None
     outcome: str | None = None  #: done, failed, released, expired
@@ -58,11 +58,11 @@ class Attempt(Frozen):
 
 
 class Lease(Frozen):
-    """The claim of an attempt on a stage, with the attempts so far."""
+    """An attempt's exclusive claim on a stage, with the attempts so far."""
 
     recording_id: str
     revision: int = 1
     stage: Stage
-    holder: str | None = None  #: None: free
+    holder: str | None = None  #: None if the lease is free
     until: Time | None = None
     attempts: tuple[Attempt, ...] = ()

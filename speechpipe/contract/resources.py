@@ -1,6 +1,6 @@
-"""What stands in the cloud besides code, described once: the emulators are set up from it, Terraform compared with it.
+"""The cloud resources besides code, described once for the emulators and (as `infra/system.json`) for Terraform.
 
-Names of buckets are the deployment's own; topics and subscriptions have fixed ones.
+Each deployment chooses the names of its buckets; topics and subscriptions have fixed names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from speechpipe.contract import Stage
 
 
 class Service(StrEnum):
-    """The processes that get requests."""
+    """The services that receive requests."""
 
     INGEST = "ingest"
     JOIN = "join"
@@ -33,8 +33,8 @@ class Subscription:
     name: str
     topic: str
     push_to: Service | None = None
-    ack_deadline_seconds: int = 60  #: for a push also the longest request
-    minimum_backoff_seconds: int = 10  #: both 0: what is not acknowledged comes back at once
+    ack_deadline_seconds: int = 60  #: for push also the longest time a request may take
+    minimum_backoff_seconds: int = 10  #: both 0: unacknowledged messages are redelivered immediately
     maximum_backoff_seconds: int = 600
     dead_letter_topic: str | None = None
     max_delivery_attempts: int | None = None  #: 5 to 100; a 429 counts too
@@ -43,7 +43,7 @@ class Subscription:
 
 @dataclass(frozen=True)
 class StorageTrigger:
-    """An object was finalized in the uploads bucket."""
+    """Fires when an object is finalized in the uploads bucket."""
 
     service: Service = Service.INGEST
     event_type: str = "google.cloud.storage.object.v1.finalized"
@@ -51,7 +51,7 @@ class StorageTrigger:
 
 @dataclass(frozen=True)
 class FirestoreTrigger:
-    """A document was created that fits a pattern."""
+    """Fires when a document that matches a pattern is created."""
 
     service: Service = Service.JOIN
     event_type: str = "google.cloud.firestore.document.v1.created"
@@ -60,7 +60,7 @@ class FirestoreTrigger:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A call at fixed times."""
+    """Calls a service at fixed times."""
 
     service: Service = Service.SWEEP
     cron: str = "* * * * *"
@@ -70,18 +70,18 @@ class Schedule:
 TASK_TOPICS = {Stage.STT: "stt-tasks", Stage.SER: "ser-tasks"}
 DEAD_LETTER_TOPIC = "dead-tasks"
 COMPLETIONS_TOPIC = "completions"
-#: Keeps what `give_up` is pushed for people to look at.
+#: The subscription that keeps dead letters for people to inspect; `give_up` gets its own copies by push.
 DEAD_LETTERS = "dead-letters"
 TOPICS = (*TASK_TOPICS.values(), DEAD_LETTER_TOPIC, COMPLETIONS_TOPIC)
 
-#: A busy GPU worker answers 429, and each of those counts as an attempt: with backoff doubling from 10 s to 600 s, 20
-#: attempts are about two hours of backlog.
+#: A busy GPU worker answers 429, and each 429 counts as an attempt: with backoff doubling from 10 s to 600 s, 20
+#: attempts cover about two hours of backlog.
 MAX_DELIVERY_ATTEMPTS = 20
-#: The longest that Pub/Sub waits for an answer; the services end a request 10 s earlier.
+#: The longest that Pub/Sub waits for a response; the services end a request 10 s earlier.
 ACK_DEADLINE_SECONDS = 600
 REQUEST_SECONDS = 590
 
-#: Where a worker answers probes: may it get work, and is the process alive.
+#: Where a worker answers probes: whether it is ready for work, and whether its process is alive.
 READY_PATH = "/readyz"
 ALIVE_PATH = "/healthz"
 
@@ -98,7 +98,7 @@ SUBSCRIPTIONS = (
         for stage, topic in TASK_TOPICS.items()
     ),
     Subscription(name=DEAD_LETTER_TOPIC, topic=DEAD_LETTER_TOPIC, push_to=Service.GIVE_UP),
-    # Without backoff: whoever looks puts all of them back, and the next one wants to see them.
+    # No backoff: listing dead letters puts them all back, and the next reader should see them immediately.
     Subscription(name=DEAD_LETTERS, topic=DEAD_LETTER_TOPIC, minimum_backoff_seconds=0, maximum_backoff_seconds=0),
     Subscription(name=COMPLETIONS_TOPIC, topic=COMPLETIONS_TOPIC),
 )

@@ -1,4 +1,4 @@
-"""What comes in: the uploaded object, what its uploader asked for, and the task that tells a worker to do it."""
+"""The input: the uploaded object, the options its uploader set, and the tasks that workers get."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from speechpipe.contract.base import Cost, Frozen, Seconds, Time
 
 
 class Stage(StrEnum):
-    """The two analyses; each gives one half of the record."""
+    """The two analyses; each produces one half of the record."""
 
     STT = "stt"  #: speech to text: what was said
     SER = "ser"  #: speech emotion recognition: how it was said
 
 
 class Options(Frozen):
-    """What the uploader asked for, from the object's custom metadata (`x-goog-meta-*`); see `options.py`."""
+    """The uploader's options, from the object's custom metadata (`x-goog-meta-*`); see `options.py`."""
 
-    language: str | None = None  #: Whisper language code; None detects it
+    language: str | None = None  #: Whisper language code; None: detect it
     task: Literal["transcribe", "translate"] = "transcribe"
     hotwords: str | None = None  #: words to expect, as a hint to the recogniser
-    initial_prompt: str | None = None  #: text to continue from, as a hint of style and spelling
-    channels: Literal["mix", "split"] = "mix"  #: split: each channel on its own (stereo calls)
-    emotion: Literal["on", "off"] | tuple[int, ...] = "on"  #: or just these channels, counted from 0
+    initial_prompt: str | None = None  #: text to continue from, as a hint at style and spelling
+    channels: Literal["mix", "split"] = "mix"  #: split: analyse each channel separately (stereo calls)
+    emotion: Literal["on", "off"] | tuple[int, ...] = "on"  #: or only these channels, counted from 0
     ref: str | None = None  #: the uploader's own reference, echoed in the record and the event
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The analyses asked for."""
+        """The requested stages."""
         return (Stage.STT,) if self.emotion == "off" else (Stage.STT, Stage.SER)
 
 
@@ -46,31 +46,31 @@ class Source(Frozen):
     size: int = Field(ge=0)  #: bytes
     content_type: str | None = None
     crc32c: str | None = None  #: base64, as Cloud Storage gives it
-    metadata: dict[str, str] = {}  #: the object's custom metadata, as it came
+    metadata: dict[str, str] = {}  #: the object's custom metadata, unchanged
     created_at: Time
 
     @property
     def recording_id(self) -> str:
-        """The id of the recording that this object is."""
+        """The id of this object's recording."""
         return recording_id(self.bucket, self.name, self.generation)
 
 
 def recording_id(bucket: str, name: str, generation: str) -> str:
     """Id of an object generation: `rec_` and 26 base32 digits of SHA-256 of `bucket/name#generation`.
 
-    A repeated event gives the same id and an overwritten object a new one; a client that uploaded a file computes it
-    from what the upload returned, without asking.
+    A repeated event gives the same id, an overwritten object a new one. A client computes the id from what its upload
+    returned, without a request.
     """
     digest = hashlib.sha256(f"{bucket}/{name}#{generation}".encode()).digest()
     return "rec_" + base64.b32encode(digest).decode().lower()[:26]
 
 
 class Quote(Frozen):
-    """What a recording will take, estimated from its header before anything runs."""
+    """The compute time and cost of a recording, estimated from its header before anything runs."""
 
     audio_seconds: Seconds
-    exact: bool  #: read from the file's header; False: guessed from its size
-    compute_seconds: dict[Stage, Seconds] = {}  #: of the stages asked for, at the price table's speeds
+    exact: bool  #: the length was read from the file's header; False: guessed from its size
+    compute_seconds: dict[Stage, Seconds] = {}  #: of the requested stages, at the price table's speeds
     cost: Cost | None = None  #: None without a price table
 
 
@@ -81,18 +81,18 @@ class Hold(Frozen):
     """Why a recording is held. `code` is the cap's name."""
 
     code: Cap
-    message: str  #: for the user: what was found, what is allowed, how it goes on
+    message: str  #: for the user: what was found, what is allowed, how to release it
 
 
 class Totals(Frozen):
-    """What the recordings of some time were quoted at, together."""
+    """The sum of the quotes of all recordings accepted in a period."""
 
     audio_seconds: Seconds = 0.0
     cost: Annotated[float, Field(ge=0)] = 0.0  #: in the price table's currency
 
 
 class Task(Frozen):
-    """What a worker is told to do: one stage of one revision of one recording."""
+    """The work that a worker gets: one stage of one revision of a recording."""
 
     recording_id: str
     revision: int = Field(default=1, ge=1)
@@ -100,13 +100,13 @@ class Task(Frozen):
     source: Source
     options: Options
     queued_at: Time
-    traceparent: str | None = None  #: W3C trace context of what published it (https://www.w3.org/TR/trace-context/)
+    traceparent: str | None = None  #: W3C trace context of its publisher (https://www.w3.org/TR/trace-context/)
 
 
 class Letter(Frozen):
-    """A dead letter: a task that was delivered, or failed, as often as is allowed."""
+    """A dead letter: a task that was delivered, or failed, as often as allowed."""
 
-    id: str  #: of the message; the same whenever somebody looks
+    id: str  #: id of the message, the same each time it is listed
     task: Task
-    deliveries: int = 0  #: 0 where the platform does not say
-    at: Time  #: when it was given up
+    deliveries: int = 0  #: 0 if the platform does not report it
+    at: Time  #: when it became a dead letter

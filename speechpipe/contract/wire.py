@@ -1,6 +1,7 @@
-"""Envelopes of the platform <-> contract types. Pure: no I/O, no Google library; golden files in `tests/wire/golden/`.
+"""Convert the platform's envelopes to contract types and back. Pure: no I/O, no Google library.
 
-Everything read here raises `Unreadable` for what is not one of ours. Fields that we do not know are tolerated.
+Every reader raises `Unreadable` for a message that is not for us, and ignores unknown fields. Golden files:
+`tests/contract/golden/`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from speechpipe.contract.errors import Unreadable
 
 Message = tuple[bytes, dict[str, str]]  #: data and attributes of a Pub/Sub message
 
-#: An attribute's value may have so many bytes (https://cloud.google.com/pubsub/quotas#resource_limits).
+#: The longest value of an attribute, in bytes (https://cloud.google.com/pubsub/quotas#resource_limits).
 MAX_ATTRIBUTE_BYTES = 1024
 
-#: What Pub/Sub adds to a message that it forwards to a dead-letter topic
+#: Attributes that Pub/Sub adds to a message it forwards to a dead-letter topic
 #: (https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic).
 DEAD_LETTER_COUNT = "CloudPubSubDeadLetterSourceDeliveryCount"
 DEAD_LETTER_SUBSCRIPTION = "CloudPubSubDeadLetterSourceSubscription"
@@ -32,7 +33,7 @@ _PARTIAL = re.compile(r"(?:.*/)?recordings/(?P<id>[^/]+)/partials/(?P<stage>stt|
 
 
 class PartialPath(NamedTuple):
-    """Which partial a document is."""
+    """The partial that a document holds."""
 
     recording_id: str
     stage: Stage
@@ -43,7 +44,7 @@ class DeadLetter(NamedTuple):
     """A task that was delivered as often as its subscription allows."""
 
     task: Task
-    deliveries: int  #: 0 where the platform does not say
+    deliveries: int  #: 0 if the platform does not report it
     subscription: str | None
 
 
@@ -51,13 +52,13 @@ class DeadLetter(NamedTuple):
 
 
 def source_from_event(data: object) -> Source:
-    """Read a `StorageObjectData`: the body of a Cloud Storage CloudEvent, an object of the JSON API, a notification.
+    """Read a `StorageObjectData`: the body of a Cloud Storage CloudEvent or notification, or an object of the JSON API.
 
-    64-bit integers come as strings; one that is 0 may be left out, as in all JSON made from protocol buffers
+    64-bit integers come as strings, and a 0 may be left out, as in all JSON made from protocol buffers
     (https://protobuf.dev/programming-guides/json/).
     """
     if not isinstance(data, Mapping):
-        raise Unreadable(f"a storage event's data is an object, not {type(data).__name__}")
+        raise Unreadable(f"the data of a storage event must be an object, not {type(data).__name__}")
     try:
         bucket, name = _text(data, "bucket"), _text(data, "name")
         source = Source(
@@ -71,7 +72,7 @@ def source_from_event(data: object) -> Source:
             metadata=data.get("metadata") or {},
             created_at=data["timeCreated"],
         )
-        # JSON can escape half a surrogate pair, which no store can hold: UnicodeEncodeError, a ValueError too.
+        # JSON can escape half a surrogate pair, which no store can hold. Encoding it raises a ValueError.
         json.dumps(source.model_dump(), ensure_ascii=False, default=str).encode()
     except (KeyError, TypeError, ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
         raise Unreadable(f"not a storage object: {_reason(error)}") from error
@@ -79,15 +80,15 @@ def source_from_event(data: object) -> Source:
 
 
 def gs_uri(bucket: str, name: str) -> str:
-    """`gs://bucket/name`, the name as it is: `gs://` addresses have no escapes, `#` and `?` are plain characters."""
+    """Return `gs://bucket/name`. `gs://` URIs have no escapes, so `#` and `?` in the name are plain characters."""
     return f"gs://{bucket}/{name}"
 
 
 def split_gs_uri(uri: str) -> tuple[str, str]:
-    """Bucket and name. Raises Unreadable."""
+    """Split a `gs://` URI into bucket and name. Raises Unreadable."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not bucket or not name:
-        raise Unreadable("not a gs:// address of an object")
+        raise Unreadable("not the gs:// URI of an object")
     return bucket, name
 
 
@@ -95,7 +96,7 @@ def split_gs_uri(uri: str) -> tuple[str, str]:
 
 
 def task_to_message(task: Task) -> Message:
-    """A task as a message. The attributes are for filters, for tracing, and for people who look at a dead letter."""
+    """Write a task as a message. Its attributes are for filters, tracing and people who inspect dead letters."""
     attributes = {
         "recording_id": task.recording_id,
         "stage": task.stage.value,
@@ -122,7 +123,7 @@ def task_from_message(data: bytes, attributes: Mapping[str, str]) -> Task:
 
 
 def dead_letter_from_push(body: bytes) -> DeadLetter:
-    """Read a push request from a dead-letter topic: our task, wrapped once more with how often it was tried."""
+    """Read a push request from the dead-letter topic: the task, and how often it was delivered."""
     message = _push_message(body)
     attributes = _attributes(message)
     count = attributes.get(DEAD_LETTER_COUNT, "")
@@ -148,22 +149,22 @@ def _push_message(body: bytes) -> Mapping[str, Any]:
     try:
         envelope = json.loads(body)
     except ValueError as error:  # UnicodeDecodeError is one too
-        raise Unreadable("a push request's body is not JSON") from error
+        raise Unreadable("the body of the push request is not JSON") from error
     except RecursionError as error:
-        raise Unreadable("a push request's body is nested too deeply") from error
+        raise Unreadable("the body of the push request is nested too deeply") from error
     message = envelope.get("message") if isinstance(envelope, dict) else None
     if not isinstance(message, dict):
-        raise Unreadable("a push request without a message")
+        raise Unreadable("the push request has no message")
     return message
 
 
 def _decode(data: object) -> bytes:
     if not isinstance(data, str) or not data:
-        raise Unreadable("a message without data")
+        raise Unreadable("the message has no data")
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unreadable("a message's data is not base64") from error
+        raise Unreadable("the data of the message is not base64") from error
 
 
 def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
@@ -177,15 +178,15 @@ def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
 
 
 def partial_document(recording_id: str, stage: Stage, revision: int) -> str:
-    """Path of a partial's document."""
+    """Return the path of a partial's document."""
     return f"recordings/{recording_id}/partials/{stage.value}.r{revision}"
 
 
 def partial_from_path(document_path: object) -> PartialPath:
-    """Which partial a path names: `recordings/{id}/partials/{stage}.r{revision}`.
+    """Read the path of a partial: `recordings/{id}/partials/{stage}.r{revision}`.
 
-    Takes the CloudEvent attributes `document` and `subject` and a full resource name alike. Attributes are not
-    percent-decoded by functions-framework; ids and stages have nothing to escape.
+    Accepts the CloudEvent attributes `document` and `subject`, and a full resource name. functions-framework does not
+    percent-decode attributes; ids and stages contain nothing to escape.
     """
     match = _PARTIAL.fullmatch(document_path) if isinstance(document_path, str) else None
     if match is None:
@@ -197,10 +198,10 @@ def partial_from_path(document_path: object) -> PartialPath:
 
 
 def completion_to_message(completion: Completion) -> Message:
-    """A completion as CloudEvents' binary mode over Pub/Sub, with plain attributes to filter by.
+    """Write a completion in CloudEvents' binary mode over Pub/Sub, with plain attributes to filter by.
 
     Source: https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md. Values are cut at 1,024
-    bytes, the platform's limit; what matters of them stands in the body uncut.
+    bytes, the platform's limit; the body holds the uploader's `ref` in full.
     """
     data = completion.data
     attributes = {
@@ -251,7 +252,7 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def _int64(value: Any) -> int:
-    """A 64-bit integer that is none below zero, given as one or as text. Raises ValueError."""
+    """Read a non-negative 64-bit integer from a number or from text. Raises ValueError."""
     number = int(value)
     if not 0 <= number < 1 << 63:
         raise ValueError("not a 64-bit integer")
@@ -259,7 +260,7 @@ def _int64(value: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line and without the content, which may be anybody's."""
+    """Say what is wrong in one line, without quoting the content, which may be private."""
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['type']}" for e in error.errors()[:3])
     if isinstance(error, KeyError):

@@ -65,7 +65,7 @@ def test_a_preset_is_read_by_its_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a100", "no preset"),
+        ("a100", "neither a preset nor JSON"),
         ("{", "JSON"),
         ("{}", "per_hour: Field required; speed: Field required"),
         (json.dumps(TABLE | {"speed": {"stt": 100}}), "speed lacks ser"),

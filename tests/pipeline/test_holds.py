@@ -349,7 +349,7 @@ def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missi
     with pytest.raises(SettingsMissing) as raised:
         read(FunctionSettings, {"SPEECHPIPE_PRICES": "a100"})
     message = str(raised.value)
-    assert "SPEECHPIPE_PRICES: given 'a100': it is no preset and no JSON; it wants l4 or rtx-pro-6000" in message
+    assert "SPEECHPIPE_PRICES: given 'a100': neither a preset nor JSON; allowed: l4 or rtx-pro-6000" in message
     assert "GOOGLE_CLOUD_PROJECT" in message
 
 
