@@ -1,9 +1,9 @@
-"""The chaos on the emulators: real processes and HTTP, each of them killed or stopped now and then.
+"""Chaos on the emulators: real processes and HTTP, and every process is killed or stopped now and then.
 
-Functions and workers are killed with -9 and started again by the local cloud. Of the emulators, Firestore and Cloud
-Storage keep what they have in memory, and a new process of them would be another cloud: they are stopped (SIGSTOP) for
-seconds, which is how an outage of theirs looks from here. Pub/Sub is really killed and started again, once, with all
-messages lost: sweep brings the tasks back, and `replay` the events that nobody had received yet.
+Functions and workers are killed with -9, and the local cloud restarts them. The emulators of Firestore and Cloud
+Storage keep everything in memory, so restarting one would lose it all; they are stopped (SIGSTOP) for seconds instead,
+which looks like an outage to their clients. Pub/Sub is really killed and restarted once, losing all messages: sweep
+publishes the tasks again, and `replay` the events that had not been received yet.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -33,10 +34,10 @@ from speechpipe.pipeline import operations
 from speechpipe.pipeline.world import World
 from speechpipe.settings import ClientSettings, Limits, read
 from tests.chaos import left
-from tests.chaos.books import LEASE_SECONDS, Key, Made, digest, held
+from tests.chaos.books import LEASE_SECONDS, Inventory, Key, digest, held
 from tests.chaos.counters import Counters
 from tests.chaos.disturbed import COUNTERS, SEED
-from tests.chaos.embedded import NeverEnded
+from tests.chaos.embedded import NotSettled
 from tests.chaos.people import requests as requests_of_people
 from tests.chaos.plan import Plan
 
@@ -46,12 +47,13 @@ EMULATORS = ("pubsub", "firestore", "storage")
 BACKLOG = 60
 KILL_EVERY, STOP_EVERY, STOP_SECONDS = (5.0, 10.0), (12.0, 25.0), (1.0, 4.0)
 WITNESS_SECONDS = 5.0
-QUIET_SECONDS = 5.0  #: without an event, at the end
+START_SECONDS = 300.0  #: for an emulator to start, on a busy machine
+QUIET_SECONDS = 5.0  #: without an event, before a run counts as settled
 
 
 @dataclass
 class Cloud:
-    """The local cloud with what looks on: its events, and every partial when it is first seen."""
+    """The local cloud and its observers: of events, and of every partial when it first appears."""
 
     local: LocalCloud
     backend: Backend
@@ -61,16 +63,17 @@ class Cloud:
     events: list[Completion] = field(default_factory=list)
     first: dict[Key, str] = field(default_factory=dict)
     last_event: float = 0.0
+    looks: int = 0  #: how often `witness` has read all partials
 
     def upload(self, name: str, body: bytes, metadata: dict[str, str]) -> str:
-        """Upload a file; the recording's id."""
+        """Upload a file. Returns the recording's id."""
         blob = self.bucket.blob(name)
         blob.metadata = metadata
         blob.upload_from_string(body, content_type="audio/x-wav")
         return recording_id(self.bucket.name, name, str(blob.generation))
 
     def collect(self, stopping: threading.Event) -> None:
-        """Take events as a subscriber."""
+        """Receive events as a subscriber until told to stop."""
         while not stopping.is_set():
             with suppress(*ERRORS):
                 for event in self.backend.completions.receive(0.5):
@@ -78,19 +81,20 @@ class Cloud:
                     self.last_event = time.monotonic()
 
     def witness(self, stopping: threading.Event) -> None:
-        """Look at every partial, again and again."""
+        """Read all partials every WITNESS_SECONDS until told to stop."""
         while not stopping.wait(WITNESS_SECONDS):
             with suppress(*ERRORS):
                 for partial in self.partials():
                     self.first.setdefault((partial.recording_id, partial.stage, partial.revision), digest(partial))
+                self.looks += 1
 
     def partials(self) -> Iterator[Partial]:
-        """All partials."""
+        """All partials in Firestore."""
         for found in self.firestore.collection_group("partials").stream():
             yield from_document(Partial, found.to_dict())
 
     def leases(self) -> Iterator[Lease]:
-        """All leases."""
+        """All leases in Firestore."""
         for found in self.firestore.collection_group("leases").stream():
             yield from_document(Lease, found.to_dict())
 
@@ -99,7 +103,7 @@ class Cloud:
 def running(
     root: Path, *, seed: int | None = None, lease_seconds: int = LEASE_SECONDS, copies: int = 1, **more: Any
 ) -> Iterator[Cloud]:
-    """A local cloud with the engine of the chaos; disturbed with a seed."""
+    """A local cloud with the chaos engine; with a seed, its functions and workers have faults."""
     from google.cloud import firestore, storage
 
     settings = {
@@ -120,12 +124,13 @@ def running(
     stopping = threading.Event()
     threads: list[threading.Thread] = []
     try:
-        local.start()
+        with patch("speechpipe.emulators.cloud.EMULATOR_SECONDS", START_SECONDS):
+            local.start()
         with exported(**local.environment()):
             client = storage.Client()
             documents = firestore.Client()
             backend = gcp.connect(read(ClientSettings))
-            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # create it while the variables are set
             _ = backend.bus._publisher  # type: ignore[attr-defined]
             uploads, results = client.bucket(local.ids.uploads), client.bucket(local.ids.results)
             cloud = Cloud(local, backend, documents, uploads, results)
@@ -148,24 +153,26 @@ class Run:
 
     plan: Plan
     root: Path
-    max_attempts: int = 60  #: deliveries, a second apart, before a stage is given up
+    max_attempts: int = 60  #: deliveries of a task, a second apart, before its stage is given up
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
 
-    def work(self, limit_seconds: float) -> Made:
-        """Work until all is at rest; what is there then."""
+    def work(self, limit_seconds: float) -> Inventory:
+        """Run until everything has settled. Returns what exists then."""
         scratch = self.root / "tmp"
         with left.marked(scratch) as mark:
             with running(self.root / "cloud", seed=self.plan.seed, copies=2, max_attempts=self.max_attempts) as cloud:
                 began = time.monotonic()
                 self._disturb(cloud, began + limit_seconds)
                 self.seconds = time.monotonic() - began
-                made = self._made(cloud)
-            made.processes = left.processes(mark)
-            made.litter = left.litter(scratch) + [f"{path} was left" for path in (self.root / "cloud").rglob("*.tmp")]
+                inventory = self._inventory(cloud)
+            inventory.processes = left.processes(mark)
+            inventory.litter = left.litter(scratch) + [
+                f"{path} was left" for path in (self.root / "cloud").rglob("*.tmp")
+            ]
         self.counts |= Counters(self.root / "cloud" / "counters" / "faults").all()
-        return made
+        return inventory
 
     def _disturb(self, cloud: Cloud, deadline: float) -> None:
         stopping = threading.Event()
@@ -176,7 +183,7 @@ class Run:
         try:
             while feeding or asked or self._unfinished(cloud):
                 if time.monotonic() > deadline:
-                    raise NeverEnded(f"seed {self.plan.seed}: not at rest in time")
+                    raise NotSettled(f"seed {self.plan.seed}: not settled in time")
                 ended = len({event.data.recording_id for event in cloud.events})
                 while feeding and len(self.ids) - ended < BACKLOG:
                     file = feeding[-1]
@@ -200,64 +207,70 @@ class Run:
         return True
 
     def _settle(self, cloud: Cloud, deadline: float) -> None:
-        """Wait until nothing moves any more; announce again what Pub/Sub lost."""
+        """Wait until nothing changes any more; replay the events that Pub/Sub lost."""
 
-        def at_rest() -> bool:
+        def settled() -> bool:
             with suppress(*ERRORS):
                 still = self._unfinished(cloud) or cloud.local.status().events_pending
                 recently = time.monotonic() - cloud.last_event < QUIET_SECONDS
                 return not (still or recently or any(map(held, cloud.leases())))
             return False
 
-        while not at_rest():
-            if time.monotonic() > deadline:
-                raise NeverEnded(f"seed {self.plan.seed}: does not come to rest")
-            time.sleep(1)
+        self._wait_until(settled, deadline)
         backend, world = cloud.backend, World.over(cloud.backend, Limits())
-        told = {(event.data.recording_id, event.data.revision) for event in cloud.events}
-        for recording in backend.store.recordings(limit=10_000):
-            if (recording.id, recording.revision) not in told:
-                operations.replay(recording.id, world)
-                self._count("events lost with Pub/Sub, announced again by replay")
-        cloud.last_event = time.monotonic()
-        while time.monotonic() - cloud.last_event < QUIET_SECONDS:
+        announced = {(each.id, each.revision) for each in backend.store.recordings(limit=10_000)}
+        for lost, _ in announced - _received(cloud):
+            operations.replay(lost, world)
+            self._count("events lost with Pub/Sub, replayed")
+        looks, cloud.last_event = cloud.looks, time.monotonic()
+
+        def observed() -> bool:
+            """Every event has been received, and every partial read once from beginning to end."""
+            quiet = time.monotonic() - cloud.last_event >= QUIET_SECONDS
+            return quiet and announced <= _received(cloud) and cloud.looks >= looks + 2
+
+        self._wait_until(observed, deadline)
+
+    def _wait_until(self, condition: Callable[[], bool], deadline: float) -> None:
+        while not condition():
+            if time.monotonic() > deadline:
+                raise NotSettled(f"seed {self.plan.seed}: does not settle")
             time.sleep(0.5)
-        time.sleep(2 * WITNESS_SECONDS)
 
     def _break(self, cloud: Cloud, stopping: threading.Event) -> None:
-        """Kill services, stop emulators, and once lose everything that Pub/Sub has."""
-        chance, now = self.plan.chance("breaker"), time.monotonic()
-        kill_at, stop_at = now + chance.uniform(*KILL_EVERY), now + chance.uniform(*STOP_EVERY)
+        """Kill services, stop emulators, and once lose all of Pub/Sub's messages."""
+        rng, now = self.plan.rng("breaker"), time.monotonic()
+        kill_at, stop_at = now + rng.uniform(*KILL_EVERY), now + rng.uniform(*STOP_EVERY)
         lose_after = self.plan.count // 2
         while not stopping.wait(0.25):
             now = time.monotonic()
             if now >= kill_at:
-                service = chance.choice(list(Service)).value
+                service = rng.choice(list(Service)).value
                 cloud.local.send(service, signal.SIGKILL)
                 self._count(f"{service} killed")
-                kill_at = now + chance.uniform(*KILL_EVERY)
+                kill_at = now + rng.uniform(*KILL_EVERY)
             if now >= stop_at:
-                name = chance.choice(EMULATORS)
+                name = rng.choice(EMULATORS)
                 cloud.local.send(name, signal.SIGSTOP)
-                stopping.wait(chance.uniform(*STOP_SECONDS))
+                stopping.wait(rng.uniform(*STOP_SECONDS))
                 cloud.local.send(name, signal.SIGCONT)
-                self._count(f"{name} emulator stopped for seconds")
-                stop_at = time.monotonic() + chance.uniform(*STOP_EVERY)
+                self._count(f"{name} emulator stopped for some seconds")
+                stop_at = time.monotonic() + rng.uniform(*STOP_EVERY)
             if lose_after and len(self.ids) >= lose_after:
                 _lose_messages(cloud.local)
-                self._count("Pub/Sub emulator started again, empty")
+                self._count("Pub/Sub emulator restarted, empty")
                 lose_after = 0
 
     def _count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
 
-    def _made(self, cloud: Cloud) -> Made:
+    def _inventory(self, cloud: Cloud) -> Inventory:
         names = {self.ids[file.number]: file.name for file in self.plan.files}
-        return made_on(cloud, names)
+        return inventory_of(cloud, names)
 
 
-def made_on(cloud: Cloud, names: dict[str, str]) -> Made:
-    """What there is on a cloud, which has to be at rest."""
+def inventory_of(cloud: Cloud, names: dict[str, str]) -> Inventory:
+    """Everything that exists on a cloud that has settled."""
     read_again = {found.id: from_document(Recording, found.to_dict()) for found in _all(cloud, "recordings")}
     partials = {(each.recording_id, each.stage, each.revision): each for each in cloud.partials()}
     files: dict[str, list[str]] = {}
@@ -276,7 +289,7 @@ def made_on(cloud: Cloud, names: dict[str, str]) -> Made:
             with suppress(NotFound):
                 uri = cloud.backend.results.uri(f"{key}/r{revision}/record.json")
                 records[key, revision] = Record.model_validate_json(cloud.backend.results.read(uri))
-    return Made(
+    return Inventory(
         uploads=names,
         recordings=read_again,
         partials=partials,
@@ -290,15 +303,19 @@ def made_on(cloud: Cloud, names: dict[str, str]) -> Made:
     )
 
 
+def _received(cloud: Cloud) -> set[tuple[str, int]]:
+    return {(event.data.recording_id, event.data.revision) for event in list(cloud.events)}
+
+
 def _all(cloud: Cloud, collection: str) -> Iterator[Any]:
     yield from cloud.firestore.collection(collection).stream()
 
 
 def _lose_messages(local: LocalCloud) -> None:
-    """Kill the Pub/Sub emulator and start it again: an empty one, with its topics made anew."""
+    """Kill the Pub/Sub emulator, restart it and create its topics again: all messages are lost."""
     processes: Any = local._processes
     local.send("pubsub", signal.SIGKILL)
     while not processes.revive("pubsub"):
         time.sleep(0.1)
-    processes.wait(60, "pubsub")
+    processes.wait(START_SECONDS, "pubsub")
     make_topics(local.ids.project, local.ports.pubsub, local.ports.services, local.max_attempts)

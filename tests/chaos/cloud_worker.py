@@ -1,4 +1,4 @@
-"""The real worker with the engine of the chaos, disturbed: `python -m tests.chaos.cloud_worker`."""
+"""The real worker with the chaos engine and with faults: `python -m tests.chaos.cloud_worker`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from speechpipe.backends import gcp
 from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from tests.chaos import disturbed
-from tests.chaos.engine import Hashed
+from tests.chaos.engine import HashEngine
 from workers import service
 from workers.__main__ import serve
 
@@ -19,4 +19,4 @@ if __name__ == "__main__":
     clock = disturbed.install(settings.stage.value)
     if clock is not None:
         cast(Any, service).utc_now = clock
-    os._exit(serve(settings, gcp.connect(settings), lambda stage, _: Hashed(stage, disturbed.counters("runs"))))
+    os._exit(serve(settings, gcp.connect(settings), lambda stage, _: HashEngine(stage, disturbed.counters("runs"))))

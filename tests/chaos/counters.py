@@ -1,4 +1,4 @@
-"""Counts that survive `kill -9`: each is a file, and its length the count."""
+"""Counts that survive `kill -9`: each is a file, and its size is the count."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 class Counters:
-    """Counts by name in a folder; any number of processes add to them at once."""
+    """Counts by name in a folder; any number of processes may increment them at the same time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, name: str) -> int:
-        """Count one more; how many there are, this one included."""
+        """Increment a count. Returns its new value."""
         file = os.open(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(file, b".")
@@ -23,5 +23,5 @@ class Counters:
             os.close(file)
 
     def all(self) -> dict[str, int]:
-        """All of them."""
+        """All counts."""
         return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}

@@ -1,4 +1,4 @@
-"""Faults in a function's or a worker's process on the emulators: what the entry points of the chaos have in common."""
+"""Installs faults in a function's or worker's process on the emulators; the chaos entry points share it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.chaos import faults
 from tests.chaos.counters import Counters
 from tests.chaos.faults import Faults, JumpingClock, Raise
 
-SEED, COUNTERS = "CHAOS_SEED", "CHAOS_COUNTERS"  #: variables; without a seed nothing is disturbed
+SEED, COUNTERS = "CHAOS_SEED", "CHAOS_COUNTERS"  #: environment variables; without a seed there are no faults
 GOOGLE_ERRORS: Sequence[Raise] = (
     lambda: ServiceUnavailable("the connection was closed"),  # type: ignore[no-untyped-call]
     lambda: DeadlineExceeded("no answer"),  # type: ignore[no-untyped-call]
@@ -28,12 +28,12 @@ GOOGLE_ERRORS: Sequence[Raise] = (
 
 
 def counters(name: str) -> Counters:
-    """A folder of counts of this run."""
+    """The counts of this name in this run."""
     return Counters(Path(os.environ[COUNTERS]) / name)
 
 
 def install(service: str) -> JumpingClock | None:
-    """Have every backend that this process connects to fail, and a clock that jumps; None where all is calm."""
+    """Add faults to every backend that this process connects to. Returns a jumping clock, or None without a seed."""
     if not os.environ.get(SEED):
         return None
     start = counters("starts").add(service)  # each of its processes has faults of its own
@@ -42,14 +42,14 @@ def install(service: str) -> JumpingClock | None:
     connect = gcp.connect
 
     def disturbed(settings: Project) -> Backend:
-        return faults.over(connect(settings), chaos, repeat=True)
+        return faults.inject(connect(settings), chaos, repeat=True)
 
     gcp.connect = disturbed
     return JumpingClock(random.Random(f"{seed} clock"), counters("faults"))
 
 
 def install_in_function(service: str) -> None:
-    """The same in a function's process, its clock included."""
+    """The same in a function's process, including its clock."""
     clock = install(service)
     if clock:
         from functions import services

@@ -1,7 +1,7 @@
-"""The embedded chaos: a real Runner on a folder, killed again and again while everything round it fails.
+"""Embedded chaos: a real Runner on a folder, killed again and again while everything around it fails.
 
-The folder lies on a small file system of its own where this user may mount one, which then is full for a while, now
-and then; elsewhere `ENOSPC` is among the errors that calls raise.
+Where this user may mount file systems, the folder is on a small one, which fills up for a while now and then. Elsewhere
+`ENOSPC` is among the errors that calls raise.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from speechpipe.backends.local.folder import METADATA_SUFFIX
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Analysis, Completion, Lease, Partial, Record, Recording, Status, recording_id, wire
 from tests.chaos import left
-from tests.chaos.books import Key, Made, digest
+from tests.chaos.books import Inventory, Key, digest
 from tests.chaos.counters import Counters
 from tests.chaos.embedded_child import ENOUGH, THREAD_DIED
 from tests.chaos.people import requests
 from tests.chaos.plan import File, Plan
 
 BUCKET = "bucket"
-BACKLOG = 300  #: uploads under way at most: as many as come while others are worked on
+BACKLOG = 300  #: the most uploads that are not final at the same time
 BYTES_PER_UPLOAD, SPARE_BYTES = 120_000, 200_000_000
-ASKED = 5  #: requests of people a look
-LIFE_SECONDS = (2.0, 12.0)  #: of a process, before it is killed
+ASKED = 5  #: redrives and erasures tried in one pass of the loop
+LIFE_SECONDS = (2.0, 12.0)  #: how long a process lives before it is killed
 FULL_SECONDS, FULL_EVERY = (0.5, 2.5), (10.0, 25.0)
-LAST_SECONDS = 120.0  #: in which a calm Runner has to be at rest
+LAST_SECONDS = 300.0  #: how long an undisturbed Runner may take to finish
 
-#: The database's own witness of every partial: whoever changes one, however, is seen.
+#: A trigger in the database records every partial when it is created, so that any later change is noticed.
 _WITNESS = """
 CREATE TABLE IF NOT EXISTS witnessed (recording_id TEXT, stage TEXT, revision INTEGER, body TEXT);
 CREATE TRIGGER IF NOT EXISTS witness AFTER INSERT ON partials BEGIN
@@ -52,13 +52,13 @@ CREATE TRIGGER IF NOT EXISTS witness AFTER INSERT ON partials BEGIN
 M = TypeVar("M", Partial, Lease)
 
 
-class NeverEnded(AssertionError):
-    """The run was not at rest in time."""
+class NotSettled(AssertionError):
+    """The run did not settle in time."""
 
 
 @dataclass
 class Run:
-    """One run of a plan, calm or disturbed."""
+    """One run of a plan, undisturbed (`calm`) or with faults."""
 
     plan: Plan
     root: Path
@@ -69,11 +69,11 @@ class Run:
 
     @property
     def bucket(self) -> Path:
-        """The folder that is worked on. Its last name is part of every id, so it is the same in every run."""
+        """The Runner's folder. Its name is part of every recording id, so it is the same in every run."""
         return self.root / BUCKET
 
-    def work(self, limit_seconds: float) -> Made:
-        """Work until the folder is at rest; what is there then."""
+    def work(self, limit_seconds: float) -> Inventory:
+        """Run until the folder has settled. Returns what exists then."""
         self.bucket.mkdir(parents=True)
         counters = self.root.parent / f"{self.root.name}-counters"
         with left.marked(self.root.parent / f"{self.root.name}-tmp") as mark:
@@ -85,33 +85,33 @@ class Run:
             self.seconds = time.monotonic() - began
             if not self.calm:
                 self._calm(counters)
-            made = _made(self.plan, self.bucket, backend, database)
+            inventory = _inventory(self.plan, self.bucket, backend, database)
             database.close()
-            made.processes = left.processes(mark) + self.died
-            made.litter += left.litter(self.root.parent / f"{self.root.name}-tmp")
+            inventory.processes = left.processes(mark) + self.died
+            inventory.litter += left.litter(self.root.parent / f"{self.root.name}-tmp")
         self.counts |= Counters(counters / "faults").all()
-        return made
+        return inventory
 
     def _disturb(self, backend: Backend, database: sqlite3.Connection, counters: Path, deadline: float) -> None:
-        chance = self.plan.chance("harness")
+        rng = self.plan.rng("harness")
         feeding = self.plan.files[::-1]
         errors = (sqlite3.OperationalError, OSError)
         asked = [] if self.calm else requests(self.plan, backend, lambda number: _id(File(number)), errors)
-        disk = _Disk(self.root, chance)
-        child, kill_at = self._start(counters, 0), time.monotonic() + chance.uniform(*LIFE_SECONDS)
+        disk = _Disk(self.root, rng)
+        child, kill_at = self._start(counters, 0), time.monotonic() + rng.uniform(*LIFE_SECONDS)
         incarnation = 0
         try:
             while child.poll() != 0:
                 now = time.monotonic()
                 if now > deadline:
-                    raise NeverEnded(f"seed {self.plan.seed}: not at rest in time")
+                    raise NotSettled(f"seed {self.plan.seed}: not settled in time")
                 if child.returncode is not None or (now >= kill_at and not self.calm):
                     self._end(child)
                     incarnation += 1
-                    child, kill_at = self._start(counters, incarnation), now + chance.uniform(*LIFE_SECONDS)
+                    child, kill_at = self._start(counters, incarnation), now + rng.uniform(*LIFE_SECONDS)
                 _feed(self.bucket, feeding, self.plan.count, database)
                 asked = [request for request in asked[:ASKED] if not request()] + asked[ASKED:]
-                chance.shuffle(asked)
+                rng.shuffle(asked)
                 if not feeding and not asked:
                     with suppress(OSError):
                         (self.bucket / STATE_FOLDER / ENOUGH).touch()
@@ -125,28 +125,28 @@ class Run:
         self.counts["times the disk was full"] = disk.times
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
-        """Kill it, if it has not ended by itself."""
+        """Kill the process, unless it has already exited."""
         if child.returncode is None:
             child.kill()
             child.wait()
             self._count("processes killed")
         else:
-            self._count("processes that ended by themselves")
+            self._count("processes that exited by themselves")
         if child.returncode == THREAD_DIED:
             self.died.append("a thread of the Runner died")
 
     def _calm(self, counters: Path) -> None:
-        """Start it once more, with nothing in its way: it has to find its rest."""
+        """Start the Runner once more, without faults: it must finish."""
         child = self._start(counters, 0, calm=True)
         try:
             status = child.wait(LAST_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NeverEnded(f"seed {self.plan.seed}: a calm Runner does not come to rest") from None
+            raise NotSettled(f"seed {self.plan.seed}: an undisturbed Runner does not settle") from None
         finally:
             child.kill()
             child.wait()
         if status:
-            raise NeverEnded(f"seed {self.plan.seed}: a calm Runner ended with {status}")
+            raise NotSettled(f"seed {self.plan.seed}: an undisturbed Runner exited with {status}")
 
     def _start(self, counters: Path, incarnation: int, *, calm: bool = False) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.chaos.embedded_child", str(self.bucket), str(counters)]
@@ -161,7 +161,7 @@ class Run:
 
 
 def _feed(bucket: Path, feeding: list[File], count: int, database: sqlite3.Connection) -> None:
-    """Upload more while there is room, as any program would: the file appears whole."""
+    """Upload more files while the backlog allows, as any program would: each appears complete."""
     ended = database.execute("SELECT count(*) FROM recordings WHERE NOT open").fetchone()[0]
     while feeding and count - len(feeding) - ended < BACKLOG:
         file = feeding[-1]
@@ -172,7 +172,7 @@ def _feed(bucket: Path, feeding: list[File], count: int, database: sqlite3.Conne
             staged.write_bytes(file.body)
             os.utime(staged, ns=(file.generation, file.generation))
             staged.rename(bucket / file.name)
-        except OSError:  # the disk is full: the uploader tries again
+        except OSError:  # the disk is full: the uploader retries later
             return
         feeding.pop()
 
@@ -182,23 +182,23 @@ def _id(file: File) -> str:
 
 
 class _Disk:
-    """The small file system: full for a while, now and then, by a file that takes all there is."""
+    """The small file system, which a large file fills for a while now and then."""
 
-    def __init__(self, root: Path, chance: random.Random) -> None:
-        self._path, self._chance = root / "ballast", chance
-        self._next = time.monotonic() + chance.uniform(*FULL_EVERY) if os.path.ismount(root) else math.inf
+    def __init__(self, root: Path, rng: random.Random) -> None:
+        self._path, self._rng = root / "ballast", rng
+        self._next = time.monotonic() + rng.uniform(*FULL_EVERY) if os.path.ismount(root) else math.inf
         self.times = 0
 
     def look(self, now: float) -> None:
-        """Fill it, or make room again, when it is time."""
+        """Fill the file system, or free it, if it is time."""
         if now < self._next:
             return
         if self._path.exists():
             self.empty()
-            self._next = now + self._chance.uniform(*FULL_EVERY)
+            self._next = now + self._rng.uniform(*FULL_EVERY)
         else:
             self._fill()
-            self._next = now + self._chance.uniform(*FULL_SECONDS)
+            self._next = now + self._rng.uniform(*FULL_SECONDS)
 
     def _fill(self) -> None:
         self.times += 1
@@ -210,13 +210,13 @@ class _Disk:
                 os.close(file)
 
     def empty(self) -> None:
-        """Make room."""
+        """Free the file system."""
         self._path.unlink(missing_ok=True)
 
 
 @contextmanager
 def file_system(root: Path, uploads: int) -> Iterator[None]:
-    """Mount a small one on a folder, where that is allowed; remove the folder at the end."""
+    """Mount a small file system on a folder, where that is allowed; remove the folder afterwards."""
     root.mkdir(parents=True)
     size = uploads * BYTES_PER_UPLOAD + SPARE_BYTES
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(root)]
@@ -232,7 +232,7 @@ def file_system(root: Path, uploads: int) -> Iterator[None]:
 # --------------------------------------------------------------------------------------------------- the books
 
 
-def _made(plan: Plan, bucket: Path, backend: Backend, database: sqlite3.Connection) -> Made:
+def _inventory(plan: Plan, bucket: Path, backend: Backend, database: sqlite3.Connection) -> Inventory:
     results = bucket / STATE_FOLDER / "results"
     recordings = {}
     for body, result in database.execute("SELECT body, result FROM recordings"):
@@ -262,7 +262,7 @@ def _made(plan: Plan, bucket: Path, backend: Backend, database: sqlite3.Connecti
             with suppress(FileNotFoundError):
                 text = (results / recording.id / f"r{revision}" / "record.json").read_bytes()
                 records[recording.id, revision] = Record.model_validate_json(text)
-    return Made(
+    return Inventory(
         uploads={_id(file): file.name for file in plan.files},
         recordings=recordings,
         partials=partials,
@@ -293,7 +293,7 @@ def _events(database: sqlite3.Connection) -> Iterator[Completion]:
 
 
 def litter_in(bucket: Path) -> list[str]:
-    """Files that were begun and never became anything."""
+    """Files that were started and never finished."""
     state = bucket / STATE_FOLDER
     begun = [path for path in (state / "results").rglob(".*") if path.is_file()]
     begun += [path for folder in ("uploading", "staging", "scratch") for path in (state / folder).glob("*")]

@@ -1,8 +1,8 @@
-"""A real Runner on a folder, disturbed: what the embedded chaos kills and starts again.
+"""A real Runner on a folder, with faults: the process that the embedded chaos kills and restarts.
 
     python -m tests.chaos.embedded_child FOLDER COUNTERS --seed S --incarnation N [--calm] [--past-deadline]
 
-Ends with 0 once the folder is at rest and the file `FOLDER/.speechpipe/enough` is there, and with 3 when one of the
+Exits with 0 once the folder has settled and the file `FOLDER/.speechpipe/enough` exists, and with 3 when one of the
 Runner's threads dies.
 """
 
@@ -28,14 +28,14 @@ from speechpipe.settings import Limits
 from tests.chaos import faults
 from tests.chaos.books import LEASE_SECONDS
 from tests.chaos.counters import Counters
-from tests.chaos.engine import Hashed
-from tests.chaos.faults import Faults, Faulty, JumpingClock
+from tests.chaos.engine import HashEngine
+from tests.chaos.faults import Faults, FaultyPort, JumpingClock
 
 ENOUGH = "enough"
 THREAD_DIED = 3
-LATEST_SECONDS = 2.0  #: of a repeated message
-#: The same as in production, faster. More attempts: faults alone must not use them up.
-HURRY = {
+LATEST_SECONDS = 2.0  #: the longest delay of a repeated message
+#: As in production, but faster; and more attempts, because faults alone must not use them up.
+FASTER = {
     "SCAN_SECONDS": 2.0,
     "SWEEP_SECONDS": 5.0,
     "MAX_BACKOFF_SECONDS": 0.5,
@@ -46,7 +46,7 @@ MAX_ATTEMPTS = 15
 
 
 def main() -> None:
-    """Read the command line and work."""
+    """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("counters", type=Path)
@@ -55,12 +55,12 @@ def main() -> None:
     parser.add_argument("--calm", action="store_true")
     parser.add_argument("--past-deadline", action="store_true")
     given = parser.parse_args()
-    logging.disable(logging.ERROR)  # thousands of tracebacks that were asked for
+    logging.disable(logging.ERROR)  # thousands of tracebacks of injected faults
     threading.excepthook = _die
-    for name, value in HURRY.items():
+    for name, value in FASTER.items():
         setattr(runner, name, value)
     runner.MAX_ATTEMPTS = MAX_ATTEMPTS
-    engines = {stage: Hashed(stage, Counters(given.counters / "runs")) for stage in Stage}
+    engines = {stage: HashEngine(stage, Counters(given.counters / "runs")) for stage in Stage}
     work = runner.Runner(given.folder, lambda: engines, Limits(), traces="off")
     if not given.calm:
         _disturb(work, f"{given.seed} {given.incarnation}", Counters(given.counters / "faults"), given.past_deadline)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _die(problem: threading.ExceptHookArgs) -> None:
-    """A dead thread would be mended by the next kill: nobody must overlook it."""
+    """Exit when a thread dies; otherwise the next kill and restart would hide it."""
     traceback.print_exception(problem.exc_type, problem.exc_value, problem.exc_traceback)
     os._exit(THREAD_DIED)
 
@@ -80,13 +80,13 @@ def _disturb(work: runner.Runner, seed: str, counters: Counters, past_deadline: 
     deadline = timedelta(seconds=Limits().deadline_seconds) if past_deadline else None
     clock = JumpingClock(random.Random(f"{seed} clock"), counters, deadline)
     cast(Any, runner).utc_now = clock
-    work._backend = faults.over(work._backend, chaos)
-    work.bus = cast(LocalBus, Faulty(work.bus, "bus", chaos))
+    work._backend = faults.inject(work._backend, chaos)
+    work.bus = cast(LocalBus, FaultyPort(work.bus, "bus", chaos))
 
     def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:
-        """Every event one to three times, each some time from now: in any order."""
+        """Enqueue every event one to three times, each immediately or later: in any order."""
         for _ in range(chaos.copies()):
-            late = chaos.chance.choice((0.0, chaos.chance.uniform(0, LATEST_SECONDS)))
+            late = chaos.rng.choice((0.0, chaos.rng.uniform(0, LATEST_SECONDS)))
             connection.execute(
                 "INSERT INTO messages (topic, body, visible_at) VALUES (?, ?, ?)", (topic, body, time.time() + late)
             )

@@ -1,4 +1,4 @@
-"""An engine whose results follow from the file's bytes alone, within a millisecond."""
+"""An engine that computes its result from the file's bytes alone, within a millisecond."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LABELS = ("anger", "happiness", "neutral")
 VOCABULARY = Vocabulary(id="hash", labels=LABELS, primary=LABELS, activation="softmax")
 WORDS = ("where", "is", "my", "order", "late", "three", "weeks", "nobody", "answers", "telephone")
 SEGMENTS, LARGE_SEGMENTS = 3, 300
-SECONDS = 2.0  #: of audio a segment
+SECONDS = 2.0  #: of audio per segment
 SLOW_SECONDS = 0.5
 FLAKY_FAILURES = 2
 
 
-class Hashed:
-    """Behaves as the file says (`plan.Kind`). `runs` counts the runs of each file."""
+class HashEngine:
+    """Behaves as the file says (`plan.Kind`). `runs` counts the attempts for each file."""
 
     def __init__(self, stage: Stage, runs: Counters) -> None:
         self.stage = stage
@@ -61,19 +61,19 @@ class Hashed:
                 time.sleep(SLOW_SECONDS / 10)
                 progress(step / 10)
         segments = LARGE_SEGMENTS if kind is Kind.LARGE else SEGMENTS
-        chance = random.Random(body + self.stage.value.encode())
-        value = _transcript(chance, segments) if self.stage is Stage.STT else _emotions(chance, segments)
+        rng = random.Random(body + self.stage.value.encode())
+        value = _transcript(rng, segments) if self.stage is Stage.STT else _emotions(rng, segments)
         digest = hashlib.sha256(body).hexdigest()
         audio = Audio(duration=segments * SECONDS, channels=1, sample_rate=16000, sha256=digest, format="hash")
         progress(1.0)
         return Analysis(value=value, audio=audio, model=MODEL, compute_seconds=0.125)
 
 
-def _transcript(chance: random.Random, count: int) -> Transcript:
+def _transcript(rng: random.Random, count: int) -> Transcript:
     quality = Quality(avg_logprob=-0.2, no_speech_prob=0.01, compression_ratio=1.1)
     segments = []
     for number in range(count):
-        start, texts = number * SECONDS, chance.choices(WORDS, k=4)
+        start, texts = number * SECONDS, rng.choices(WORDS, k=4)
         times = [start + 0.4 * place for place in range(len(texts) + 1)]
         words = tuple(
             Word(word=text, start=at, end=until, confidence=0.9)
@@ -96,10 +96,10 @@ def _transcript(chance: random.Random, count: int) -> Transcript:
     )
 
 
-def _emotions(chance: random.Random, count: int) -> Emotions:
+def _emotions(rng: random.Random, count: int) -> Emotions:
     windows = []
     for number in range(count):
-        weights = [chance.random() + 0.01 for _ in LABELS]
+        weights = [rng.random() + 0.01 for _ in LABELS]
         scores = [
             LabelScore(name=name, score=weight / sum(weights)) for name, weight in zip(LABELS, weights, strict=True)
         ]

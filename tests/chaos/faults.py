@@ -1,7 +1,7 @@
-"""Ports that fail and dawdle, messages that come more than once, and clocks that jump: all by chance, from a seed.
+"""Ports that fail or are slow, messages that arrive more than once, and clocks that jump: all random, from a seed.
 
-Each thread has its own source of chance, made of the seed, the process' number and the thread's name: the same seed
-gives the same faults as far as the threads' order is the same.
+Each thread has its own random generator, seeded with the seed, the process's number and the thread's name. The same
+seed gives the same faults as long as the threads run in the same order.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, cast
 from speechpipe.backends.ports import Backend, Bus, Results, Store, Uploads
 from tests.chaos.counters import Counters
 
-#: Of all calls: half of them raise (before their effect, or after it: a lost answer), the others take their time.
+#: The share of calls with a fault: half raise, before their effect or after it (a lost response); half are slow.
 SHARE = 0.05
 SLOW_SECONDS, VERY_SLOW_SECONDS, VERY_SLOW = 0.005, 1.0, 0.002
-COPIES = (1, 1, 2, 3)  #: how often a message comes
-#: Names that no call goes out for.
+COPIES = (1, 1, 2, 3)  #: how often a message is delivered, one of these
+#: Methods that make no call.
 _FREE = frozenset({"uri", "backlog", "recover"})
 
 Raise = Callable[[], Exception]
@@ -39,44 +39,44 @@ LOCAL_ERRORS: Sequence[Raise] = (
 
 
 class Faults:
-    """Faults of one process; `off()` lets everything pass."""
+    """The faults of one process."""
 
     def __init__(self, seed: str, counters: Counters, errors: Sequence[Raise] = LOCAL_ERRORS, share: float = SHARE):
         self._seed, self._counters, self._errors, self._share = seed, counters, errors, share
         self._local = threading.local()
 
     @property
-    def chance(self) -> random.Random:
-        """The calling thread's."""
-        if not hasattr(self._local, "chance"):
-            self._local.chance = random.Random(f"{self._seed} {threading.current_thread().name}")
-        return cast(random.Random, self._local.chance)
+    def rng(self) -> random.Random:
+        """The calling thread's random generator."""
+        if not hasattr(self._local, "rng"):
+            self._local.rng = random.Random(f"{self._seed} {threading.current_thread().name}")
+        return cast(random.Random, self._local.rng)
 
     def copies(self) -> int:
-        """How often a message comes."""
-        copies = self.chance.choice(COPIES)
+        """How often to deliver a message."""
+        copies = self.rng.choice(COPIES)
         if copies > 1:
             self._counters.add("messages repeated")
         return copies
 
     def call(self, what: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call it, or not, or late, or for nothing."""
-        chance = self.chance
-        if chance.random() >= self._share:
+        """Call the method, perhaps slowly; or raise an error before or after calling it."""
+        rng = self.rng
+        if rng.random() >= self._share:
             return method(*args, **kwargs)
-        how = chance.choice(("before", "after", "slow", "slow"))
+        how = rng.choice(("before", "after", "slow", "slow"))
         self._counters.add(f"{what} calls {'slow' if how == 'slow' else 'failed ' + how}")
         if how == "slow":
-            time.sleep(VERY_SLOW_SECONDS if chance.random() < VERY_SLOW else chance.uniform(0, SLOW_SECONDS))
+            time.sleep(VERY_SLOW_SECONDS if rng.random() < VERY_SLOW else rng.uniform(0, SLOW_SECONDS))
         if how != "before":
             result = method(*args, **kwargs)
         if how == "slow":
             return result
-        raise chance.choice(self._errors)()
+        raise rng.choice(self._errors)()
 
 
-class Faulty:
-    """A port whose calls have faults."""
+class FaultyPort:
+    """A port whose calls may have faults."""
 
     def __init__(self, port: object, what: str, faults: Faults) -> None:
         self._port, self._what, self._faults = port, what, faults
@@ -88,7 +88,7 @@ class Faulty:
         return functools.partial(self._faults.call, self._what, method)
 
 
-class Repeating:
+class RepeatingBus:
     """A bus that publishes each message one to three times."""
 
     def __init__(self, bus: Bus, faults: Faults) -> None:
@@ -104,26 +104,26 @@ class Repeating:
         return publish
 
 
-def over(backend: Backend, faults: Faults, *, repeat: bool = False) -> Backend:
-    """The backend with faults in its calls; with `repeat` messages are published more than once."""
-    bus = Repeating(backend.bus, faults) if repeat else backend.bus
+def inject(backend: Backend, faults: Faults, *, repeat: bool = False) -> Backend:
+    """The backend with faults in its calls; with `repeat`, messages are published one to three times."""
+    bus = RepeatingBus(backend.bus, faults) if repeat else backend.bus
     return replace(
         backend,
-        store=cast(Store, Faulty(backend.store, "store", faults)),
-        bus=cast(Bus, Faulty(bus, "bus", faults)),
-        uploads=cast(Uploads, Faulty(backend.uploads, "bucket", faults)),
-        results=cast(Results, Faulty(backend.results, "bucket", faults)),
+        store=cast(Store, FaultyPort(backend.store, "store", faults)),
+        bus=cast(Bus, FaultyPort(bus, "bus", faults)),
+        uploads=cast(Uploads, FaultyPort(backend.uploads, "bucket", faults)),
+        results=cast(Results, FaultyPort(backend.results, "bucket", faults)),
     )
 
 
 class JumpingClock:
-    """The time, wrong by seconds, minutes or hours, for a few seconds; then wrong by something else, or right.
+    """A clock that is wrong by seconds, minutes or hours for a few seconds, then by another offset or by none.
 
-    With `deadline` it passes that as well, now and then.
+    With `deadline` it sometimes jumps past that as well.
     """
 
-    def __init__(self, chance: random.Random, counters: Counters, deadline: timedelta | None = None) -> None:
-        self._chance, self._counters, self._deadline = chance, counters, deadline
+    def __init__(self, rng: random.Random, counters: Counters, deadline: timedelta | None = None) -> None:
+        self._rng, self._counters, self._deadline = rng, counters, deadline
         self._offset, self._until, self._lock = timedelta(), 0.0, threading.Lock()
 
     def __call__(self) -> datetime:
@@ -133,13 +133,13 @@ class JumpingClock:
         return datetime.now(UTC) + self._offset
 
     def _jump(self) -> None:
-        chance = self._chance
-        spread = chance.choice((0.0, 0.0, 30.0, 600.0, 6 * 3600.0))
-        self._offset = timedelta(seconds=chance.uniform(-spread, spread))
-        self._until = time.monotonic() + chance.uniform(0.5, 4.0)
-        if self._deadline and chance.random() < 0.04:
+        rng = self._rng
+        spread = rng.choice((0.0, 0.0, 30.0, 600.0, 6 * 3600.0))
+        self._offset = timedelta(seconds=rng.uniform(-spread, spread))
+        self._until = time.monotonic() + rng.uniform(0.5, 4.0)
+        if self._deadline and rng.random() < 0.04:
             self._offset = self._deadline * 1.5
-            self._until = time.monotonic() + chance.uniform(5.0, 8.0)  # a sweep comes by
+            self._until = time.monotonic() + rng.uniform(5.0, 8.0)  # long enough for a sweep
             self._counters.add("clocks past the deadline")
         if self._offset:
             self._counters.add("clocks that jumped")

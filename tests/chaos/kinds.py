@@ -1,9 +1,8 @@
-"""Each kind of process killed once, with -9, during a run of 50 recordings on the emulators: all complete, and what it
-cost in time.
+"""Kills each kind of process once, with -9, while 50 recordings go through the emulators, and measures the time lost.
 
-The engine takes half a second. Nothing else is disturbed. What the time lost is made of: a process is started
-again by the local cloud, which looks every two seconds, and a killed worker's recording waits for its lease to run out
-(30 s, as in production).
+Every recording must complete. The engine takes half a second, and there are no other faults. Time is lost because the
+local cloud looks only every two seconds for processes to restart, and because a killed worker's recording waits for its
+lease to expire (30 s, as in production).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tests.chaos import cloud
 from tests.chaos.cloud import Cloud
 
 RECORDINGS = 50
-KILLED_AFTER = 15  #: recordings that were announced
+KILLED_AFTER = 15  #: announced recordings
 LEASE_SECONDS = 30  #: as in production
 LIMIT_SECONDS = 300.0
 
@@ -34,20 +33,20 @@ class Outcome:
     killed: str
     seconds: float
     completed: int
-    attempts: int  #: of both stages together, beyond one each
+    attempts: int  #: of both stages, beyond the first of each
 
 
 def run(root: Path) -> bool:
-    """All runs, one after the other on one cloud; whether every recording completed."""
+    """All runs, one after the other on one cloud. Returns whether every recording completed."""
     outcomes = []
     with cloud.running(root, lease_seconds=LEASE_SECONDS) as local:
-        _killing(local, 0, None)  # the first is slower: clients are made, code is loaded
+        _killing(local, 0, None)  # the first run is slower: clients are created, code is loaded
         for number, kind in enumerate((None, *Service, None), start=1):
             outcomes.append(_killing(local, number, kind))
-    quiet = [outcome.seconds for outcome in outcomes if outcome.killed == "nothing"]
-    undisturbed = sum(quiet) / len(quiet)
+    baseline = [outcome.seconds for outcome in outcomes if outcome.killed == "nothing"]
+    undisturbed = sum(baseline) / len(baseline)
     table = Table(title=f"{RECORDINGS} recordings on the emulators", title_justify="left")
-    for column in ("killed with -9", "completed", "attempts more", "seconds", "lost"):
+    for column in ("killed with -9", "completed", "extra attempts", "seconds", "lost"):
         table.add_column(column)
     for each in outcomes:
         lost = "" if each.killed == "nothing" else f"{each.seconds - undisturbed:.1f} s"
@@ -58,7 +57,7 @@ def run(root: Path) -> bool:
 
 
 def _killing(local: Cloud, number: int, kind: Service | None) -> Outcome:
-    """A run of new recordings in which one kind is killed."""
+    """A run of new recordings in which one kind of process is killed."""
     began = time.monotonic()
     ids = [local.upload(f"{number}-{each}.wav", f"slow {number * 1000 + each}\n".encode(), {}) for each in range(10)]
     pending = kind
@@ -82,7 +81,7 @@ def _killing(local: Cloud, number: int, kind: Service | None) -> Outcome:
 
 
 def _kill(local: Cloud, kind: Service) -> None:
-    """Kill it; a worker while it has a lease, so that the kill costs something."""
+    """Kill a process; a worker only while it holds a lease, so that the kill costs something."""
     for stage, worker in WORKERS.items():
         while kind is worker and not _at_work(local, stage):
             time.sleep(0.02)

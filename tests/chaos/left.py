@@ -1,4 +1,4 @@
-"""What a run leaves in the machine: processes that outlived it, and files in its folder for temporary ones."""
+"""What a run leaves behind: processes that are still running, and temporary files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MARK = "CHAOS_MARK"
 
 @contextmanager
 def marked(folder: Path) -> Iterator[str]:
-    """Have every process that is started in the block carry a mark, and put its temporary files in `folder`."""
+    """Mark every process started in this block, and put its temporary files in `folder`."""
     mark, before = secrets.token_hex(8), {key: os.environ.get(key) for key in (MARK, "TMPDIR")}
     folder.mkdir(parents=True, exist_ok=True)
     os.environ |= {MARK: mark, "TMPDIR": str(folder)}
-    tempfile.tempdir = None  # chosen again
+    tempfile.tempdir = None  # so that the next use reads TMPDIR
     try:
         yield mark
     finally:
@@ -30,19 +30,19 @@ def marked(folder: Path) -> Iterator[str]:
 
 
 def processes(mark: str) -> list[str]:
-    """Processes that carry a mark, this one left out; zombies have no environment and do not count."""
+    """Processes with the mark, except this one. Zombies have no environment and do not count."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             marked = f"{MARK}={mark}".encode() in (path / "environ").read_bytes().split(b"\0")
             command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # gone, or nobody's business
+        except OSError:  # it has exited, or belongs to another user
             continue
         if marked and int(path.name) != os.getpid():
-            found.append(f"process {path.name} is alive: {command[:80]}")
+            found.append(f"process {path.name} is still running: {command[:80]}")
     return found
 
 
 def litter(folder: Path) -> list[str]:
-    """Files of ours under a folder."""
+    """Our temporary files under a folder."""
     return [f"{path} was left" for path in folder.rglob("speechpipe-*")]

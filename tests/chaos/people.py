@@ -1,4 +1,4 @@
-"""What people ask for while a run goes on: redrives and erasures, asked again until they are done."""
+"""What people request during a run: redrives and erasures, retried until they succeed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.chaos.plan import Plan
 
-Request = Callable[[], bool]  #: asks once; whether it is done
+Request = Callable[[], bool]  #: tries once; returns whether it succeeded
 
 
 def requests(
     plan: Plan, backend: Backend, id_of: Callable[[int], str | None], errors: tuple[type[Exception], ...]
 ) -> list[Request]:
-    """All of a plan. `id_of` knows the recording of a file's number once it is uploaded; `errors` pass."""
+    """All requests of a plan. `id_of` returns a file's recording once it is uploaded; `errors` are retried."""
 
     expected: tuple[type[Exception], ...] = (NotFinal, *errors)
     world = World.over(backend, Limits())
@@ -49,5 +49,5 @@ def requests(
         asked.append(partial(ask, partial(redrive, stages=stages), number))
     for number, upload in plan.erased.items():
         asked.append(partial(ask, partial(erase, upload=upload), number))
-    plan.chance("people").shuffle(asked)
+    plan.rng("people").shuffle(asked)
     return asked

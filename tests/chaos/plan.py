@@ -1,6 +1,7 @@
-"""What a seed means: which files there are, what becomes of each, what is done to them. Pure.
+"""The plan of a run: which files there are, how each behaves, and which are redriven or erased. Pure.
 
-A file says in its first word how it behaves. That follows from its number, so that one quiet run serves every seed.
+The first word of a file says how it behaves. It depends only on the file's number, so one undisturbed run serves all
+seeds.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from functools import cached_property
 
 from speechpipe.contract import Stage
 
-#: Every third seed has clocks that pass the deadline of everything that is under way.
+#: With every third seed, clocks also jump past the deadline of everything in progress.
 DEADLINE_SEEDS = 3
 REDRIVEN, ERASED = 0.02, 0.02  #: shares of the uploads
-GENERATION = 1_700_000_000_000_000_000  #: of the first file; all are old, so that nobody waits for them to grow
+GENERATION = 1_700_000_000_000_000_000  #: of the first file; old, so that nobody waits for a file to stop growing
 
 
 class Kind(StrEnum):
     """How a file behaves."""
 
     GOOD = "good"
-    LARGE = "large"  #: its transcript lies in the results bucket, and so does its record
-    SLOW = "slow"  #: takes a while
-    FLAKY = "flaky"  #: fails in its first two attempts of either stage
-    FAILING = "failing"  #: fails in every attempt of speech to text, which is given up
-    REJECTED = "rejected"  #: no recording at all
-    MUTE = "mute"  #: speech to text alone finds it damaged
+    LARGE = "large"  #: its transcript and record are too large for documents and go to the results bucket
+    SLOW = "slow"  #: takes half a second
+    FLAKY = "flaky"  #: fails in the first two attempts of each stage
+    FAILING = "failing"  #: fails in every attempt of speech to text, until that is given up
+    REJECTED = "rejected"  #: no audio
+    MUTE = "mute"  #: damaged for speech to text only
     EMPTY = "empty"  #: no bytes
-    WRONG = "wrong"  #: an option that there is not
+    WRONG = "wrong"  #: an invalid option
     UNFELT = "unfelt"  #: without emotions
 
 
@@ -47,62 +48,62 @@ class File:
 
     @property
     def kind(self) -> Kind:
-        """How it behaves."""
+        """How the file behaves."""
         return _RARE.get(self.number % 100, Kind.GOOD)
 
     @property
     def name(self) -> str:
-        """Its name, sometimes an odd one."""
+        """The file's name, sometimes an odd one."""
         return f"{self.number:05d}{_ODD[self.number % len(_ODD)]}.wav"
 
     @property
     def body(self) -> bytes:
-        """Its bytes."""
+        """The file's content."""
         return b"" if self.kind is Kind.EMPTY else f"{self.kind.value} {self.number}\n".encode()
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Its options."""
+        """The file's options."""
         extra = {Kind.WRONG: {"language": "klingon"}, Kind.UNFELT: {"emotion": "off"}}
         return extra.get(self.kind, {})
 
     @property
     def generation(self) -> int:
-        """Its time of modification, nanoseconds."""
+        """The file's modification time, in nanoseconds."""
         return GENERATION + self.number * 1_000_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run of so many files."""
+    """A run of `count` files."""
 
     seed: int
     count: int
 
     @property
     def past_deadline(self) -> bool:
-        """Whether clocks pass the deadline."""
+        """Whether clocks jump past the deadline."""
         return self.seed % DEADLINE_SEEDS == 0
 
     @property
     def files(self) -> list[File]:
-        """All of them, in the order in which they come."""
+        """All files, in order of upload."""
         return [File(number) for number in range(self.count)]
 
-    def chance(self, whose: str) -> random.Random:
-        """Somebody's own source of chance."""
+    def rng(self, whose: str) -> random.Random:
+        """A random generator for each user of the plan; `whose` names it."""
         return random.Random(f"{self.seed} {whose}")
 
     @cached_property
     def erased(self) -> dict[int, bool]:
-        """Numbers of the files that somebody has erased, and whether the upload goes with it."""
-        chance = self.chance("erased")
-        return {n: chance.random() < 0.5 for n in chance.sample(range(self.count), max(1, round(self.count * ERASED)))}
+        """Numbers of the files to erase, and whether to delete the upload too."""
+        rng = self.rng("erased")
+        return {n: rng.random() < 0.5 for n in rng.sample(range(self.count), max(1, round(self.count * ERASED)))}
 
     @cached_property
     def redriven(self) -> dict[int, tuple[Stage, ...]]:
-        """Numbers of the files of which somebody has stages run again."""
-        chance = self.chance("redriven")
+        """Numbers of the files to redrive, and which stages of each."""
+        rng = self.rng("redriven")
         others = [number for number in range(self.count) if number not in self.erased]
         choices = [(Stage.STT,), (Stage.SER,), (Stage.STT, Stage.SER)]
-        return {n: chance.choice(choices) for n in chance.sample(others, max(1, round(self.count * REDRIVEN)))}
+        return {n: rng.choice(choices) for n in rng.sample(others, max(1, round(self.count * REDRIVEN)))}

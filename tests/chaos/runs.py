@@ -1,8 +1,8 @@
-"""`speechpipe run`, the real command with the demo models, killed with -9 at random moments and started again.
+"""Kills `speechpipe run`, the real command with the demo models, with -9 at random moments and restarts it.
 
-Its results are compared with those of an undisturbed run: texts and labels exactly, times and scores to a thousandth,
-because threads change the order in which floats are summed. Only the process itself is killed, not its group: what it
-started has to notice.
+The results are compared with those of an undisturbed run: texts and labels exactly, times and scores to a thousandth,
+because threads change the order in which floats are summed. Only the process itself is killed, not its group; its
+children have to notice.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from tests.chaos.embedded import litter_in
 from tests.media import comparable, lay_out, samples
 
 MOMENTS = 10
-COPIES = 4  #: of each bundled sample, so that there is work left at the tenth moment
+COPIES = 4  #: of each bundled sample, so that there is still work left at the tenth kill
 TOLERANCE = 1.01e-3
-ORPHAN_SECONDS = 10.0  #: in which what a killed process had started has to be gone
+ORPHAN_SECONDS = 10.0  #: how soon a killed process's children must be gone
 Key = tuple[str, Stage]
 
 
 @dataclass
 class Findings:
-    """What was seen."""
+    """Everything that was observed."""
 
-    kills: list[float] = field(default_factory=list)  #: seconds after the start
+    kills: list[float] = field(default_factory=list)  #: seconds after each start
     stored: dict[Key, Partial] = field(default_factory=dict)
     attempts_after: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 def run(root: Path, seed: int) -> bool:
-    """Both runs; whether they agree."""
+    """Make both runs. Returns whether their results agree."""
     root.mkdir(parents=True, exist_ok=True)
     calm, killed, found = root / "calm" / "recordings", root / "killed" / "recordings", Findings()
     for folder in (calm, killed):
@@ -52,9 +52,9 @@ def run(root: Path, seed: int) -> bool:
         began = time.monotonic()
         _finish(calm)
         undisturbed = time.monotonic() - began
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         for _ in range(MOMENTS):
-            _kill_at(killed, chance.uniform(1.0, max(4.0, 0.6 * undisturbed)), found, mark)
+            _kill_at(killed, rng.uniform(1.0, max(4.0, 0.6 * undisturbed)), found, mark)
         _finish(killed)
         _look(killed, found)
         _compare(_records(killed), _records(calm), found)
@@ -95,7 +95,7 @@ def _kill_at(folder: Path, seconds: float, found: Findings, mark: str) -> None:
 
 
 def _look(folder: Path, found: Findings) -> None:
-    """Every partial is as it was when it was first seen, and no attempt of its stage came after the one it is of."""
+    """Check that no partial has changed, and that no stage was attempted again after its partial was stored."""
     store = Client(folder).backend.store
     for recording in store.recordings(limit=10_000):
         for partial in store.partials(recording.id):
@@ -106,7 +106,7 @@ def _look(folder: Path, found: Findings) -> None:
             after = [each for each in lease.attempts if each.number > partial.attempt] if lease else []
             if after:
                 found.attempts_after += len(after)
-                found.problems.append(f"{key} was attempted again after it was stored")
+                found.problems.append(f"{key} was attempted again after its partial was stored")
 
 
 def _records(folder: Path) -> dict[str, Record]:
@@ -114,15 +114,15 @@ def _records(folder: Path) -> dict[str, Record]:
     return {each.source.name: client.record(each.id) for each in client.recordings(limit=10_000)}
 
 
-def _compare(made: dict[str, Record], calm: dict[str, Record], found: Findings) -> None:
-    found.problems += [f"{name} is in one run only" for name in made.keys() ^ calm.keys()]
-    for name in made.keys() & calm.keys():
-        if not close(comparable(made[name]), comparable(calm[name])):
+def _compare(killed: dict[str, Record], calm: dict[str, Record], found: Findings) -> None:
+    found.problems += [f"{name} is only in one of the runs" for name in killed.keys() ^ calm.keys()]
+    for name in killed.keys() & calm.keys():
+        if not close(comparable(killed[name]), comparable(calm[name])):
             found.problems.append(f"{name} differs")
 
 
 def close(one: Any, other: Any) -> bool:
-    """Whether two comparable records are equal, numbers to a thousandth."""
+    """Whether two comparable records are equal, with numbers compared to a thousandth."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -137,7 +137,7 @@ def _show(found: Findings, undisturbed: float, seed: int) -> bool:
     table.add_row("undisturbed", f"{undisturbed:.1f} s")
     table.add_row("killed with -9 after", ", ".join(f"{seconds:.1f}" for seconds in found.kills) + " s")
     table.add_row("partials", str(len(found.stored)))
-    table.add_row("attempts of a stage that was stored", str(found.attempts_after))
+    table.add_row("attempts after the partial was stored", str(found.attempts_after))
     table.add_row("problems", str(len(found.problems)))
     console = Console(width=100)
     console.print(table)

@@ -1,1 +1,1 @@
-"""The functions, disturbed: each file is what `functions/` has, after `disturbed.install_in_function`."""
+"""The functions with faults: each file is the one in `functions/`, after `disturbed.install_in_function`."""

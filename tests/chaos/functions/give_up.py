@@ -1,4 +1,4 @@
-"""`give_up`, disturbed."""
+"""`give_up` with faults."""
 
 from tests.chaos import disturbed
 

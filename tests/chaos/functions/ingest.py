@@ -1,4 +1,4 @@
-"""`ingest`, disturbed."""
+"""`ingest` with faults."""
 
 from tests.chaos import disturbed
 

@@ -1,4 +1,4 @@
-"""`join`, disturbed."""
+"""`join` with faults."""
 
 from tests.chaos import disturbed
 

@@ -1,4 +1,4 @@
-"""`sweep`, disturbed; what waits for long is published again after seconds, not a quarter of an hour."""
+"""`sweep` with faults; it republishes tasks after 20 seconds instead of a quarter of an hour."""
 
 from datetime import timedelta
 
