@@ -1,4 +1,4 @@
-"""Which addresses processes listen on, as Linux tells it."""
+"""The addresses that processes listen on, read from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LISTEN = "0A"  # https://docs.kernel.org/networking/proc_net_tcp.html
 
 
 def groups(leaders: Iterable[int]) -> set[int]:
-    """The processes of these groups."""
+    """The processes in these process groups."""
     wanted, found = set(leaders), set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -39,7 +39,7 @@ def listeners(pids: Iterable[int]) -> set[tuple[str, int]]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches it, be it written as an address of version 4 or 6."""
+    """Whether an IPv4 or IPv6 address can be reached from this machine only."""
     parsed = ipaddress.ip_address(address)
     mapped = getattr(parsed, "ipv4_mapped", None)
     return bool((mapped or parsed).is_loopback)

@@ -1,4 +1,4 @@
-"""On a laptop nothing listens beyond the loopback interface. `speechpipe up`: tests/emulators/test_local_cloud.py."""
+"""On a laptop nothing listens beyond the loopback interface (`speechpipe up`: tests/emulators/test_local_cloud.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.listeners import is_loopback, listeners
 from tests.media import SAMPLES
 from tests.workers.test_service import start, wait_until
 
-#: Imported by every Python process that finds it on its path: tells of each address that is bound.
+#: Every Python process imports this module if it is on its path; it logs each address that is bound.
 HOOK = """
 import os, sys
 def hook(event, arguments):
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("0.0.0.0", False), ("::1", True), ("::", False)])
-def test_what_is_found_is_what_listens(host: str, loopback: bool) -> None:
+def test_only_listening_sockets_are_found(host: str, loopback: bool) -> None:
     before = listeners([os.getpid()])
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.bind((host, 0))
@@ -40,7 +40,7 @@ def test_what_is_found_is_what_listens(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-def test_a_worker_listens_on_the_loopback_interface_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+def test_a_worker_listens_on_the_loopback_interface_by_default(tmp_path: Path) -> None:
     assert WorkerSettings.model_fields["host"].default == "127.0.0.1"
     process, address = start(tmp_path / "recordings", "working")
     try:
@@ -62,7 +62,7 @@ def test_run_listens_nowhere(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site), "BOUND": str(bound)}
     probe = "import socket; socket.socket().bind(('127.0.0.1', 0))"
     subprocess.run([sys.executable, "-c", probe], env=environment, check=True)
-    assert bound.read_text() == "('127.0.0.1', 0)\n"  # so it would be told
+    assert bound.read_text() == "('127.0.0.1', 0)\n"  # so the hook works
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "completed" in ran.stdout + ran.stderr

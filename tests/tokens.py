@@ -1,4 +1,4 @@
-"""Google's side of a call, with keys of our own: certificates served over HTTP, and tokens signed with them."""
+"""Google's side of authentication, with our own keys: certificates served over HTTP, and tokens signed with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEY_ID = "key-1"
 
 
 class Signer:
-    """A key with its certificate."""
+    """A key and its certificate."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -43,7 +43,7 @@ class Signer:
         self.certificate = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def token(self, *, alg: str = "RS256", key_id: str | None = KEY_ID, **claims: Any) -> str:
-        """A token as Pub/Sub sends it, but for what is given; a claim that is None is left out."""
+        """A token like Pub/Sub's, with these claims changed; a claim that is None is left out."""
         now = int(time.time())
         sent = {
             "iss": "https://accounts.google.com",
@@ -63,7 +63,7 @@ class Signer:
     def _signature(self, alg: str, signed: bytes) -> bytes:
         if alg == "none":
             return b""
-        if alg == "HS256":  # the public key as the shared secret
+        if alg == "HS256":  # an attack: the public key as the shared secret
             return hmac.new(self.certificate.encode(), signed, hashlib.sha256).digest()
         return self._key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
 
@@ -73,7 +73,7 @@ def encoded(content: bytes) -> str:
 
 
 class Endpoint:
-    """Where certificates are: an HTTP server on the loopback interface that counts its requests."""
+    """The certificates' HTTP server, on the loopback interface; counts its requests."""
 
     def __init__(self, certificates: dict[str, str]) -> None:
         self.certificates: object = certificates
@@ -102,7 +102,7 @@ class Endpoint:
 
 @contextmanager
 def serving(signer: Signer) -> Iterator[Endpoint]:
-    """Certificates of a signer, served."""
+    """Serve a signer's certificates in this block."""
     endpoint = Endpoint({KEY_ID: signer.certificate})
     thread = threading.Thread(target=endpoint.server.serve_forever, args=[0.01])
     thread.start()

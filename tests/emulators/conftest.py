@@ -1,4 +1,4 @@
-"""The local cloud with canned workers, and what a user does with it."""
+"""The local cloud with canned workers, and a user of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def wait_for(look: Callable[[], T | None], timeout: float = WAIT_SECONDS) -> T:
 
 @dataclass
 class User:
-    """Somebody with Google's client libraries and the environment that `speechpipe up` prints."""
+    """A user with Google's client libraries and the environment that `speechpipe up` prints."""
 
     cloud: LocalCloud
     backend: Backend
@@ -50,14 +50,14 @@ class User:
     events: dict[str, list[Completion]] = field(default_factory=lambda: defaultdict(list))
 
     def drop(self, content: bytes, name: str, **metadata: str) -> str:
-        """Upload; the recording's id."""
+        """Upload an object. Returns the recording's id."""
         blob = self.bucket.blob(name)
         blob.metadata = metadata
         blob.upload_from_string(content, content_type="audio/x-wav")
         return self.id_of(blob)
 
     def id_of(self, blob: Any) -> str:
-        """Id of the recording that an object is."""
+        """The id of an object's recording."""
         return recording_id(self.bucket.name, blob.name, str(blob.generation))
 
     def final(self, recording: str) -> Recording:
@@ -70,18 +70,18 @@ class User:
         return wait_for(look)
 
     def events_of(self, recording: str) -> list[Completion]:
-        """The completion events of a recording, once there is one."""
+        """The completion events of a recording, once there is at least one."""
         return wait_for(lambda: self.events.get(recording))
 
     def collect(self, stopping: threading.Event) -> None:
-        """Take completion events until told to stop."""
+        """Receive completion events until told to stop."""
         while not stopping.is_set():
             for event in self.backend.completions.receive(0.5):
                 self.events[event.data.recording_id].append(event)
 
 
 def started(cloud: LocalCloud) -> LocalCloud:
-    """The cloud, running; without emulators skip on a laptop and fail in CI."""
+    """Start the cloud. Without emulators, skip on a laptop and fail in CI."""
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("speechpipe.emulators.cloud.EMULATOR_SECONDS", WAIT_SECONDS)
@@ -101,7 +101,7 @@ def using(cloud: LocalCloud) -> Iterator[User]:
     try:
         with exported(**cloud.environment()):
             backend = gcp.connect(read(ClientSettings))
-            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # made while the environment is there
+            _ = backend.completions._subscriber  # type: ignore[attr-defined]  # create it while the variables are set
             user = User(cloud, backend, storage.Client().bucket(cloud.ids.uploads))
         collector = threading.Thread(target=user.collect, args=[stopping])
         collector.start()

@@ -28,7 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     yield from using(started(cloud))
 
 
-def test_dropped_samples_become_the_records_of_the_embedded_run_and_one_event_each(demo: User, tmp_path: Path) -> None:
+def test_uploaded_samples_give_the_embedded_runs_records_and_one_event_each(demo: User, tmp_path: Path) -> None:
     chosen = [sample for sample in samples() if sample["channels"] == 1][:3]
     chosen += [sample for sample in samples() if sample["channels"] == 2][:1]
     dropped = {

@@ -1,4 +1,4 @@
-"""The whole system over real HTTP, with canned engines: every event comes twice, as platforms may deliver them."""
+"""The whole system over real HTTP with canned engines; every event is delivered twice, as platforms may do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ODD_NAME = PREFIX + "Übergabe #1 100%? a b\n🎧.wav"
 
 
-def test_a_dropped_file_becomes_a_record_and_an_event(user: User) -> None:
+def test_an_uploaded_file_becomes_a_record_and_an_event(user: User) -> None:
     recording = user.drop(b"RIFF0", ODD_NAME, language="de", ref="Fall 7 – Ä")
     final = user.final(recording)
     assert (final.status, final.source.name, final.options.ref) == (Status.COMPLETED, ODD_NAME, "Fall 7 – Ä")
@@ -43,7 +43,7 @@ def test_a_dropped_file_becomes_a_record_and_an_event(user: User) -> None:
     assert b"Gr" in user.backend.results.read(final.artifacts.record)
 
 
-def test_the_same_name_again_supersedes(user: User) -> None:
+def test_a_new_upload_supersedes_the_one_of_the_same_name(user: User) -> None:
     first = user.drop(b"RIFF0", PREFIX + "again.wav")
     user.final(first)
     second = user.drop(b"RIFF0 again", PREFIX + "again.wav")
@@ -70,7 +70,7 @@ def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User) -> N
         assert event.data.status is Status.PARTIAL
 
 
-def test_what_can_never_work_is_rejected_with_the_reason_and_announced(user: User, tmp_path: Path) -> None:
+def test_unusable_input_is_rejected_with_the_reason_and_announced(user: User, tmp_path: Path) -> None:
     silent = write_video(tmp_path / "silent.mp4", None).read_bytes()
     playlist = b"ffconcat version 1.0\nfile '/etc/hostname'\n"
     bad: list[tuple[str, bytes, dict[str, str], ErrorCode]] = [
@@ -92,7 +92,7 @@ def test_what_can_never_work_is_rejected_with_the_reason_and_announced(user: Use
         assert event.data.error == final.error
 
 
-def test_every_way_of_making_an_object_is_noticed(user: User) -> None:
+def test_every_way_of_creating_an_object_is_noticed(user: User) -> None:
     large = user.bucket.blob(PREFIX + "resumable.wav")
     large.upload_from_string(b"RIFF0" * (2 * 1024 * 1024))  # above 8 MiB the library sends a resumable upload
     composed = user.bucket.blob(PREFIX + "composed.wav")
@@ -105,13 +105,13 @@ def test_every_way_of_making_an_object_is_noticed(user: User) -> None:
         assert user.final(user.id_of(blob)).status is Status.COMPLETED
 
 
-def test_a_folder_and_what_lies_outside_the_prefix_are_none_of_ours(user: User) -> None:
+def test_folders_and_objects_outside_the_prefix_are_ignored(user: User) -> None:
     others = [user.drop(b"", PREFIX + "folder/"), user.drop(b"RIFF0", "elsewhere.wav")]
     user.final(user.drop(b"RIFF0", PREFIX + "afterwards.wav"))
     assert [user.backend.store.recording(other) for other in others] == [None, None]
 
 
-def test_a_worker_that_is_killed_at_work_is_started_again_and_gets_the_task_again(user: User) -> None:
+def test_a_worker_killed_at_work_is_restarted_and_the_task_is_redelivered(user: User) -> None:
     recording = user.drop(b"hang", PREFIX + "killed.wav")
     wait_for(lambda: user.backend.store.lease(recording, Stage.STT, 1))
     user.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
@@ -174,7 +174,7 @@ def test_the_client_and_the_command_line_work_with_the_same_environment(user: Us
     assert "Grüße" in ran.stdout
 
 
-def test_doctor_finds_the_cloud_in_order_and_a_subscription_that_is_not(user: User) -> None:
+def test_doctor_approves_the_cloud_and_finds_a_wrong_subscription(user: User) -> None:
     environment = user.cloud.environment()
     in_project = "answers in project"
     with exported(**environment):
@@ -203,7 +203,7 @@ def test_documents_are_plain_firestore(user: User) -> None:
     assert fields["result"]["segments"][0]["text"] == "Grüße"
 
 
-def test_the_emulator_minds_generations(user: User) -> None:
+def test_the_emulator_checks_generations(user: User) -> None:
     with exported(**user.cloud.environment()):
         bucket = storage.Client().bucket(user.cloud.ids.results)
     blob = bucket.blob("generations")
@@ -215,7 +215,7 @@ def test_the_emulator_minds_generations(user: User) -> None:
 
 
 def test_over_a_cap_a_recording_is_held_until_it_is_released(user: User) -> None:
-    # Ten hours at 64 bytes a second. The size's last byte is a 0, by which the canned engines know a recording.
+    # Ten hours at 64 bytes per second. Its size's lowest byte is "0": the file starts with RIFF0.
     size = 36010 * 64 // 256 * 256 + ord("0")
     head = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", size + 256, b"WAVE", b"fmt ", 16, 1, 1, 64, 64, 1, 8, b"data", size

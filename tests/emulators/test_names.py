@@ -29,7 +29,7 @@ def test_objects_of_any_name_become_records_and_events(user: User) -> None:
     assert len(LONGEST.encode()) == 1024
 
 
-def test_what_is_rejected_is_found_under_its_name_too(user: User) -> None:
+def test_a_rejected_object_of_any_name_is_recorded_under_its_name(user: User) -> None:
     dropped = {name: user.drop(b"", PREFIX + "empty " + name) for name in FILE_NAMES}
     for name, recording in dropped.items():
         final = user.final(recording)

@@ -1,4 +1,4 @@
-"""What operators do, by the command line on the local cloud: run again, erase, backfill, answer dead letters."""
+"""Operators' commands on the local cloud: redrive, erase, backfill and settle dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
 
 
 def speechpipe(user: User, *arguments: str, **more: str) -> str:
-    """What a command prints on stdout."""
+    """Run a command. Returns its stdout."""
     command = [sys.executable, "-m", "speechpipe.cli", *arguments]
     environment = user.cloud.environment() | {"SPEECHPIPE_UPLOADS_PREFIX": PREFIX} | more
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
@@ -38,7 +38,7 @@ def at(user: User, recording: str, revision: int) -> Recording:
     return wait_for(look)
 
 
-def test_a_half_runs_again_and_the_other_is_not_computed_again(user: User) -> None:
+def test_redriving_one_half_does_not_compute_the_other_again(user: User) -> None:
     recording = user.drop(b"RIFF0", PREFIX + "half.wav")
     user.final(recording)
     assert speechpipe(user, "redrive", recording, "--stage", "ser").split()[:2] == [recording, "ser"]
@@ -66,7 +66,7 @@ def test_an_erased_recording_leaves_a_tombstone_and_an_event(user: User) -> None
     assert speechpipe(user, "erase", recording) == f"{recording}  already erased\n"
 
 
-def test_objects_without_an_event_become_recordings_also_from_another_bucket(user: User, tmp_path: Path) -> None:
+def test_backfill_ingests_objects_without_an_event_even_from_another_bucket(user: User, tmp_path: Path) -> None:
     with exported(**user.cloud.environment()):
         old = storage.Client().create_bucket("old")
     for name in ("a.wav", "b #?.wav", "folder/"):
@@ -100,7 +100,7 @@ def _stderr(user: User, *arguments: str, **more: str) -> str:
     return ran.stderr
 
 
-def test_a_dead_letter_is_kept_for_people_and_its_stage_runs_again(user: User) -> None:
+def test_a_dead_letter_is_kept_until_an_operator_redrives_its_stage(user: User) -> None:
     recording = user.drop(b"fail-ser", PREFIX + "dead.wav")
     assert user.final(recording).halves[Stage.SER].status is HalfStatus.FAILED
 

@@ -1,4 +1,4 @@
-"""Nothing is left behind, and what cannot start says why."""
+"""Child processes never outlive us, and one that cannot start says why."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.emulators.conftest import WAIT_SECONDS, wait_for
 pytestmark = pytest.mark.slow  # together over ten seconds
 
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
-#: A child that starts a child of its own and minds no SIGTERM, as an emulator in trouble would.
+#: A child that has a child itself and ignores SIGTERM, as an emulator in trouble would.
 STUBBORN = (
     sys.executable,
     "-c",
@@ -36,7 +36,7 @@ STUBBORN = (
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie, which nobody may reap in a container without an init."""
+    """Whether a process is running. A zombie is not; in a container without init, nobody may reap it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     children.stop()
 
 
-def test_stop_ends_grandchildren_and_those_who_do_not_want_to(processes: Processes, tmp_path: Path) -> None:
+def test_stop_ends_grandchildren_and_processes_that_ignore_sigterm(processes: Processes, tmp_path: Path) -> None:
     processes.start("stubborn", STUBBORN, os.environ, ready=lambda: True)
     log = tmp_path / "stubborn.log"
     grandchild = int(wait_for(log.read_text))
@@ -91,7 +91,7 @@ time.sleep(600)
     wait_for(lambda: not runs(child) and not runs(grandchild))
 
 
-def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Processes, tmp_path: Path) -> None:
+def test_a_killed_childs_temporary_files_are_removed(processes: Processes, tmp_path: Path) -> None:
     script = "import tempfile, time; print(tempfile.mkdtemp(), flush=True); time.sleep(600)"
     processes.start("worker", (sys.executable, "-c", script), os.environ, ready=lambda: True)
     log = tmp_path / "worker.log"
@@ -104,7 +104,7 @@ def test_what_a_killed_child_left_in_its_temporary_folder_goes(processes: Proces
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_what_ends_at_once_is_named_with_the_end_of_its_log(processes: Processes) -> None:
+def test_a_child_that_exits_early_is_named_with_the_end_of_its_log(processes: Processes) -> None:
     processes.start("broken", (sys.executable, "-c", "raise SystemExit('no model')"), os.environ, ready=lambda: False)
     with pytest.raises(StartFailed, match=r"broken exited with status 1(.|\n)*no model"):
         processes.wait(WAIT_SECONDS)
@@ -119,14 +119,14 @@ def test_a_log_of_json_is_shown_as_text(processes: Processes) -> None:
         processes.wait(WAIT_SECONDS)
 
 
-def test_what_is_never_ready_is_named(processes: Processes) -> None:
+def test_a_child_that_is_never_ready_is_named(processes: Processes) -> None:
     with unanswered_port() as port:
         processes.start("slow", SLEEPER, os.environ, ready=listening(port))
         with pytest.raises(StartFailed, match="slow was not ready after 0 s"):
             processes.wait(0.2)
 
 
-def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
+def test_a_missing_program_is_named(processes: Processes) -> None:
     with pytest.raises(StartFailed, match="nothing could not be started"):
         processes.start("nothing", ("/no/such/program",), os.environ, ready=lambda: True)
 
@@ -162,7 +162,7 @@ def test_an_sdk_without_one_emulator_names_it(monkeypatch: pytest.MonkeyPatch, t
 
 
 class Target:
-    """A function that answers what it is told to, one answer a request; then 200."""
+    """A function that responds with these statuses, one per request; then with 200."""
 
     def __init__(self, *answers: int) -> None:
         self.received: list[tuple[dict[str, str], bytes]] = []
@@ -178,7 +178,7 @@ class Target:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
@@ -189,7 +189,7 @@ class Target:
         self.server.server_close()
 
 
-def test_an_event_is_delivered_until_it_is_taken() -> None:
+def test_an_event_is_delivered_until_it_is_acknowledged() -> None:
     target, deliverer = Target(500, 429), Deliverer()
     deliverer.deliver(Event(target.port, {"ce-id": "1"}, b"body"))
     wait_for(lambda: deliverer.pending == 0)

@@ -1,4 +1,4 @@
-"""One recording, one trace: over real processes and HTTP, with every event twice, and through a killed worker."""
+"""One trace per recording: over real processes and HTTP, with every event delivered twice, and with a killed worker."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def trace_of(user: User, recording: str) -> list[Span]:
 
 
 def lost(spans: list[Span]) -> list[Span]:
-    """Spans that hang in the air."""
+    """Spans whose parent is missing."""
     known = {span.span_id for span in spans}
     return [span for span in spans if span.parent_id not in known and span.name != "upload"]
 
 
-def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User) -> None:
+def test_every_hop_of_a_recording_is_in_one_connected_trace(tracer: User) -> None:
     recording = tracer.drop(b"RIFF0 one", "one.wav")
     final = tracer.final(recording)
     wait_for(lambda: sum(span.name == "ingest" for span in trace_of(tracer, recording)) >= 2)
@@ -79,7 +79,7 @@ def test_every_hop_of_a_recording_is_in_one_trace_that_is_connected(tracer: User
     assert {event.traceparent for event in tracer.events_of(recording)} == {expected}
 
 
-def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:
+def test_log_lines_have_the_ids_of_spans(tracer: User) -> None:
     recording = tracer.drop(b"RIFF0 two", "two.wav")
     tracer.final(recording)
 
@@ -95,14 +95,14 @@ def test_lines_of_the_log_have_the_ids_of_spans(tracer: User) -> None:
         return {span.span_id: span for span in trace_of(tracer, recording)}
 
     ids = {line["logging.googleapis.com/spanId"] for line in lines}
-    spans = wait_for(lambda: found if ids <= (found := written()).keys() else {})  # a span is written when it ends
+    spans = wait_for(lambda: found if ids <= (found := written()).keys() else {})  # spans are written when they end
     for line in lines:
         span = spans[line["logging.googleapis.com/spanId"]]
         assert line["logging.googleapis.com/trace"] == f"projects/{tracer.cloud.ids.project}/traces/{span.trace_id}"
         assert line["logging.googleapis.com/trace_sampled"] is True
 
 
-def test_a_killed_worker_leaves_one_connected_trace_in_which_it_is_seen(tracer: User) -> None:
+def test_the_trace_stays_connected_and_shows_a_killed_worker(tracer: User) -> None:
     recording = tracer.drop(b"hang", "hang.wav")
     wait_for(lambda: any(s.name == "uploads.download" and "stt" in s.service for s in trace_of(tracer, recording)))
     tracer.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
@@ -115,9 +115,9 @@ def test_a_killed_worker_leaves_one_connected_trace_in_which_it_is_seen(tracer: 
         return sorted(found, key=lambda span: span.start)
 
     def hanging(spans: list[Span]) -> list[Span]:
-        """Not counting what the killed process may have left of turning the second delivery away."""
-        turning_away = {"store.recording", "store.partials", "store.claim"}
-        return [s for s in lost(spans) if not (s.name in turning_away and "stt" in s.service and s.end < killed)]
+        """Orphans, except for spans that the killed process may have left of refusing the second delivery."""
+        refusing = {"store.recording", "store.partials", "store.claim"}
+        return [s for s in lost(spans) if not (s.name in refusing and "stt" in s.service and s.end < killed)]
 
     spans = wait_for(
         lambda: found if len(attempts(found := trace_of(tracer, recording))) == 2 and not hanging(found) else []
@@ -128,7 +128,7 @@ def test_a_killed_worker_leaves_one_connected_trace_in_which_it_is_seen(tracer: 
     assert sorted(filter(None, downloads)) == sorted([first.span_id, second.span_id])
 
 
-def test_neither_logs_nor_spans_hold_content_or_names(tracer: User) -> None:
+def test_logs_and_spans_contain_neither_content_nor_names(tracer: User) -> None:
     recording = tracer.drop(b"RIFF0 secret", "Zebrafink/Aubergine.wav", hotwords="Quittengelee", ref="Kaltblut")
     tracer.final(recording)
     written = tracer.cloud.traces.read_text() + "".join(p.read_text() for p in ours(tracer.cloud.logs))
@@ -139,11 +139,11 @@ def test_neither_logs_nor_spans_hold_content_or_names(tracer: User) -> None:
 
 
 def ours(logs: Path) -> list[Path]:
-    """The emulators' own logs are Google's."""
+    """Our processes' logs, without the emulators'."""
     return [path for path in logs.glob("*.log") if path.stem not in ("pubsub", "firestore", "storage")]
 
 
-def test_the_panel_has_the_figures(tracer: User) -> None:
+def test_the_status_counters_follow_the_logs(tracer: User) -> None:
     tracer.final(tracer.drop(b"RIFF0 three", "three.wav"))
 
     def counted() -> Counters | None:

@@ -1,4 +1,4 @@
-"""Logs: JSON where Cloud Logging reads them, text for people."""
+"""Logs: JSON for Cloud Logging, text for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from speechpipe.observe import log
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """What was logged; the root logger is as it was afterwards."""
+    """A stream for the log; restores the root logger afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield io.StringIO()
@@ -59,7 +59,7 @@ def test_elsewhere_a_record_is_text(stream: io.StringIO, monkeypatch: pytest.Mon
     assert stream.getvalue().endswith("INFO    queued action=queued recording_id=rec_a\n")
 
 
-def test_a_line_has_its_recording_and_its_stage_wherever_it_is_written(stream: io.StringIO) -> None:
+def test_a_line_has_its_recording_and_stage_wherever_it_is_logged(stream: io.StringIO) -> None:
     log.configure("json", stream=stream)
     with log.bound_fields(recording_id="rec_a"), log.bound_fields(stage="stt", other=None):
         logging.getLogger("x").info("inside")
@@ -69,7 +69,7 @@ def test_a_line_has_its_recording_and_its_stage_wherever_it_is_written(stream: i
     assert not {"recording_id", "stage", "other"} & set(outside)
 
 
-def test_json_reads_as_text_again_and_other_lines_stay(stream: io.StringIO) -> None:
+def test_json_becomes_text_again_and_other_lines_stay_as_they_are(stream: io.StringIO) -> None:
     log.configure("json", stream=stream)
     try:
         raise EngineUnavailable("away")
@@ -86,7 +86,7 @@ HOSTILE = "a\n12:00:00 INFO    deleted everything\x1b]0;b\x07\x9b2J\u202e\u2028.
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_what_strangers_wrote_is_no_line_of_its_own_and_no_command(stream: io.StringIO, form: str) -> None:
+def test_foreign_text_can_neither_start_a_line_nor_control_a_terminal(stream: io.StringIO, form: str) -> None:
     log.configure(form, stream=stream)
     logging.getLogger("x").info("seen %s", HOSTILE, extra={"ref": HOSTILE})
     (line,) = stream.getvalue().split("\n")[:-1]
@@ -98,7 +98,7 @@ def test_what_strangers_wrote_is_no_line_of_its_own_and_no_command(stream: io.St
         assert log.as_text(line).replace("\n", "").isprintable()
 
 
-def test_a_traceback_cannot_pass_for_other_lines(stream: io.StringIO) -> None:
+def test_a_traceback_cannot_pass_for_log_lines(stream: io.StringIO) -> None:
     log.configure("text", stream=stream)
     try:
         raise EngineUnavailable(HOSTILE)
@@ -112,11 +112,11 @@ def test_a_traceback_cannot_pass_for_other_lines(stream: io.StringIO) -> None:
 @pytest.mark.parametrize(
     "line", ["\x1b]0;b\x07", '{"severity": ["x"], "message": {}, "time": null, "a": "\\u001b[2J"}']
 )
-def test_what_a_child_wrote_cannot_steer_the_terminal(line: str) -> None:
+def test_a_childs_output_cannot_control_the_terminal(line: str) -> None:
     assert log.as_text(line).isprintable()
 
 
-SECRET = " ".join(("my card number", "is", "4111"))  # in pieces: a traceback shows lines of this file
+SECRET = " ".join(("my card number", "is", "4111"))  # in pieces, because a traceback shows lines of this file
 
 
 not_found: Callable[[str], Exception] = google.NotFound
@@ -149,19 +149,19 @@ QUOTING: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("kind", QUOTING)
-def test_a_traceback_never_quotes_what_the_exception_choked_on(stream: io.StringIO, form: str, kind: str) -> None:
+def test_a_traceback_never_quotes_an_exceptions_input(stream: io.StringIO, form: str, kind: str) -> None:
     log.configure(form, stream=stream, level=logging.DEBUG)
     with pytest.raises(Exception, match=SECRET) as caught:
         QUOTING[kind]()
     logging.getLogger("x").error("failed", exc_info=caught.value)
-    told = stream.getvalue()
-    assert type(caught.value).__name__ in told
-    assert "test_log.py" in told  # where it was
-    assert "card number" not in told
+    logged = stream.getvalue()
+    assert type(caught.value).__name__ in logged
+    assert "test_log.py" in logged  # where it was raised
+    assert "card number" not in logged
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (RuntimeError("CUDA failed with error out of memory"), "RuntimeError: CUDA failed with error out of memory"),
         (OSError(28, "No space left on device", "/tmp/my secret.wav"), "OSError: No space left on device"),
@@ -171,7 +171,7 @@ def test_a_traceback_never_quotes_what_the_exception_choked_on(stream: io.String
     ],
     ids=str,
 )
-def test_what_a_machine_lacks_is_said(stream: io.StringIO, error: BaseException, told: str) -> None:
+def test_a_message_about_the_machine_is_shown(stream: io.StringIO, error: BaseException, message: str) -> None:
     log.configure("text", stream=stream)
     logging.getLogger("x").error("failed", exc_info=error)
-    assert stream.getvalue().splitlines()[-1].strip().endswith(told)
+    assert stream.getvalue().splitlines()[-1].strip().endswith(message)

@@ -1,4 +1,4 @@
-"""Metrics: a real run writes every field, the counters add them up, and the table says what they are."""
+"""Metrics: a real run logs every field, the counters aggregate them, and the table in the docs explains them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = [metric for metric in METRICS if metric.actions]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
-    """The log lines of a run of two samples with real engines and prices, one over a cap; and all that was written."""
+    """The log lines of a run of three recordings with real engines and prices; and the whole log and traces as text."""
     folder = tmp_path_factory.mktemp("metrics")
     for sample in samples()[:2]:
         shutil.copy(SAMPLES / sample["file"], folder)
@@ -69,7 +69,7 @@ def test_no_word_of_a_transcript_an_option_or_a_name_is_in_logs_or_traces(
     lines = [line for line in written[0] if line.get("action") not in ("demo_models", "ready", "download")]
     text = json.dumps(lines).lower() + written[1][written[1].index('{"trace_id"') :].lower()
     words = {word for sample in samples()[:2] for word in spoken(sample).lower().split() if len(word) > 5}
-    words -= {"service"}  # a field of ours
+    words -= {"service"}  # the name of a field
     assert words
     names = {sample["file"].lower() for sample in samples()[:2]} | {"zebrafink", "quittengelee", "kaltblut"}
     assert not [word for word in words | names if word in text]

@@ -1,4 +1,4 @@
-"""Traces: contexts, exporters, and what never goes into them."""
+"""Traces: contexts, exporters, and what traces never contain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.embedded.test_runner import until
 
 
 class Collector:
-    """Takes OTLP over HTTP; answers with `status`."""
+    """Receives OTLP over HTTP and responds with `status`."""
 
     def __init__(self, status: int = 200) -> None:
         self.requests: list[ExportTraceServiceRequest] = []
@@ -40,7 +40,7 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing."""
+                """Log nothing."""
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -62,7 +62,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_otlp_brings_spans_to_a_collector_before_the_verb_returns(collector: Collector) -> None:
+def test_otlp_exports_spans_to_a_collector_before_the_verb_returns(collector: Collector) -> None:
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
     with tracing.verb("ingest", "rec_a"):
         assert not collector.requests
@@ -76,7 +76,7 @@ def test_otlp_brings_spans_to_a_collector_before_the_verb_returns(collector: Col
 
 
 @pytest.mark.parametrize("collector", [400], indirect=True)
-def test_a_collector_that_refuses_costs_one_warning_and_no_work(
+def test_a_collector_that_refuses_spans_causes_one_warning_and_no_failure(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracing = exporters.tracing_to("otlp", "ingest", flush_each=True)
@@ -86,11 +86,11 @@ def test_a_collector_that_refuses_costs_one_warning_and_no_work(
             done.append(number)
     tracing.shutdown()
     assert done == [0, 1, 2]
-    assert len(collector.requests) == 1  # then nothing is tried for a while
+    assert len(collector.requests) == 1  # then exports pause
     assert [record.__dict__["action"] for record in caplog.records] == ["traces_lost"]
 
 
-def test_a_place_that_cannot_be_written_costs_a_warning_and_no_work(
+def test_a_path_that_cannot_be_written_causes_a_warning_and_no_failure(
     folder: Path, audio: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "a.wav").write_bytes(b"audio")
@@ -101,7 +101,7 @@ def test_a_place_that_cannot_be_written_costs_a_warning_and_no_work(
     assert "traces_lost" in [getattr(record, "action", None) for record in caplog.records]
 
 
-def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> None:
+def test_spans_keep_an_exceptions_class_and_busy_is_not_an_error(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "traces.jsonl"
     tracing = exporters.tracing_to(str(path), "test")
     with pytest.raises(ValueError, match="Aubergine"), tracing.verb("fails", "rec_a"):
@@ -115,7 +115,7 @@ def test_of_an_exception_the_class_is_kept_and_busy_is_none(tmp_path: Path) -> N
     assert "Aubergine" not in path.read_text()
 
 
-def test_the_request_that_brought_the_work_is_linked_to(tmp_path: Path) -> None:
+def test_a_span_links_to_the_request_that_delivered_the_work(tmp_path: Path) -> None:
     request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
     tracing = exporters.tracing_to(str(tmp_path / "t"), "test")
     with tracing.verb("ingest", "rec_a", delivery=request):
@@ -126,7 +126,7 @@ def test_the_request_that_brought_the_work_is_linked_to(tmp_path: Path) -> None:
     assert span["trace_id"] == f"{root_context('rec_a').trace_id:032x}"
 
 
-def test_with_tracing_off_nothing_is_told_and_a_line_has_the_requests_trace() -> None:
+def test_with_tracing_off_log_lines_have_the_requests_trace() -> None:
     from opentelemetry import trace
 
     with OFF.verb("ingest", "rec_a", delivery="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
@@ -136,7 +136,7 @@ def test_with_tracing_off_nothing_is_told_and_a_line_has_the_requests_trace() ->
 
 
 @pytest.mark.parametrize("text", [None, "", "nonsense", "00-" + "0" * 32 + "-b7ad6b7169203331-01"])
-def test_what_is_no_traceparent_is_none(text: str | None) -> None:
+def test_an_invalid_traceparent_is_none(text: str | None) -> None:
     assert parse_traceparent(text) is None
 
 
@@ -164,7 +164,7 @@ def test_a_folders_recording_is_one_connected_trace_without_its_name(folder: Pat
     assert parse_traceparent(event.traceparent) == root_context(event.data.recording_id)
 
 
-def test_attempts_that_fail_and_the_giving_up_are_in_the_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_attempts_and_giving_up_are_in_the_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechpipe.embedded.runner.MAX_BACKOFF_SECONDS", 0.01)
     (folder / "a.wav").write_bytes(b"audio")
     engines = {stage: FixedEngine(stage) for stage in Stage}
@@ -176,6 +176,6 @@ def test_attempts_that_fail_and_the_giving_up_are_in_the_trace(folder: Path, mon
     assert connect(folder).store.recordings()[0].status is Status.PARTIAL
 
 
-def test_logs_of_other_libraries_exporters_stay_quiet() -> None:
+def test_the_otlp_exporters_own_logger_is_silent() -> None:
     exporters.tracing_to("otlp", "x").shutdown()
     assert not logging.getLogger("opentelemetry.exporter.otlp").isEnabledFor(logging.ERROR)

@@ -1,4 +1,4 @@
-"""`speechpipe trace`: a file of spans as a waterfall, on the terminal and as SVG."""
+"""`speechpipe trace`: a file of spans as a waterfall, on a terminal and as SVG."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def span(span_id: str, parent: str | None, name: str, start: float, end: float, 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Two traces; children before parents, as spans end; a line cut off; one span twice; one whose parent died."""
+    """Two traces, children before parents, with a cut line, a span written twice and a span whose parent is lost."""
     path = tmp_path / "traces.jsonl"
     lines = [
         span("c", "b", "engine <1>", 101.5, 103, error="MemoryError", attributes={"speechpipe.attempt": 2}),
@@ -48,18 +48,18 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_stand_below_their_cause_and_a_lost_one_below_the_root(file: Path) -> None:
+def test_rows_are_below_their_parents_and_an_orphan_is_below_the_root(file: Path) -> None:
     found = [(row.span.name, row.depth, row.lost_parent) for row in rows(read(file, TRACE))]
     assert found == [("upload", 0, False), ("perform stt", 1, False), ("engine <1>", 2, False), ("join", 1, True)]
 
 
-def test_a_long_upload_leaves_room_for_the_rest(file: Path) -> None:
+def test_a_long_upload_is_compressed(file: Path) -> None:
     scale = Scale(read(file, TRACE))
     assert scale.squeezed
     assert [round(scale(moment), 3) for moment in (0, 50, 100, 105)] == [0, 0.075, 0.15, 1]
 
 
-def test_the_drawing_is_one_file_that_escapes_names_and_says_what_went_wrong(file: Path, tmp_path: Path) -> None:
+def test_the_svg_is_one_file_that_escapes_names_and_shows_errors(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "trace.svg"
     done = CliRunner().invoke(app, ["trace", RECORDING, "--file", str(file), "--svg", str(out)])
     assert done.exit_code == 0, done.output
@@ -70,7 +70,7 @@ def test_the_drawing_is_one_file_that_escapes_names_and_says_what_went_wrong(fil
     assert "prefers-color-scheme: dark" in out.read_text()
 
 
-def test_on_a_terminal_it_is_a_line_a_span(file: Path) -> None:
+def test_on_a_terminal_each_span_is_a_line(file: Path) -> None:
     done = CliRunner().invoke(app, ["trace", RECORDING, "--file", str(file)])
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
@@ -79,7 +79,7 @@ def test_on_a_terminal_it_is_a_line_a_span(file: Path) -> None:
     assert "parent lost" in lines[3]
 
 
-def test_of_a_project_it_is_a_link_and_of_nothing_a_sentence(
+def test_a_project_gives_a_link_and_a_missing_trace_an_error(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert waterfall.console_link(RECORDING, {"GOOGLE_CLOUD_PROJECT": "p"}).endswith(f"traceId={TRACE}?project=p")
@@ -91,7 +91,7 @@ def test_of_a_project_it_is_a_link_and_of_nothing_a_sentence(
         waterfall.rows_of(tmp_path / "none", RECORDING)
 
 
-def test_the_file_is_that_of_the_environment_else_of_the_folder() -> None:
+def test_the_file_comes_from_the_environment_or_else_the_folder() -> None:
     assert waterfall.file_of(Path("x"), {"SPEECHPIPE_TRACES": "/t"}) == Path("/t")
     assert waterfall.file_of(Path("x"), {"SPEECHPIPE_TRACES": "cloud"}) == Path("x/.speechpipe/traces.jsonl")
     assert waterfall.file_of(None, {}) is None
