@@ -1,13 +1,13 @@
-"""Mutation fuzz of everything that reads: the decoder and every parser.
+"""Mutation fuzzing of everything that reads input: the decoder and every parser.
 
     python -m tests.fuzz [--seconds 60 | --inputs 1000] [--seed N] [--targets decoder task-push ...]
     python -m tests.fuzz --replay build/fuzz/decoder-7-1234.input ...
 
-Inputs are broken versions of good ones (`mutation`), made from the seed alone, which is printed. The time is shared:
-half for the decoder, half for the others together; or so many inputs for each target. A finding is an input that ends
-as no reader may: it is written to a file, with what happened beside it, and `--replay` tries it again. The exit status
-is 1 if there is one. A fuzzer guided by coverage (atheris) would see our few lines of Python and neither FFmpeg nor
-pydantic's core, which are compiled without it.
+Inputs are broken versions of valid ones (`mutation`) and depend only on the seed, which is printed. The decoder gets
+half of the time and all other targets share the other half; with `--inputs`, each target gets that many inputs. A
+finding is an input that crashes its reader or breaks a promise. It is written to a file, next to a description of what
+happened, and `--replay` runs it again. The exit status is 1 if there are findings. A coverage-guided fuzzer (atheris)
+would see only our few lines of Python, because FFmpeg and pydantic's core are not compiled for it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tests.fuzz.targets import Target, targets
 
 DECODER = "decoder"
 BATCH = 50
-MOST_SECONDS = 2.0  #: for a parser with one input
+MOST_SECONDS = 2.0  #: of processor time, for a parser with one input
 
 
 class Fuzz:
-    """Runs targets and counts; made with the seed and where findings go."""
+    """Runs targets and counts the outcomes; writes findings to a folder."""
 
     def __init__(self, seed: int, findings: Path) -> None:
         self.seed, self.folder = seed, findings
@@ -43,12 +43,12 @@ class Fuzz:
         self.findings: list[Path] = []
 
     def content(self, name: str, index: int) -> bytes:
-        """The input of that number."""
-        chance = random.Random(f"{name} {self.seed} {index}")
-        return decoder.make(chance) if name == DECODER else targets()[name].make(chance)
+        """The input with this number."""
+        rng = random.Random(f"{name} {self.seed} {index}")
+        return decoder.make(rng) if name == DECODER else targets()[name].make(rng)
 
     def run(self, name: str, *, inputs: int | None, seconds: float) -> None:
-        """Feed a target until it has had so many inputs, or so many seconds."""
+        """Run a target on `inputs` inputs or, if that is None, for `seconds` seconds."""
         counts = self.outcomes.setdefault(name, Counter())
         began, index = time.monotonic(), 0
         while index < inputs if inputs is not None else time.monotonic() < began + seconds:
@@ -72,8 +72,8 @@ class Fuzz:
         print(f"{path}: {outcome.detail.strip().splitlines()[-1]}", flush=True)
 
     def report(self) -> str:
-        """What was tried, as Markdown."""
-        lines = ["| target | inputs | seconds | slowest, s | how they ended |", "|---|---|---|---|---|"]
+        """The counts and times, as Markdown."""
+        lines = ["| target | inputs | seconds | slowest, s | outcomes |", "|---|---|---|---|---|"]
         for name, counts in self.outcomes.items():
             ended = ", ".join(f"{how} {count}" for how, count in counts.most_common())
             lines.append(
@@ -82,7 +82,7 @@ class Fuzz:
         total = sum(counts.total() for counts in self.outcomes.values())
         return "\n".join(
             [*lines, "", f"seed {self.seed}: {total} inputs, {len(self.findings)} findings; "
-             f"a decoder had {self.peak_mb:.0f} MB at most"]
+             f"the decoder used at most {self.peak_mb:.0f} MB"]
         )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _parsed(target: Target, inputs: Sequence[tuple[int, bytes]]) -> Iterator[Out
 
 
 def replay(paths: Sequence[Path]) -> int:
-    """Try findings again, by their files' names; the number that still are."""
+    """Run findings again; the file name says the target. Returns how many are still findings."""
     still = 0
     for path in paths:
         name = path.name.rsplit("-", 2)[0]
@@ -112,14 +112,14 @@ def replay(paths: Sequence[Path]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz what the command line asks for; 1 if something was found."""
+    """Fuzz what the command line asks for. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--inputs", type=int, help="so many for each target, however long that takes")
+    parser.add_argument("--inputs", type=int, help="how many for each target, however long that takes")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     parser.add_argument("--targets", nargs="+", choices=[DECODER, *targets()], default=[DECODER, *targets()])
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz"))
-    parser.add_argument("--output", type=Path, help="add a line of JSON with the counts to this file")
+    parser.add_argument("--output", type=Path, help="append a line of JSON with the counts to this file")
     parser.add_argument("--replay", nargs="+", type=Path, metavar="FILE")
     given = parser.parse_args(arguments)
     if given.replay:

@@ -1,6 +1,6 @@
-"""Good media to break: a moment of sound in every container and codec on the list, and the bundled samples' beginnings.
+"""Valid media to break: a moment of sound in every supported container and codec, and the start of each bundled sample.
 
-Small, since a fuzzer decodes them thousands of times; made once a process.
+The files are small, because a fuzzer decodes them thousands of times, and are created once per process.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tests.media import SAMPLES
 from tests.workers.audio.media import tone, write_audio, write_video
 
 _SECONDS = 0.25
-_SAMPLE_BYTES = 12_000  #: of a bundled sample's beginning
-#: Extension, codec, channels, rate.
+_SAMPLE_BYTES = 12_000  #: from the start of a bundled sample
+#: Extension, codec, channels, sample rate.
 _FORMATS = (
     ("wav", "pcm_s16le", 1, 16000), ("wav", "pcm_s16le", 2, 8000), ("wav", "pcm_f32le", 1, 16000),
     ("wav", "pcm_s24le", 6, 16000), ("wav", "pcm_u8", 1, 8000), ("wav", "adpcm_ms", 1, 16000),
@@ -36,7 +36,7 @@ _FORMATS = (
 
 @cache
 def media() -> tuple[bytes, ...]:
-    """The files, as bytes."""
+    """The content of each file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = []

@@ -1,7 +1,7 @@
-"""What is fuzzed: everything that reads what strangers, clouds and operators write, and how each may end.
+"""The targets: everything that reads input from strangers, clouds and operators, and the outcomes that are allowed.
 
-A target reads one input. It returns a word for how that went (`read`, or the code of the refusal) and raises whatever
-is a finding: an exception that its callers do not expect, or a result that breaks a promise.
+A target reads one input. It returns the outcome, `read` or why it was refused, and raises an exception for a finding:
+an error that its callers do not expect, or a result that breaks a promise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True)
 class Target:
-    """Something that reads, and how inputs for it are made."""
+    """A reader, and how to make inputs for it."""
 
     name: str
     make: Callable[[random.Random], bytes]
@@ -69,7 +69,7 @@ def _task(body: bytes) -> str:
 
 
 def _usable_task(task: Task) -> str:
-    """What a worker does with a task before it looks at the recording."""
+    """Do what a worker does with a task before it reads the recording."""
     data, attributes = wire.task_to_message(task)
     assert wire.task_from_message(data, attributes) == task
     spans.parse_traceparent(task.traceparent)
@@ -78,23 +78,23 @@ def _usable_task(task: Task) -> str:
 
 
 def _storage_event(body: bytes) -> str:
-    """As functions-framework gives it: JSON that is an object, or any other value."""
+    """An event from functions-framework: a JSON object or any other value."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return "no JSON"
+        return "not JSON"
     try:
         source = wire.source_from_event(value)
     except Unreadable:
         return "unreadable"
-    assert 0 <= int(source.generation) < _INT64  # Cloud Storage's are; Firestore holds no larger number
+    assert 0 <= int(source.generation) < _INT64  # as in Cloud Storage; Firestore cannot store larger numbers
     assert source.size < _INT64
     _usable(source)
     return _options(json.dumps(source.metadata).encode())
 
 
 def _usable(source: Source) -> None:
-    """A source can be named, stored and read again."""
+    """Check that a source has an id and can be stored and read again."""
     assert len(source.recording_id) == 30
     assert Source.model_validate_json(source.model_dump_json()) == source
 
@@ -112,7 +112,7 @@ def _completion(body: bytes) -> str:
     try:
         message = json.loads(body)
         data, attributes = json.dumps(message["data"]).encode(), dict(message["attributes"])
-        json.dumps(attributes, ensure_ascii=False).encode()  # as all text in protocol buffers is
+        json.dumps(attributes, ensure_ascii=False).encode()  # protocol buffers must be valid UTF-8
     except (ValueError, RecursionError, KeyError, TypeError):
         return "no message"
     try:
@@ -145,12 +145,12 @@ def _options(body: bytes) -> str:
 
 
 def _refusal(rejected: Rejected) -> str:
-    assert rejected.message.isprintable(), "what was given is shown with escapes"
+    assert rejected.message.isprintable(), "the message must escape its input"
     return rejected.code.value
 
 
 def _sidecar(body: bytes) -> str:
-    """`NAME.meta.json` beside a file of a folder."""
+    """`NAME.meta.json` next to a file in a folder."""
     metadata = folder.metadata_from(body)
     source = Source.model_validate({**_golden("storage-finalized-source"), "metadata": metadata})
     _usable(source)
@@ -182,7 +182,7 @@ def _settings(body: bytes) -> str:
 
 
 def _log_line(body: bytes) -> str:
-    """What a child process of `speechpipe up` wrote."""
+    """A line from a child process of `speechpipe up`."""
     line = body.decode(errors="replace").replace("\n", " ")
     text = log.as_text(line)
     assert isinstance(text, str)
@@ -209,11 +209,11 @@ def _probe(body: bytes) -> str:
 
 
 def _json(*seeds: Any) -> Callable[[random.Random], bytes]:
-    return lambda chance: mutated_json(chance, seeds)
+    return lambda rng: mutated_json(rng, seeds)
 
 
 def _bytes(seeds: Sequence[bytes]) -> Callable[[random.Random], bytes]:
-    return lambda chance: mutated_bytes(chance, seeds)
+    return lambda rng: mutated_bytes(rng, seeds)
 
 
 _OPTIONS = {
@@ -233,7 +233,7 @@ _TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def targets() -> dict[str, Target]:
-    """Everything that reads but the decoder, by name."""
+    """All targets except the decoder, by name."""
     found = (
         Target("task-push", _json(_golden("task-push")), _task_push),
         Target("dead-letter", _json(_golden("dead-letter-push"), _golden("task-push")), _dead_letter),
