@@ -25,7 +25,7 @@ from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[im
 
 from benchmarks.machine import machine
 from workers.audio import chunks, decoder, reader, vad
-from workers.audio.reader import prepare
+from workers.audio.reader import open_audio
 from workers.whisper.log_mel import log_mel
 
 SAMPLES = Path(decoder.__file__).parents[1] / "demo" / "samples"
@@ -39,7 +39,7 @@ FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {
     "mp3 44.1 kHz stereo": ("mp3", "libmp3lame", 44_100, 2, 128_000),
     "opus 48 kHz mono": ("opus", "libopus", 48_000, 1, 32_000),
 }
-RULES = chunks.Rules(gap=2.0, pad=0.4, longest=28.0)
+RULES = chunks.ChunkRules(gap=2.0, pad=0.4, longest=28.0)
 
 
 def repeated(seconds: float) -> Iterator[decoder.Block]:
@@ -47,7 +47,7 @@ def repeated(seconds: float) -> Iterator[decoder.Block]:
     blocks = []
     for path in sorted(SAMPLES.glob("*.[mfow]*")):
         if path.suffix != ".json":
-            with prepare(path, max_seconds=600) as recording:
+            with open_audio(path, max_seconds=600) as recording:
                 blocks += list(recording)
     left = round(seconds * decoder.SAMPLE_RATE)
     for block in itertools.cycle(blocks):
@@ -92,17 +92,17 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
     def frames() -> None:
         with path.open("rb") as file, decoder._open(path, file) as container:
             stream = decoder._audio_stream(container)
-            exhaust(decoder._Reader(container, stream, split=False, max_seconds=seconds + 60)._frames())
+            exhaust(decoder._StreamDecoder(container, stream, split=False, max_seconds=seconds + 60)._frames())
 
     decoding = cost(frames)
-    resampled = cost(lambda: exhaust(decoder.stream(path, max_seconds=seconds + 60)))
-    parts = decoder.stream(path, max_seconds=seconds + 60)
+    resampled = cost(lambda: exhaust(decoder.decode_stream(path, max_seconds=seconds + 60)))
+    parts = decoder.decode_stream(path, max_seconds=seconds + 60)
     blocks = [part[0] for part in parts if isinstance(part, np.ndarray)]
-    detector, listener = vad.Detector(), chunks._Listener(0, RULES)
+    detector, chunker = vad.Detector(), chunks._ChannelChunker(0, RULES)
     vad.find(np.zeros(512, np.float32))  # load the detector's model
     activity = cost(lambda: [detector.feed(block) for block in blocks])
-    found: list[chunks.Stretch] = []
-    packed = cost(lambda: found.extend(one for block in blocks for one in listener.feed(block)))
+    found: list[chunks.Chunk] = []
+    packed = cost(lambda: found.extend(one for block in blocks for one in chunker.feed(block)))
     filters = FeatureExtractor(feature_size=128).mel_filters
     return {
         "decode": decoding,
@@ -126,7 +126,7 @@ def _prepared(paths: Iterable[Path], seconds: float) -> float:
         reader.stop()
         began = _used()
         for path in [tiny, *paths]:
-            with prepare(path, max_seconds=seconds + 60) as recording:
+            with open_audio(path, max_seconds=seconds + 60) as recording:
                 for _ in recording:
                     pass
         reader.stop()

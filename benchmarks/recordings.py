@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.media import RATE, SAMPLES, samples, spoken, write_wav
-from workers.audio.reader import prepare
+from workers.audio.reader import open_audio
 
 SHORTEST = 2.0  #: length of a mixed recording in seconds
 
@@ -57,6 +57,6 @@ def _turns() -> list[tuple[NDArray[np.int16], str]]:
 
 
 def _int16(path: Path) -> NDArray[np.int16]:
-    with prepare(path, max_seconds=3600) as recording:
+    with open_audio(path, max_seconds=3600) as recording:
         samples: NDArray[np.int16] = np.concatenate(list(recording), axis=1)[0]
     return samples

@@ -42,10 +42,10 @@ from transformers import (
 from benchmarks.door import worker
 from benchmarks.machine import machine
 from speechpipe.contract import Analysis, Emotions, Stage
-from workers.audio.chunks import stretches
+from workers.audio.chunks import speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import prepare
-from workers.emotion.classifier import RULES, windows_of
+from workers.audio.reader import open_audio
+from workers.emotion.windows import CHUNK_RULES, windows_of
 from workers.models import choice
 from workers.models.choice import DEMO_MODELS
 
@@ -136,8 +136,8 @@ def windows(files: Sequence[Path]) -> list[Array]:
     """The windows of speech that speechpipe's worker scores in these files."""
     found = []
     for path in files:
-        with prepare(path, max_seconds=600) as recording:
-            for chunk in stretches(recording, RULES):
+        with open_audio(path, max_seconds=600) as recording:
+            for chunk in speech_chunks(recording, CHUNK_RULES):
                 found += [as_float(samples) for _, samples in windows_of(chunk)]
     return found
 

@@ -47,8 +47,8 @@ from benchmarks.whisperx_peer import WhisperX
 from speechpipe.contract import Model, Stage, Transcript
 from tests.media import RATE, SAMPLES, word_errors, words
 from workers.audio import reader
-from workers.models.choice import BATCHES_AT_ONCE, DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS
-from workers.whisper.engine import WhisperAnalyser
+from workers.models.choice import DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS, PARALLEL_BATCHES
+from workers.whisper.engine import WhisperEngine
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("demo", *SHAPES)
@@ -93,7 +93,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     forced = name in SHAPES
     model = WhisperModel(str(place), device="cpu", compute_type="int8", cpu_threads=THREADS)
     # As workers.models.choice loads it: the same total of threads. The peers run one batch at a time.
-    shared = {"cpu_threads": max(1, THREADS // BATCHES_AT_ONCE), "num_workers": BATCHES_AT_ONCE}
+    shared = {"cpu_threads": max(1, THREADS // PARALLEL_BATCHES), "num_workers": PARALLEL_BATCHES}
     own = WhisperModel(str(place), device="cpu", compute_type="int8", **shared)
     options: dict[str, Any] = {"beam_size": 5, "word_timestamps": True, "vad_filter": True}
     decoding: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
         decoding = {"temperatures": (0.0,), "generate": {"max_length": 2 * TOKENS, "suppress_tokens": [-1, end]}}
         shape = {}
     identity = Model(name=name, revision="", engine="", device="cpu")
-    engine = WhisperAnalyser(own, identity, max_seconds=36_000, decoding=decoding, **shape)
+    engine = WhisperEngine(own, identity, max_seconds=36_000, decoding=decoding, **shape)
     engine.warm_up()
 
     def theirs(transcribe: Any, **more: Any) -> Transcribe:

@@ -1,13 +1,14 @@
-"""Rows of many recordings through one model, in batches: what keeps the engine full.
+"""Batch the rows of many recordings through one model.
 
-Rows gather while the engine works and go as soon as it is free, so that an idle service adds no waiting and a busy one
-fills its batches by itself. A thread or two run the engine; recordings put their rows in from threads of their own:
+Rows collect while the engine is busy and run as soon as it is free, so an idle service adds no delay and a busy one
+fills its batches without waiting for them. One or two threads run the engine. Each recording submits its rows from its
+own thread:
 
-    with batcher.admit(seconds, tick) as recording:          Busy when too much is in flight
+    with batcher.admit(seconds, tick) as recording:          raises Busy if too much audio is in flight
         futures = [recording.submit(row) for row in rows]    waits while this recording has enough rows in the queue
         results = [recording.result(future) for future in futures]
 
-Nothing in here knows of audio: `run` is the engine, `key` says which rows may share a batch.
+The batcher knows nothing about audio: `run` is the engine, and `key` says which rows may share a batch.
 """
 
 from __future__ import annotations
@@ -32,40 +33,40 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
-#: Called every so many seconds in a thread that waits; what it raises ends the waiting.
+#: A waiting thread calls its `tick` at this interval. An exception from it ends the wait.
 TICK_SECONDS = 0.5
-#: What the batches that run when the process ends are given.
-LAST_SECONDS = 5.0
-#: Batches' worth of rows that one recording may have in the queue.
+#: How long running batches get to finish when the process exits.
+SHUTDOWN_SECONDS = 5.0
+#: How many batches' worth of rows one recording may have in the queue.
 _BATCHES_AHEAD = 2
 
 
 @dataclass
-class Share:
-    """A recording's part in the batches that its rows were in."""
+class Usage:
+    """What a recording's rows used of the batches they ran in."""
 
     rows: int = 0
-    seconds: float = 0.0  #: of its rows
-    slots: float = 0.0  #: of a batch of 3 rows with room for 4, each row has 4/3
-    engine_seconds: float = 0.0  #: of the engine's time, by the seconds of its rows among those of the batch
-    padded_seconds: float = 0.0  #: each row counted as the longest of its batch
+    seconds: float = 0.0  #: the sum over its rows
+    slots: float = 0.0  #: with 3 rows in a batch that has room for 4, each row counts 4/3
+    engine_seconds: float = 0.0  #: of the engine's time, divided among a batch's rows in proportion to their seconds
+    padded_seconds: float = 0.0  #: each row counts as long as the longest in its batch
 
 
 @dataclass(eq=False)
-class _Waiting(Generic[Row, Result]):
+class _QueuedRow(Generic[Row, Result]):
     row: Row
     key: Hashable
     seconds: float
-    share: Share
+    usage: Usage
     future: Future[Result] = field(default_factory=Future)
 
 
 class Batcher(Generic[Row, Result]):
-    """The engine's queue and the threads that empty it. Every method may be called from any thread but those.
+    """The engine's queue and the threads that empty it. Any other thread may call any method.
 
-    `run` gets up to `rows_per_batch` rows of one `key` and gives a result for each, in their order; it is called for
-    `at_once` batches at a time. A batch that fails is halved until the poisonous row is alone: that one's future gets
-    the exception. After an out-of-memory error batches are half as large for good.
+    `run` gets up to `rows_per_batch` rows with the same `key` and returns a result for each, in their order. Up to
+    `parallel_batches` calls of it run at the same time. A failing batch is halved until the row to blame is alone, and
+    only its future gets the exception. After an out-of-memory error batches stay half as large.
     """
 
     def __init__(
@@ -75,55 +76,57 @@ class Batcher(Generic[Row, Result]):
         key: Callable[[Row], Hashable],
         seconds: Callable[[Row], float],
         rows_per_batch: int,
-        seconds_in_flight: float,
-        at_once: int = 1,
+        max_seconds_in_flight: float,
+        parallel_batches: int = 1,
     ) -> None:
         self._run, self._key, self._seconds = run, key, seconds
         self._rows_per_batch = rows_per_batch
-        self._most_seconds, self._at_once = seconds_in_flight, at_once
-        self._rows_ahead = max(_BATCHES_AHEAD, at_once) * rows_per_batch
+        self._max_seconds, self._parallel_batches = max_seconds_in_flight, parallel_batches
+        self._rows_ahead = max(_BATCHES_AHEAD, parallel_batches) * rows_per_batch
         self._changed = threading.Condition()
-        self._turns: deque[Submitter[Row, Result]] = (
-            deque()
-        )  # who has rows in the queue; the first leads the next batch
-        self._running: list[_Waiting[Row, Result]] = []
-        self._in_flight = 0.0
+        #: The recordings with rows in the queue. The first one's oldest row decides on the next batch's key.
+        self._turns: deque[Submitter[Row, Result]] = deque()
+        self._running: list[_QueuedRow[Row, Result]] = []
+        self._seconds_in_flight = 0.0
         self._closed = False
         self._running_batches = 0
         self._engine_time, self._counted_until = 0.0, time.perf_counter()
-        for number in range(at_once):
-            threading.Thread(target=self._work, name=f"batcher-{number}", daemon=True).start()
-        atexit.register(self.close, LAST_SECONDS)  # a thread inside torch while Python goes away ends in an abort
+        for number in range(parallel_batches):
+            threading.Thread(target=self._run_batches, name=f"batcher-{number}", daemon=True).start()
+        atexit.register(self.close, SHUTDOWN_SECONDS)  # Python aborts if it exits while a thread is inside torch
 
     @property
     def rows_per_batch(self) -> int:
-        """Room in a batch now: less than at first once memory ran out."""
+        """The current maximum, which falls after an out-of-memory error."""
         return self._rows_per_batch
 
     @contextlib.contextmanager
     def admit(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Iterator[Submitter[Row, Result]]:
-        """Let a recording of so many seconds in. Raises Busy if that makes more than `seconds_in_flight`.
+        """Admit a recording of so many seconds. Raises Busy if that would exceed `max_seconds_in_flight`.
 
-        One that is longer by itself is let in when there is nobody else. On leaving, rows of it that have not run are
+        A recording that exceeds it alone is admitted when there is no other. On exit, its rows that have not run are
         dropped.
         """
-        counted = min(seconds, self._most_seconds)
+        counted = min(seconds, self._max_seconds)
         with self._changed:
-            if self._closed or self._in_flight + counted > self._most_seconds:
-                raise Busy("the engine is shutting down" if self._closed else "enough audio is in flight here")
-            self._in_flight += counted
+            if self._closed or self._seconds_in_flight + counted > self._max_seconds:
+                raise Busy(
+                    "the engine is shutting down" if self._closed else "enough audio is in flight in this worker"
+                )
+            self._seconds_in_flight += counted
         submitter = Submitter(self, tick)
         try:
             yield submitter
         finally:
             with self._changed:
-                self._in_flight -= counted
+                self._seconds_in_flight -= counted
                 self._drop(submitter)
 
     def close(self, timeout: float) -> None:
-        """Take no more rows, drop those that wait, and give the batches that run so many seconds to end.
+        """Accept no more rows, drop the queued ones, and wait up to `timeout` seconds for running batches.
 
-        Futures of dropped rows are cancelled; rows still running then get Busy. Whoever waits for either sees Busy.
+        Futures of dropped rows are cancelled, and rows still running after the timeout get Busy. Waiting for either
+        raises Busy.
         """
         with self._changed:
             self._closed = True
@@ -131,12 +134,12 @@ class Batcher(Generic[Row, Result]):
                 self._drop(submitter)
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: not self._running, timeout):
-                for waiting in self._running:
-                    _fail(waiting, Busy("the engine is shutting down"))
+                for queued in self._running:
+                    _fail(queued, Busy("the engine is shutting down"))
 
     def put(self, submitter: Submitter[Row, Result], row: Row) -> Future[Result]:
-        """Queue a row of an admitted recording: `Submitter.submit`."""
-        waiting: _Waiting[Row, Result] = _Waiting(row, self._key(row), self._seconds(row), submitter.share)
+        """Queue a row of an admitted recording. Called by `Submitter.submit`."""
+        queued: _QueuedRow[Row, Result] = _QueuedRow(row, self._key(row), self._seconds(row), submitter.usage)
         while True:
             with self._changed:
                 if self._changed.wait_for(
@@ -146,20 +149,20 @@ class Batcher(Generic[Row, Result]):
                         raise Busy("the engine is shutting down")
                     if not submitter.queue:
                         self._turns.append(submitter)
-                    submitter.queue.append(waiting)
+                    submitter.queue.append(queued)
                     self._changed.notify_all()
-                    return waiting.future
+                    return queued.future
             submitter.tick()
 
     def _drop(self, submitter: Submitter[Row, Result]) -> None:
-        for waiting in submitter.queue:
-            if waiting.future.cancel():
-                waiting.future.set_running_or_notify_cancel()  # wakes who waits for it
+        for queued in submitter.queue:
+            if queued.future.cancel():
+                queued.future.set_running_or_notify_cancel()  # wakes the threads that wait for it
         submitter.queue.clear()
         with contextlib.suppress(ValueError):
             self._turns.remove(submitter)
 
-    def _work(self) -> None:
+    def _run_batches(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._turns or self._closed)
@@ -168,102 +171,103 @@ class Batcher(Generic[Row, Result]):
                 batch = self._next_batch()
                 self._running += batch
                 self._changed.notify_all()  # there is room in the queue
-            self._perform(batch)
+            self._run_batch(batch)
             with self._changed:
-                for waiting in batch:
-                    self._running.remove(waiting)
+                for queued in batch:
+                    self._running.remove(queued)
                 self._changed.notify_all()
 
-    def _next_batch(self) -> list[_Waiting[Row, Result]]:
-        """Take the oldest row of the recording whose turn it is, and fill up with rows of its key.
+    def _next_batch(self) -> list[_QueuedRow[Row, Result]]:
+        """Take the oldest row of the recording whose turn it is, and fill the batch with rows of the same key.
 
-        One row a recording in turn, so that each gets its part of a full batch. A recording that has led goes to the
-        end of the line: none waits for longer than there are others, whatever their rows' keys. With several batches at
-        a time each takes its part of what waits: all of it in one would leave the others idle.
+        Recordings contribute one row each, round after round, so that each gets its part of a full batch. The recording
+        whose turn it was then goes to the end of the line, so none waits for more turns than there are other
+        recordings, whatever the keys. With parallel batches each takes only its part of the queued rows: taking all
+        would leave the others idle.
         """
-        leader = self._turns[0]
-        key = leader.queue[0].key
-        offers = [iter([waiting for waiting in one.queue if waiting.key == key]) for one in self._turns]
-        in_turn = [row for row in itertools.chain.from_iterable(itertools.zip_longest(*offers)) if row is not None]
-        batch = in_turn[: min(self._rows_per_batch, math.ceil(len(in_turn) / self._at_once))]
+        key = self._turns[0].queue[0].key
+        candidates = [iter([queued for queued in one.queue if queued.key == key]) for one in self._turns]
+        in_turn = [row for row in itertools.chain.from_iterable(itertools.zip_longest(*candidates)) if row is not None]
+        batch = in_turn[: min(self._rows_per_batch, math.ceil(len(in_turn) / self._parallel_batches))]
         taken = set(map(id, batch))
         for one in self._turns:
-            one.queue = deque(waiting for waiting in one.queue if id(waiting) not in taken)
+            one.queue = deque(queued for queued in one.queue if id(queued) not in taken)
         self._turns.rotate(-1)
         self._turns = deque(one for one in self._turns if one.queue)
-        return [waiting for waiting in batch if waiting.future.set_running_or_notify_cancel()]
+        return [queued for queued in batch if queued.future.set_running_or_notify_cancel()]
 
-    def _perform(self, batch: Sequence[_Waiting[Row, Result]]) -> None:
-        """Run a batch; one that fails in halves; a row that fails by itself gets the error."""
+    def _run_batch(self, batch: Sequence[_QueuedRow[Row, Result]]) -> None:
+        """Run a batch, and if it fails its halves. A row that fails alone gets the error."""
         todo = deque([batch])
         while todo:
             part = todo.popleft()
             if not part:
                 continue
-            # The error is gone with `_attempt`'s frame before anything runs again: its traceback holds tensors.
-            if not self._attempt(part):
+            # The error holds tensors in its traceback. It goes with `_try_rows`'s frame, before anything else runs.
+            if not self._try_rows(part):
                 half = (len(part) + 1) // 2
                 todo.extendleft([part[half:], part[:half]])
 
-    def _attempt(self, part: Sequence[_Waiting[Row, Result]]) -> bool:
-        """Run rows together; False if they have to be tried in halves."""
+    def _try_rows(self, part: Sequence[_QueuedRow[Row, Result]]) -> bool:
+        """Run rows together. False if they have to be run in halves."""
         began = self._engine_clock(+1)
         try:
-            results = self._run([waiting.row for waiting in part])
+            results = self._run([queued.row for queued in part])
             if len(results) != len(part):
-                raise RuntimeError(f"the engine gave {len(results)} results for {len(part)} rows")
-        except BaseException as error:  # whatever it is, this thread has to live
+                raise RuntimeError(f"the engine returned {len(results)} results for {len(part)} rows")
+        except BaseException as error:  # whatever it is, this thread has to survive
             self._engine_clock(-1)
             if len(part) > 1:
                 if out_of_memory(error):
                     self._rows_per_batch = min(self._rows_per_batch, (len(part) + 1) // 2)
-                    log.warning("out of memory: batches of %d rows from now on", self._rows_per_batch)
+                    log.warning("out of memory: at most %d rows per batch from now on", self._rows_per_batch)
                 return False
             with self._changed:
                 _fail(part[0], error)
             return True
-        took, total = self._engine_clock(-1) - began, sum(waiting.seconds for waiting in part) or 1.0
-        longest = max(waiting.seconds for waiting in part)
+        took, total = self._engine_clock(-1) - began, sum(queued.seconds for queued in part) or 1.0
+        longest = max(queued.seconds for queued in part)
         with self._changed:
-            for waiting, result in zip(part, results, strict=True):
-                waiting.share.rows += 1
-                waiting.share.seconds += waiting.seconds
-                waiting.share.slots += max(1.0, self._rows_per_batch / len(part))
-                waiting.share.engine_seconds += took * waiting.seconds / total
-                waiting.share.padded_seconds += longest
-                if not waiting.future.done():  # by `close`
-                    waiting.future.set_result(result)
+            for queued, result in zip(part, results, strict=True):
+                queued.usage.rows += 1
+                queued.usage.seconds += queued.seconds
+                queued.usage.slots += max(1.0, self._rows_per_batch / len(part))
+                queued.usage.engine_seconds += took * queued.seconds / total
+                queued.usage.padded_seconds += longest
+                if not queued.future.done():  # `close` may have failed it
+                    queued.future.set_result(result)
         return True
 
-    def _engine_clock(self, begun: int) -> float:
-        """Seconds as a batch counts them: those that run at a time share the engine, so each has its part of them.
+    def _engine_clock(self, change: int) -> float:
+        """Engine time in seconds, in which parallel batches share each second equally.
 
-        `begun`: 1 as a batch begins, -1 as it ends. All batches' seconds together are those in which the engine ran.
+        `change`: 1 when a batch starts, -1 when it ends. Over all batches the differences between the two calls add up
+        to the time in which the engine ran.
         """
         with self._changed:
             now = time.perf_counter()
             if self._running_batches:
                 self._engine_time += (now - self._counted_until) / self._running_batches
             self._counted_until = now
-            self._running_batches += begun
+            self._running_batches += change
             return self._engine_time
 
 
 class Submitter(Generic[Row, Result]):
-    """One recording's way in, from `Batcher.admit`."""
+    """One recording's access to the batcher. Made by `Batcher.admit`."""
 
     def __init__(self, batcher: Batcher[Row, Result], tick: Callable[[], None]) -> None:
         self._batcher = batcher
         self.tick = tick
-        self.queue: deque[_Waiting[Row, Result]] = deque()  #: guarded by the batcher
-        self.share = Share()  #: complete once every result is there
+        self.queue: deque[_QueuedRow[Row, Result]] = deque()  #: guarded by the batcher
+        self.usage = Usage()  #: complete when every result has arrived
 
     def submit(self, row: Row) -> Future[Result]:
-        """Put a row in, waiting for room. Raises Busy at shutdown, and what `tick` raises."""
+        """Queue a row, waiting for room. Raises Busy at shutdown, and what `tick` raises."""
         return self._batcher.put(self, row)
 
     def result(self, future: Future[Result]) -> Result:
-        """Wait for a row's result. Raises what the engine raised for it, Busy at shutdown, and what `tick` raises."""
+        """Wait for a row's result. Raises the engine's error for that row, Busy at shutdown, and what `tick` raises."""
         while not future.done():
             if not wait([future], TICK_SECONDS).done:
                 self.tick()
@@ -274,10 +278,10 @@ class Submitter(Generic[Row, Result]):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an engine's error says so: torch's OutOfMemoryError and CTranslate2's RuntimeError both do in words."""
+    """Whether an engine ran out of memory. torch's OutOfMemoryError and CTranslate2's RuntimeError both say so."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "out of memory" in str(error).lower())
 
 
-def _fail(waiting: _Waiting[Row, Result], error: BaseException) -> None:
-    if not waiting.future.done():
-        waiting.future.set_exception(error)
+def _fail(queued: _QueuedRow[Row, Result], error: BaseException) -> None:
+    if not queued.future.done():
+        queued.future.set_exception(error)

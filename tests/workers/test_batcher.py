@@ -57,9 +57,9 @@ def make() -> Iterator[Make]:
     made: list[tuple[Engine, Batcher[Row, str]]] = []
 
     def batcher(
-        engine: Engine, *, rows_per_batch: int = 4, seconds_in_flight: float = 100.0, at_once: int = 1
+        engine: Engine, *, rows_per_batch: int = 4, max_seconds_in_flight: float = 100.0, parallel_batches: int = 1
     ) -> Batcher[Row, str]:
-        made.append((engine, start(engine, rows_per_batch, seconds_in_flight, at_once)))
+        made.append((engine, start(engine, rows_per_batch, max_seconds_in_flight, parallel_batches)))
         return made[-1][1]
 
     yield batcher
@@ -68,14 +68,16 @@ def make() -> Iterator[Make]:
         one.close(PATIENCE)
 
 
-def start(engine: Engine, rows_per_batch: int, seconds_in_flight: float = 100.0, at_once: int = 1) -> Batcher[Row, str]:
+def start(
+    engine: Engine, rows_per_batch: int, max_seconds_in_flight: float = 100.0, parallel_batches: int = 1
+) -> Batcher[Row, str]:
     return Batcher(
         engine,
         key=lambda row: row.key,
         seconds=lambda row: row.seconds,
         rows_per_batch=rows_per_batch,
-        seconds_in_flight=seconds_in_flight,
-        at_once=at_once,
+        max_seconds_in_flight=max_seconds_in_flight,
+        parallel_batches=parallel_batches,
     )
 
 
@@ -91,7 +93,7 @@ def results(futures: Sequence[Future[str]]) -> list[str]:
 # ---------------------------------------------------------------------------------------------------------- batches
 
 
-def test_a_row_goes_at_once_when_the_engine_is_idle(make: Make) -> None:
+def test_a_row_runs_immediately_when_the_engine_is_idle(make: Make) -> None:
     engine = Engine()
     with make(engine).admit(1) as recording:
         assert recording.submit(Row("only")).result(PATIENCE) == "only!"  # nothing else ever comes
@@ -101,7 +103,7 @@ def test_a_row_goes_at_once_when_the_engine_is_idle(make: Make) -> None:
 def test_two_batches_may_run_at_a_time_and_share_what_gathers(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
-    batcher = make(engine, at_once=2)
+    batcher = make(engine, parallel_batches=2)
     with batcher.admit(1) as one, batcher.admit(1) as two:
         first = one.submit(Row("1"))
         held(engine)
@@ -117,7 +119,7 @@ def test_two_batches_may_run_at_a_time_and_share_what_gathers(make: Make) -> Non
 def test_a_shutdown_waits_for_both_batches_and_then_gives_both_back(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
-    batcher = make(engine, at_once=2)
+    batcher = make(engine, parallel_batches=2)
     with batcher.admit(1) as recording:
         futures = [recording.submit(Row("1"))]
         held(engine)
@@ -195,11 +197,11 @@ def test_a_recording_knows_its_share_of_the_batches(make: Make) -> None:
         rest = [one.submit(Row("1", seconds=1)), two.submit(Row("2", seconds=3))]
         engine.gate.set()
         results([first, *rest])
-        assert (one.share.rows, one.share.slots) == (2, 4 + 2)
-        assert (one.share.seconds, one.share.padded_seconds) == (2 + 1, 2 + 3)
-        assert (two.share.rows, two.share.slots) == (1, 2)
-        assert (two.share.seconds, two.share.padded_seconds) == (3, 3)
-        assert 0 < two.share.engine_seconds < one.share.engine_seconds + two.share.engine_seconds
+        assert (one.usage.rows, one.usage.slots) == (2, 4 + 2)
+        assert (one.usage.seconds, one.usage.padded_seconds) == (2 + 1, 2 + 3)
+        assert (two.usage.rows, two.usage.slots) == (1, 2)
+        assert (two.usage.seconds, two.usage.padded_seconds) == (3, 3)
+        assert 0 < two.usage.engine_seconds < one.usage.engine_seconds + two.usage.engine_seconds
 
 
 def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +214,7 @@ def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypat
         assert gates[rows[0].name].wait(PATIENCE)
 
     engine.fail = wait_at_its_gate
-    with (lanes := make(engine, at_once=2)).admit(1) as one, lanes.admit(1) as two:
+    with (lanes := make(engine, parallel_batches=2)).admit(1) as one, lanes.admit(1) as two:
         first = one.submit(Row("1"))
         held(engine)
         now[0] += 1  # alone
@@ -225,7 +227,7 @@ def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypat
         gates["2"].set()
         second.result(PATIENCE)
         now[0] += 100  # nothing runs
-        assert (one.share.engine_seconds, two.share.engine_seconds) == (1 + 4 / 2, 4 / 2 + 10)
+        assert (one.usage.engine_seconds, two.usage.engine_seconds) == (1 + 4 / 2, 4 / 2 + 10)
 
 
 # --------------------------------------------------------------------------------------------------------- failures
@@ -274,7 +276,7 @@ def test_a_row_that_is_too_large_by_itself_gets_the_error(make: Make) -> None:
 
 def test_an_engine_that_loses_rows_is_an_error_and_nobody_gets_anothers_result(make: Make) -> None:
     batcher: Batcher[Row, str] = Batcher(
-        lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4, seconds_in_flight=10
+        lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4, max_seconds_in_flight=10
     )
     with batcher.admit(1) as recording, pytest.raises(RuntimeError, match="0 results for 1 rows"):
         recording.result(recording.submit(Row("x")))
@@ -285,7 +287,7 @@ def test_an_engine_that_loses_rows_is_an_error_and_nobody_gets_anothers_result(m
 
 
 def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make) -> None:
-    batcher = make(Engine(), seconds_in_flight=10)
+    batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(5):
         with batcher.admit(5), pytest.raises(Busy), batcher.admit(0.1):
             pass
@@ -294,7 +296,7 @@ def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make)
 
 
 def test_a_long_recording_has_short_ones_beside_it_but_no_other_long_one(make: Make) -> None:
-    batcher = make(Engine(), seconds_in_flight=10)
+    batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(8), batcher.admit(1) as short:
         assert short.submit(Row("short")).result(PATIENCE) == "short!"
         with pytest.raises(Busy), batcher.admit(8):
@@ -302,7 +304,7 @@ def test_a_long_recording_has_short_ones_beside_it_but_no_other_long_one(make: M
 
 
 def test_a_recording_longer_than_the_bound_is_let_in_when_there_is_nobody_else(make: Make) -> None:
-    batcher = make(Engine(), seconds_in_flight=10)
+    batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(1), pytest.raises(Busy), batcher.admit(36_000):
         pass
     with batcher.admit(36_000) as long:

@@ -1,11 +1,12 @@
-"""Hostile media in, samples out: whatever people upload, decoded with PyAV under limits.
+"""Decode untrusted media with PyAV, under limits: any uploaded file in, int16 samples at 16 kHz out.
 
-A recording comes from a stranger, so nothing that it says about itself is believed: container and protocol are on a
-list (a text file named .wav can be an ffconcat playlist that opens *other* files), samples are counted while they are
-decoded (2 h of silence is a FLAC of 1.3 MB, and a forged sample rate makes any declared duration a lie), and invalid
-frames are skipped, not the rest of the file (faster-whisper's own decoder stops at the first).
+Uploads come from strangers, so nothing that a file says about itself is trusted. Container formats and protocols are
+limited to a list, because a text file named .wav can be an ffconcat playlist that opens *other* files. Samples are
+counted while they are decoded, because 2 h of silence fit into a FLAC of 1.3 MB and a forged sample rate falsifies any
+declared duration. Invalid frames are skipped, but not the rest of the file (faster-whisper's own decoder stops at the
+first).
 
-`stream` runs in a limited process of its own (`decoding`); what a worker calls is `preparation.prepare`.
+`decode_stream` runs in a separate, limited process (`decoder_process`). Workers call `reader.open_audio`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,15 @@ import numpy.typing as npt
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from speechpipe.contract import Audio, Caution
 from speechpipe.contract.errors import ErrorCode, Rejected
-from workers.audio.waveform import Outline
+from workers.audio.waveform import WaveformBuilder
 
-SAMPLE_RATE = 16_000  #: Hz, of everything that comes out; both engines want it
+SAMPLE_RATE = 16_000  #: Hz, of all decoded audio: the rate that both engines expect
 
-#: Demuxers that may open an upload. No playlist, no image, no device, nothing that opens a second file.
+#: Demuxers that may open an upload: no playlists, images, devices or anything else that opens a second file.
 FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf,asf,au,avi,flv,mpegts"
 FORMAT_NAMES = (
     "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF, W64, WMA, AU, AVI, FLV"
@@ -42,117 +42,119 @@ FORMAT_NAMES = (
 )
 
 
-def _decodes_sound(name: str) -> bool:
+def _decodes_audio(name: str) -> bool:
     try:
         return av.Codec(name, "r").type == "audio"
-    except ValueError:  # an encoder alone
+    except ValueError:  # an encoder without a decoder
         return False
 
 
-#: FFmpeg would try the pictures of a video too, to say what they are: hundreds of thousands of lines for nothing.
-_DECODERS = ",".join(sorted(filter(_decodes_sound, av.codecs_available)))
+#: Audio decoders only. To describe a video FFmpeg would run its picture decoders too: hundreds of thousands of lines of
+#: code that we do not need.
+_DECODERS = ",".join(sorted(filter(_decodes_audio, av.codecs_available)))
 
-#: What a header may claim. Outside, one short frame could be resampled into gigabytes.
+#: Limits for what a header claims. Beyond them one short frame could be resampled into gigabytes.
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
-#: Cap on samples before resampling, as a rate: a forged high rate makes hours look like minutes.
+#: Limit on samples before resampling, as a rate: a forged high sample rate makes hours look like minutes.
 RAW_RATE = 192_000
 
-_BLOCK = 1 << 16  #: samples given to the resampler at a time; one call a frame is slow
-_MAX_STALLS = 100  #: demuxer errors in a row after which the file is taken to have ended
-_AFTER_SEEKING = 2000  #: packets between an index entry and what was sought, at most
-_SOME_AUDIO = 0.02  #: seconds; less is no recording
-_IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-#: First bytes of containers on the list, with their place: a file that has them and does not open is damaged.
-_KNOWN = (
+_BLOCK = 1 << 16  #: samples passed to the resampler at a time; one call per frame is slow
+_MAX_STALLS = 100  #: consecutive demuxer errors after which the file counts as ended
+_AFTER_SEEKING = 2000  #: packets to read, at most, from the index entry to the position sought
+_MIN_SECONDS = 0.02  #: a file with less audio is not a recording
+_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+#: Offset and first bytes of supported containers: a file that has them and cannot be opened is damaged.
+_SIGNATURES = (
     (0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (0, b".snd"), (0, b"FLV"),
     (0, b"0&\xb2u\x8ef\xcf\x11"), (4, b"ftyp"), (8, b"WAVE"), (8, b"AVI "),
 )  # fmt: skip
 
 Block = npt.NDArray[np.int16]  #: shape (channels, samples), 16 kHz
-Samples = npt.NDArray[np.float32]  #: the same, -1 to 1
+Samples = npt.NDArray[np.float32]  #: the same shape, -1 to 1
 
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of a recording before anything of it is decoded."""
+    """What is known of a recording before decoding starts."""
 
-    expected_seconds: float | None  #: by its header: a claim
+    expected_seconds: float | None  #: as claimed by its header
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a recording once all of it is decoded."""
+    """What is known of a recording after decoding it all."""
 
     audio: Audio
     cautions: tuple[Caution, ...] = ()
 
 
-def stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[Head | Block | Facts]:
-    """Decode the best audio stream of a file to 16 kHz int16: mixed to mono, or each channel on its own.
+def decode_stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[Head | Block | Facts]:
+    """Decode a file's best audio stream to 16 kHz int16, mixed down to mono or with its channels kept apart (`split`).
 
     Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts.
 
-    Raises Rejected: empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a picture, a
-    silent video), decode_failed (no samples in it), too_long (more than `max_seconds`: at once where a packet far
-    into the file says so, else counted while decoding; with `split` the channels together may hold twice that).
+    Raises Rejected with empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a
+    picture, a silent video), decode_failed (no samples) or too_long (more than `max_seconds`; with `split` all channels
+    together may have twice that). too_long is raised immediately if a packet far into the file shows it, else when the
+    decoded samples exceed the limit.
     """
-    # Open all the time: with FFmpeg's own there is then no file left that a limited process may open (`decoding`).
+    # Kept open throughout: with FFmpeg's own descriptor, it uses up what the limited process may open.
     with path.open("rb") as file:
         if _size(file) == 0:
             raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
         with _open(path, file) as container:
-            if _claims_at_most(max_seconds, container):
+            if _declares_at_most(max_seconds, container):
                 yield from _decoded(container, file, split=split, max_seconds=max_seconds)
                 return
-            if _reaches(max_seconds, container):
+            if _has_packet_after(max_seconds, container):
                 raise _too_long(max_seconds)
-        with _open(path, file) as container:  # afresh, as if nobody had sought in it
+        with _open(path, file) as container:  # reopened, since seeking has changed its state
             yield from _decoded(container, file, split=split, max_seconds=max_seconds)
 
 
-def _claims_at_most(seconds: float, container: InputContainer) -> bool:
+def _declares_at_most(seconds: float, container: InputContainer) -> bool:
     return container.duration is not None and container.duration / 1e6 <= 1.01 * seconds + 1
 
 
-def _reaches(seconds: float, container: InputContainer) -> bool:
-    """Whether a file goes on after so many seconds, as its header says or does not say: a packet that belongs there.
+def _has_packet_after(seconds: float, container: InputContainer) -> bool:
+    """Whether a file whose header declares too long or no duration has a packet after so many seconds.
 
-    Saves decoding and analysing all before it, hours of silence in a small file for one.
+    If it has, all that comes before need not be decoded and analysed: for example hours of silence in a small file.
     """
     stream = _audio_stream(container)
     try:
         container.seek(round(seconds * 1e6))
         base, first = stream.time_base or 0, stream.start_time or 0
-        places = (packet.pts for packet in itertools.islice(container.demux(stream), _AFTER_SEEKING))
-        return any(place is not None and (place - first) * base > seconds for place in places)
-    except (av.error.FFmpegError, IndexError):  # not every format can be sought in; see also `_Reader._packets`
+        times = (packet.pts for packet in itertools.islice(container.demux(stream), _AFTER_SEEKING))
+        return any(time is not None and (time - first) * base > seconds for time in times)
+    except (av.error.FFmpegError, IndexError):  # not every format supports seeking; see also `_StreamDecoder._packets`
         return False
 
 
 def _decoded(
     container: InputContainer, file: BufferedReader, *, split: bool, max_seconds: float
 ) -> Generator[Head | Block | Facts]:
-    reader = _Reader(container, _audio_stream(container), split=split, max_seconds=max_seconds)
+    decoder = _StreamDecoder(container, _audio_stream(container), split=split, max_seconds=max_seconds)
     yield Head(container.duration / 1e6 if container.duration else None)
-    outline = Outline()
-    with contextlib.closing(reader.blocks()) as blocks:
+    waveform = WaveformBuilder()
+    with contextlib.closing(decoder.blocks()) as blocks:
         for block in blocks:
-            outline.add(block)
+            waveform.add(block)
             yield block
-    if reader.made < _SOME_AUDIO * SAMPLE_RATE:
+    if decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
     file.seek(0)
     audio = Audio(
-        duration=reader.made / SAMPLE_RATE,
-        channels=reader.channels,
-        sample_rate=reader.rate,
+        duration=decoder.samples / SAMPLE_RATE,
+        channels=decoder.channels,
+        sample_rate=decoder.rate,
         sha256=hashlib.file_digest(file, "sha256").hexdigest(),
-        format=reader.format,
-        waveforms=outline.waveforms(),
+        format=decoder.format,
+        waveforms=waveform.waveforms(),
     )
-    declared = _declared_seconds(reader, audio.duration, file)
-    yield Facts(audio, tuple(_cautions(reader, audio.duration, declared)))
+    declared = _declared_seconds(decoder, audio.duration, file)
+    yield Facts(audio, tuple(_cautions(decoder, audio.duration, declared)))
 
 
 def _size(file: BufferedReader) -> int:
@@ -160,33 +162,33 @@ def _size(file: BufferedReader) -> int:
 
 
 def as_float(samples: Block) -> Samples:
-    """int16 as the float32 that models want, -1 to 1, of the same shape."""
+    """Convert int16 samples to the float32 that models expect, -1 to 1, in the same shape."""
     return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)
 
 
 def _open(path: Path, file: BufferedReader) -> InputContainer:
-    """Open under the white lists. Text for the user is ours alone: FFmpeg's messages hold paths."""
+    """Open a file under the allow lists. Error messages are our own, since FFmpeg's contain paths."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
     try:
-        # `file:` keeps a name like `concat:a|b` a name. Tags in any encoding are ignored, not fatal.
+        # With `file:` a name like `concat:a|b` stays a file name. Tags in an unknown encoding are ignored, not fatal.
         return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)
     except (av.error.FFmpegError, ValueError):
-        raise _unopened(file.read(16)) from None
+        raise _open_failure(file.read(16)) from None
 
 
-def _unopened(head: bytes) -> Rejected:
-    """Say why a file that starts so could not be opened."""
-    if head.startswith(_IMAGES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
+def _open_failure(head: bytes) -> Rejected:
+    """Say why a file with these first bytes could not be opened."""
+    if head.startswith(_IMAGE_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
         return Rejected(ErrorCode.NO_AUDIO_STREAM, "the file is a picture: there is no sound in it")
-    if any(head[at:].startswith(mark) for at, mark in _KNOWN):
+    if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
         return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged or incomplete: nothing in it could be decoded")
     message = f"the file is not a recording that can be read: it must be {FORMAT_NAMES}"
     return Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
 
 
-def _audio_stream(container: InputContainer) -> AudioStream:
+def _audio_stream(container: InputContainer) -> av.AudioStream:
     stream = container.streams.best("audio")
-    if not isinstance(stream, AudioStream):
+    if not isinstance(stream, av.AudioStream):
         raise Rejected(ErrorCode.NO_AUDIO_STREAM, "the file has no audio track")
     try:
         rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
@@ -201,15 +203,15 @@ def _audio_stream(container: InputContainer) -> AudioStream:
     return stream
 
 
-class _Reader:
-    """Frames of one stream, counted, skipped where invalid, and resampled."""
+class _StreamDecoder:
+    """Decodes one stream: counts its samples, skips invalid frames, and resamples."""
 
-    def __init__(self, container: InputContainer, stream: AudioStream, *, split: bool, max_seconds: float) -> None:
+    def __init__(self, container: InputContainer, stream: av.AudioStream, *, split: bool, max_seconds: float) -> None:
         self.container, self.stream, self.split, self.max_seconds = container, stream, split, max_seconds
-        self.channels = self.rate = 0  # of the first frame: a header may say otherwise
+        self.channels = self.rate = 0  # of the first frame; the header may say otherwise
         self.layout = "mono"
-        self.raw = self.made = 0  # samples a channel, before and after resampling
-        self.invalid = self.interrupted = 0  # invalid packets; of these, followed by good ones
+        self.raw_samples = self.samples = 0  # per channel, before and after resampling
+        self.invalid = self.interrupted = 0  # invalid packets, and how many of these come before a valid one
 
     @property
     def format(self) -> str:
@@ -223,11 +225,11 @@ class _Reader:
         fifo, resampler = AudioFifo(), AudioResampler()
         for frame in self._frames():
             now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if now != setup:  # the first frame; or a chained stream goes on with other parameters
+            if now != setup:  # the first frame, or a chained stream continues with other parameters
                 if setup is not None:
                     yield from self._resampled(fifo, resampler, flush=True)
                 setup = now
-                self._begin(frame)
+                self._start(frame)
                 fifo, resampler = AudioFifo(), AudioResampler("s16", self.layout, SAMPLE_RATE)
             frame.pts = None  # the fifo refuses gaps
             fifo.write(frame)
@@ -236,7 +238,7 @@ class _Reader:
         if setup is not None:
             yield from self._resampled(fifo, resampler, flush=True)
 
-    def _begin(self, frame: AudioFrame) -> None:
+    def _start(self, frame: AudioFrame) -> None:
         if not MIN_RATE <= frame.sample_rate <= MAX_RATE or frame.layout.nb_channels > MAX_CHANNELS:
             raise Rejected(ErrorCode.DECODE_FAILED, "the audio in the file is damaged beyond use")
         if not self.rate:
@@ -248,18 +250,18 @@ class _Reader:
         for frame in [*frames, None] if flush else frames:
             try:
                 converted = resampler.resample(frame)
-            except (av.error.FFmpegError, ValueError):  # a damaged frame claimed a layout that does not exist
+            except (av.error.FFmpegError, ValueError):  # a damaged frame claims a layout that does not exist
                 self.invalid += 1
                 return
             for made in converted:
                 block = made.to_ndarray().astype(np.int16, copy=False).reshape(-1, made.layout.nb_channels).T
-                self.made += block.shape[1]
-                if self.made > self._cap(SAMPLE_RATE):
+                self.samples += block.shape[1]
+                if self.samples > self._max_samples(SAMPLE_RATE):
                     raise _too_long(self.max_seconds, self.channels if self.split else 1)
                 yield block
 
     def _frames(self) -> Iterator[AudioFrame]:
-        bad_before = 0  # invalid packets since the last good one
+        bad_before = 0  # invalid packets since the last valid one
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -272,13 +274,13 @@ class _Reader:
                     continue
                 self.interrupted += bad_before
                 bad_before = 0
-                self.raw += frame.samples
-                if self.raw > self._cap(RAW_RATE):
+                self.raw_samples += frame.samples
+                if self.raw_samples > self._max_samples(RAW_RATE):
                     raise _too_long(self.max_seconds, self.channels if self.split else 1)
                 yield frame
 
-    def _packets(self) -> Iterator[av.Packet[AudioStream]]:
-        """Packets up to the end; a demuxer error costs what is unreadable, not the rest of the file."""
+    def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
+        """Yield packets up to the end. After a demuxer error go on with what can still be read."""
         stalls = 0
         while stalls < _MAX_STALLS:
             try:
@@ -289,61 +291,63 @@ class _Reader:
             except av.error.FFmpegError:
                 self.invalid += 1
                 stalls += 1
-            except IndexError:  # PyAV's, for a packet of a stream that began after the header: it is read, and not ours
+            except IndexError:  # from PyAV, for a packet of a stream added after the header: not our stream, skip it
                 continue
 
-    def _cap(self, rate: int) -> float:
+    def _max_samples(self, rate: int) -> float:
         seconds = self.max_seconds
         if self.split and self.channels > 2:
-            seconds *= 2 / self.channels  # all channels together are held in memory
+            seconds *= 2 / self.channels  # the limit is on all channels together
         return seconds * rate
 
 
 def _too_long(seconds: float, channels: int = 1) -> Rejected:
     allowed = f"{seconds / 3600:.4g} hours" if seconds >= 3600 else f"{seconds:.4g} seconds"
-    more = f" and {channels} separate channels" if channels > 2 else ""
+    more = f" with {channels} separate channels" if channels > 2 else ""
     return Rejected(ErrorCode.TOO_LONG, f"the recording is too long{more}: at most {allowed} are allowed here")
 
 
-def _declared_seconds(reader: _Reader, seconds: float, file: BufferedReader) -> float | None:
-    """What the header says, where it says it and does not guess.
+def _declared_seconds(decoder: _StreamDecoder, seconds: float, file: BufferedReader) -> float | None:
+    """The duration that the header declares; None if it declares none and FFmpeg only estimates it.
 
-    FFmpeg guesses an MP3's duration from its size unless there is a Xing or Info header, AAC's and AMR's always, and it
-    corrects a WAV's by the size of the file.
+    FFmpeg estimates the duration of every raw AAC and AMR file from its size, and that of an MP3 without a Xing or Info
+    header. For a WAV it corrects the declared duration by the size of the file, so that one is read here.
     """
-    stream, name = reader.stream, reader.container.format.name
+    stream, name = decoder.stream, decoder.container.format.name
     if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(file)):
         return None
     if name == "wav":
         file.seek(4)
         declared = int.from_bytes(file.read(4), "little") + 8
-        # A writer that could not seek back leaves a huge number, or none.
+        # A writer that could not seek back leaves a huge number or zero.
         return seconds * max(1.0, declared / _size(file)) if declared < 0x7FFF_0000 else None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    duration = reader.container.duration
+    duration = decoder.container.duration
     return duration / 1e6 if duration is not None else None
 
 
 def _has_mp3_length(file: BufferedReader) -> bool:
-    """Whether an MP3's first frame, behind its ID3 tag, says how many frames there are."""
+    """Whether an MP3's first frame, after its ID3 tag, declares the number of frames."""
     file.seek(0)
     head = file.read(10)
     tag = 0
-    if head[:3] == b"ID3":  # its size: four bytes of seven bits
+    if head[:3] == b"ID3":  # its size is four bytes of seven bits each
         tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
     file.seek(tag)
     first_frame = file.read(200)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
-def _cautions(reader: _Reader, seconds: float, declared: float | None) -> Iterator[Caution]:
-    # One undecodable packet at the very end of an MP3 is a tag or padding, as in many good files.
-    junk_at_end = reader.stream.codec_context.name.startswith("mp3") and reader.invalid == 1 and not reader.interrupted
-    # FLAC and PCM count samples; other formats round to frames and hide an encoder's lead-in.
-    exact = reader.container.format.name in ("flac", "wav", "aiff")
+def _cautions(decoder: _StreamDecoder, seconds: float, declared: float | None) -> Iterator[Caution]:
+    # Many good MP3s have one undecodable packet at the very end: a tag or padding.
+    junk_at_end = (
+        decoder.stream.codec_context.name.startswith("mp3") and decoder.invalid == 1 and not decoder.interrupted
+    )
+    # FLAC and PCM declare exact samples. Other formats round to frames and skip the encoder's lead-in.
+    exact = decoder.container.format.name in ("flac", "wav", "aiff")
     if declared is not None and seconds < (declared - 0.05 if exact else 0.98 * declared - 0.5):
         message = f"parts of the file are missing or damaged: {seconds:.1f} of {declared:.1f} seconds could be read"
         yield Caution(code="damaged_audio", message=message)
-    elif reader.invalid and not junk_at_end:
+    elif decoder.invalid and not junk_at_end:
         yield Caution(code="damaged_audio", message="parts of the file could not be decoded and were left out")

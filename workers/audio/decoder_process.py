@@ -1,13 +1,13 @@
-"""The process that decodes: it forks a child for each recording, under limits, and never touches a model or a network.
+"""The decoder process: forks a child for each recording, under limits, and never touches a model or a network.
 
-A decoder is a hundred thousand lines of C that reads strangers' bytes. So it runs where it can do no harm: a process
-started afresh (no memory, no socket, no credential of the service in it), which forks a child for each recording. A
-fork takes milliseconds where an interpreter with its imports takes 0.2 s. The child may use so much memory and
-processor time, open few files and write none; if it neither delivers nor waits for its reader, an alarm ends it.
+A decoder is a hundred thousand lines of C that read bytes from strangers, so it runs where it can do no harm. This
+process is started afresh, with no memory, socket or credential of the service, and forks a child for each recording. A
+fork takes milliseconds; an interpreter with its imports takes 0.2 s. A child has limited memory and processor time, can
+open few files and write none, and is killed by an alarm if it neither delivers nor waits for its reader.
 
     service  -- one line of JSON and a socket -->  this process  -- fork -->  child  -- blocks, then facts -->  service
 
-`preparation` is the service's side of it.
+`reader` is the service's end of it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import av.subtitles.stream  # noqa: F401 - PyAV imports it with the first file, when no module can be opened any more
+import av.subtitles.stream  # noqa: F401 - PyAV would import it with the first file, when a child can open no module any more
 import numpy as np
 
 from speechpipe.contract.errors import ErrorCode, Rejected
-from workers.audio.decoder import Facts, Head, stream
+from workers.audio.decoder import Facts, Head, decode_stream
 
-#: Before every message: its kind (H, B, F or R), channels (of a block) and bytes.
+#: Precedes every message: its kind (H, B, F or R), the channels (of a block) and the size in bytes.
 HEADER = struct.Struct("<cBI")
-#: Address space of a child: 0.22 GB are its libraries.
+#: Address space of a child, of which its libraries take 0.22 GB.
 MEMORY_BYTES = 1 << 30
 _REPLY_BYTES = 1 << 16
-#: Seconds of processor time: for a start, and as a share of the longest audio allowed; most files need a thousandth.
+#: Seconds of processor time: a base, and a share of the longest audio allowed. Most files need a thousandth of theirs.
 _CPU_SECONDS, _CPU_SHARE = 60.0, 0.05
 _OUT = 3  #: file descriptor of a child's only socket
-#: Decoded ahead of the reader.
+#: Size of the socket's buffer: how much a child may decode ahead of its reader.
 SOCKET_BYTES = 1 << 20
 
 
 def serve(control: socket.socket) -> None:
     """Fork a child for each request until the service goes away."""
     os.chdir(folder := tempfile.mkdtemp())
-    os.rmdir(folder)  # a working directory where nothing is and nothing can be made
+    os.rmdir(folder)  # leaves a working directory in which there are no files and none can be created
     gc.freeze()
     children: set[int] = set()
     try:
@@ -58,18 +58,18 @@ def serve(control: socket.socket) -> None:
                 return
             request = json.loads(line)
             if "end" in request:
-                reply = _end(request["end"])
+                reply = _end_child(request["end"])
                 children.discard(request["end"])
             else:
-                reply = _begin(request, socket.socket(fileno=passed[0]), control)
+                reply = _start_child(request, socket.socket(fileno=passed[0]), control)
                 children.add(reply)
             control.sendall(json.dumps(reply).encode())
     finally:
         for child in children:
-            _end(child)
+            _end_child(child)
 
 
-def _begin(request: dict[str, Any], out: socket.socket, control: socket.socket) -> int:
+def _start_child(request: dict[str, Any], out: socket.socket, control: socket.socket) -> int:
     with out:
         child = os.fork()
         if child:
@@ -77,11 +77,11 @@ def _begin(request: dict[str, Any], out: socket.socket, control: socket.socket) 
         status = 1
         try:
             control.close()
-            with _alone(out) as only:
-                _limit(request["max_seconds"])
-                _deliver(request, only)
+            with _close_all_but(out) as only:
+                _set_limits(request["max_seconds"])
+                _send_audio(request, only)
             status = 0
-        except BrokenPipeError:  # the reader has enough
+        except BrokenPipeError:  # the reader has closed its end
             status = 0
         except BaseException:
             traceback.print_exc()
@@ -89,8 +89,11 @@ def _begin(request: dict[str, Any], out: socket.socket, control: socket.socket) 
             os._exit(status)
 
 
-def _end(child: int) -> int:
-    """Its wait status. A child that is still there after a moment is killed; the number is its own until then."""
+def _end_child(child: int) -> int:
+    """Return a child's wait status, after killing it if it is still running after 20 ms.
+
+    Its process id cannot be reused before it has been waited for.
+    """
     for _ in range(20):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -100,8 +103,8 @@ def _end(child: int) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def _alone(out: socket.socket) -> socket.socket:
-    """The socket under the lowest number that is no standard stream; everything else is closed."""
+def _close_all_but(out: socket.socket) -> socket.socket:
+    """Move the socket to the lowest descriptor after the standard streams, and close everything else."""
     number = out.detach()
     if number != _OUT:
         os.dup2(number, _OUT)
@@ -109,29 +112,29 @@ def _alone(out: socket.socket) -> socket.socket:
     return socket.socket(fileno=_OUT)
 
 
-def _limit(max_seconds: float) -> None:
+def _set_limits(max_seconds: float) -> None:
     seconds = int(_CPU_SECONDS + _CPU_SHARE * max_seconds)
-    # The input is opened twice, by us and by FFmpeg, and no other file or socket can be.
+    # The input is opened twice, by us and by FFmpeg. No other file or socket can be opened.
     limits = {"CPU": seconds, "FSIZE": 0, "CORE": 0, "NOFILE": _OUT + 3, "NPROC": 0, "AS": MEMORY_BYTES}
     for name, value in limits.items():
         with contextlib.suppress(ValueError) if sys.platform == "darwin" else contextlib.nullcontext():
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 
-def _deliver(request: dict[str, Any], out: socket.socket) -> None:
-    """Send a recording's head, its blocks and its facts, or the reason why there are none."""
+def _send_audio(request: dict[str, Any], out: socket.socket) -> None:
+    """Send a recording's head, blocks and facts, or the reason why there are none."""
     stall = request["stall_seconds"]
 
     def send(kind: bytes, content: bytes | memoryview, channels: int = 0) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # a reader that is busy elsewhere is no stall
+        signal.setitimer(signal.ITIMER_REAL, 0)  # waiting for a busy reader is not a stall
         out.sendall(HEADER.pack(kind, channels, len(content)))
         out.sendall(content)
         signal.setitimer(signal.ITIMER_REAL, stall)
 
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which kills, whatever was inherited
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default kills; something else may have been inherited
     signal.setitimer(signal.ITIMER_REAL, stall)
     try:
-        for part in stream(Path(request["path"]), split=request["split"], max_seconds=request["max_seconds"]):
+        for part in decode_stream(Path(request["path"]), split=request["split"], max_seconds=request["max_seconds"]):
             match part:
                 case Head():
                     send(b"H", json.dumps(part.expected_seconds).encode())
@@ -143,7 +146,7 @@ def _deliver(request: dict[str, Any], out: socket.socket) -> None:
     except Rejected as error:
         send(b"R", json.dumps({"code": error.code, "message": error.message}).encode())
     except MemoryError:
-        message = "the file is damaged: to decode it would take too much memory"
+        message = "the file is damaged: decoding it would take too much memory"
         send(b"R", json.dumps({"code": ErrorCode.DECODE_FAILED, "message": message}).encode())
 
 

@@ -1,12 +1,12 @@
-"""Recordings as they are decoded, in blocks: the service's side of the process that decodes (`decoding`).
+"""Read a recording's audio in blocks while it is decoded: the service's end of the decoder process.
 
-    with prepare(path, split=False, max_seconds=7200) as recording:
-        for block in recording:              # int16, shape (recording.channels, n), 16 kHz
+    with open_audio(path, split=False, max_seconds=7200) as stream:
+        for block in stream:             # int16, shape (stream.channels, n), 16 kHz
             ...
-        recording.audio, recording.cautions  # once all blocks have come
+        stream.audio, stream.cautions    # known after the last block
 
-Decoding runs ahead of the reader by about half a minute of audio and then waits: memory does not grow with the length
-of a recording. `stretches` turns blocks into stretches of speech.
+The decoder runs about 30 s of audio ahead of the reader and then waits, so memory does not grow with the length of a
+recording. `chunks` turns blocks into chunks of speech.
 """
 
 from __future__ import annotations
@@ -32,60 +32,60 @@ from speechpipe.contract.errors import ErrorCode, Rejected
 from workers.audio.decoder import MAX_CHANNELS, SAMPLE_RATE, Block
 from workers.audio.decoder_process import HEADER, SOCKET_BYTES
 
-#: Signals by which a limit, or its own fault, ends a child: the file is to blame, and would be again.
-_BY_THE_FILE = {
+#: A child that a limit or its own fault ended died by one of these signals. The file is to blame, and would be again.
+_FILE_TO_BLAME = {
     signal.SIGXCPU, signal.SIGALRM, signal.SIGXFSZ,
     signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL,
 }  # fmt: skip
-#: Seconds in which a child must have the next block, and more for a large file, which is read to its end for its sum;
-#: waiting for its reader does not count.
+#: A child must have its next block ready within so many seconds, not counting those in which it waits for its reader.
+#: Large files get longer, because the child reads them to their end to compute a checksum.
 STALL_SECONDS = 20.0
-_READ_BYTES_A_SECOND = 200e6
+_READ_BYTES_PER_SECOND = 200e6
 _MAX_BYTES = 1 << 26  #: of one message
-_MAX_MESSAGE = 500  #: characters for the user
-#: What the decoding process gets of the environment: no credential, no address.
+_MAX_MESSAGE = 500  #: characters of an error message shown to the user
+#: The environment variables passed to the decoder process: no credentials, no addresses.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
-#: For glibc's malloc, in bytes: frames of half a megabyte come and go; to fetch their memory from the kernel each time
-#: would be a fifth of decoding an MP3.
+#: For glibc's malloc, in bytes. Frames of half a megabyte come and go, and fetching their memory from the kernel each
+#: time would be a fifth of the cost of decoding an MP3.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
 class DecoderLost(RuntimeError):
-    """The process that decodes was ended from outside, for want of memory perhaps: to be tried again."""
+    """The decoder process was killed from outside, perhaps for lack of memory. The recording can be retried."""
 
 
-class Recording:
-    """A recording that is being decoded; iterate over it once. Made by `prepare`."""
+class AudioStream:
+    """The audio of a recording that is being decoded; iterate over it once. Made by `open_audio`."""
 
     def __init__(self, path: Path, *, split: bool, max_seconds: float) -> None:
         request = {
             "path": str(path.resolve(strict=True)),
             "split": split,
             "max_seconds": max_seconds,
-            "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_A_SECOND,
+            "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_PER_SECOND,
         }
         self._child: int | None
-        self._child, self._source = _process.begin(request)
-        self._left = 2 * max_seconds * SAMPLE_RATE + MAX_CHANNELS  # what a child that was taken over may send
+        self._child, self._source = _process.start_child(request)
+        self._left = 2 * max_seconds * SAMPLE_RATE + MAX_CHANNELS  # samples that even a compromised child may send
         self._audio: Audio | None = None
         self.cautions: tuple[Caution, ...] = ()  #: complete after the last block
         try:
             _, content, _ = self._message()
-            with _nonsense_is_damage():
+            with _malformed_is_damage():
                 claimed = float(json.loads(content) or 0)
-            #: Its length by its header, if that can be: a claim, good enough to show progress.
+            #: The length that its header claims, if it is possible. Good enough to show progress.
             self.expected_seconds = claimed if 0 < claimed <= max_seconds else None
             self._first = self._block()
         except BaseException:
             self.close()
             raise
-        #: Channels of every block: 1, or those of the source when split.
+        #: Channels of every block: 1, or all those of the source with `split`.
         self.channels = 1 if self._first is None else len(self._first)
 
     @property
     def audio(self) -> Audio:
-        """What the source was; known after the last block."""
+        """Facts about the source, known after the last block."""
         if self._audio is None:
             raise RuntimeError("not all blocks have been read")
         return self._audio
@@ -104,22 +104,22 @@ class Recording:
         self.close()
 
     def close(self) -> None:
-        """End decoding, finished or not."""
+        """End decoding, whether finished or not."""
         self._source.close()
         child, self._child = self._child, None
         if child is not None:
-            _process.end(child)
+            _process.end_child(child)
 
     def _block(self) -> Block | None:
         kind, content, channels = self._message()
         if kind == b"B" and channels:
-            with _nonsense_is_damage():
+            with _malformed_is_damage():
                 samples = np.frombuffer(content, np.int16).reshape(channels, -1)
             self._left -= samples.size if channels > 1 else 2 * samples.size
             if self._left >= 0:
                 return samples
             raise _damaged()
-        with _nonsense_is_damage():
+        with _malformed_is_damage():
             facts = json.loads(content)
             self._audio = Audio.model_validate(facts["audio"])
             self.cautions = tuple(Caution.model_validate(caution) for caution in facts["cautions"])
@@ -131,7 +131,7 @@ class Recording:
             raise _damaged()
         content = self._receive(size)
         if kind == b"R":
-            with _nonsense_is_damage():
+            with _malformed_is_damage():
                 reason = json.loads(content)
                 rejected = Rejected(ErrorCode(reason["code"]), reason["message"][:_MAX_MESSAGE])
             raise rejected
@@ -143,7 +143,7 @@ class Recording:
         while view:
             try:
                 count = self._source.recv_into(view)
-            except TimeoutError:  # its own alarm should have ended it
+            except TimeoutError:  # its own alarm should have killed it
                 raise _damaged() from None
             if not count:
                 raise self._ended()
@@ -151,20 +151,20 @@ class Recording:
         return content
 
     def _ended(self) -> Exception:
-        """Why a child went away before it was done."""
+        """Return the error for a child that ended before it was done."""
         child, self._child = self._child, None
-        status = _process.end(child) if child is not None else 0
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _BY_THE_FILE:
+        status = _process.end_child(child) if child is not None else 0
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _FILE_TO_BLAME:
             return _damaged()
-        return DecoderLost(f"the process that decodes went away (wait status {status})")
+        return DecoderLost(f"the decoder process was lost (wait status {status})")
 
 
-def prepare(path: Path, *, split: bool = False, max_seconds: float) -> Recording:
-    """Begin to decode a file, in a process of its own; see `decode.stream` for what it takes and raises.
+def open_audio(path: Path, *, split: bool = False, max_seconds: float) -> AudioStream:
+    """Start to decode a file in a separate process. Arguments and errors are those of `decoder.decode_stream`.
 
-    Raises Rejected here if nothing of it can be decoded, and from the iteration for what shows later; DecoderLost.
+    Raises Rejected here if nothing can be decoded, else during iteration if an error shows later; DecoderLost in both.
     """
-    return Recording(path, split=split, max_seconds=max_seconds)
+    return AudioStream(path, split=split, max_seconds=max_seconds)
 
 
 def _damaged() -> Rejected:
@@ -172,8 +172,8 @@ def _damaged() -> Rejected:
 
 
 @contextlib.contextmanager
-def _nonsense_is_damage() -> Iterator[None]:
-    """A child that says what no child says was taken over by its file."""
+def _malformed_is_damage() -> Iterator[None]:
+    """Report a malformed message as a damaged file: only a child that its file has compromised sends one."""
     try:
         yield
     except (ValueError, TypeError, KeyError):
@@ -181,14 +181,14 @@ def _nonsense_is_damage() -> Iterator[None]:
 
 
 class _Process:
-    """The decoding process, started when it is first wanted, and again should it have gone."""
+    """The decoder process. It is started for the first recording, and again if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
-    def begin(self, request: dict[str, Any]) -> tuple[int, socket.socket]:
-        """Have a file decoded: the child's number and where its messages arrive."""
+    def start_child(self, request: dict[str, Any]) -> tuple[int, socket.socket]:
+        """Have a file decoded. Return the child's process id and the socket that receives its messages."""
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
@@ -199,15 +199,15 @@ class _Process:
                 ours.close()
                 raise
 
-    def end(self, child: int) -> int:
-        """The wait status of a child, which is killed unless it has ended. 0 if the process has gone, child and all."""
+    def end_child(self, child: int) -> int:
+        """Return a child's wait status, after killing it if need be. 0 if the whole process has died."""
         try:
             return self._ask({"end": child}, [])
         except (DecoderLost, KeyError):
             return 0
 
     def stop(self) -> None:
-        """End the process and its children."""
+        """Stop the process and its children."""
         with self._lock:
             self._drop()
 
@@ -225,11 +225,11 @@ class _Process:
                 reply = b""
             if not reply:
                 self._drop()
-                raise DecoderLost("the process that decodes went away")
+                raise DecoderLost("the decoder process was lost")
             return int(reply)
 
     def _drop(self) -> None:
-        """Forget the process: it goes when it sees that nobody listens. The next recording gets another."""
+        """Close the connection, on which the process exits. The next recording starts another."""
         if self._running is not None:
             (process, control), self._running = self._running, None
             control.close()
@@ -241,7 +241,7 @@ class _Process:
         with theirs:
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-            environment["OPENBLAS_NUM_THREADS"] = "1"  # it forks: it must have one thread
+            environment["OPENBLAS_NUM_THREADS"] = "1"  # a process that forks must have one thread
             environment |= _KEEP_MEMORY
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "workers.audio.decoder_process", str(theirs.fileno())],
@@ -249,7 +249,7 @@ class _Process:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the service, which ends this one
+                start_new_session=True,  # Ctrl-C is for the service, which stops this process
             )
         return process, ours
 
@@ -259,5 +259,5 @@ _process = _Process()
 
 @atexit.register
 def stop() -> None:
-    """End the process that decodes; the next recording starts another."""
+    """Stop the decoder process. The next recording starts another."""
     _process.stop()

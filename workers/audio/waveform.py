@@ -1,4 +1,4 @@
-"""A recording's outline for the eye: the loudest sample of each of some hundred equal parts, found as it streams by."""
+"""A recording's waveform to be drawn: the peak of each of up to 800 equal parts, computed while it is being decoded."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ import numpy.typing as npt
 
 from speechpipe.contract import WAVEFORM_PEAKS, Waveform
 
-#: Parts while the length is not known: many more than in the end, so that their edges do not show.
-_PARTS = 8 * WAVEFORM_PEAKS
-_ALL_CHANNELS = 2 * WAVEFORM_PEAKS  #: peaks of all channels together: a partial stays small with 64 of them
+#: Bins kept while the length is unknown. There are far more of them than peaks, so that their edges do not show.
+_MAX_BINS = 8 * WAVEFORM_PEAKS
+_ALL_CHANNELS = 2 * WAVEFORM_PEAKS  #: peaks of all channels together, so that a partial with 64 channels stays small
 
 
-class Outline:
-    """Takes int16 blocks of shape (channels, n); constant memory."""
+class WaveformBuilder:
+    """Builds waveforms from int16 blocks of shape (channels, n), in constant memory."""
 
     def __init__(self) -> None:
-        self._width = 1  # samples in a part
-        self._parts: npt.NDArray[np.int32] | None = None  # shape (channels, full parts)
-        self._rest: npt.NDArray[np.int16] | None = None  # samples that do not fill a part yet
+        self._width = 1  # samples per bin
+        self._bins: npt.NDArray[np.int32] | None = None  # the peak of each full bin, shape (channels, bins)
+        self._rest: npt.NDArray[np.int16] | None = None  # samples that do not fill a bin yet
 
     def add(self, block: npt.NDArray[np.int16]) -> None:
-        """The next samples of every channel."""
-        if self._parts is None or self._rest is None:
-            self._parts, self._rest = np.zeros((len(block), 0), np.int32), block[:, :0]
+        """Add the next samples of every channel."""
+        if self._bins is None or self._rest is None:
+            self._bins, self._rest = np.zeros((len(block), 0), np.int32), block[:, :0]
         samples = np.concatenate([self._rest, block], axis=1)
         full = samples.shape[1] // self._width * self._width
         self._rest = samples[:, full:].copy()
-        self._parts = np.concatenate([self._parts, _loudest(samples[:, :full], self._width)], axis=1)
-        while self._parts.shape[1] > _PARTS:
+        self._bins = np.concatenate([self._bins, _peaks(samples[:, :full], self._width)], axis=1)
+        while self._bins.shape[1] > _MAX_BINS:
             self._halve()
 
     def _halve(self) -> None:
-        """Make parts twice as wide; an odd one is no full part any more, its loudest sample stands for it."""
-        assert self._parts is not None
+        """Make bins twice as wide. An odd one left over is no longer full, so samples of its peak value replace it."""
+        assert self._bins is not None
         assert self._rest is not None
-        if self._parts.shape[1] % 2:
-            odd = np.minimum(self._parts[:, -1:], np.iinfo(np.int16).max).astype(np.int16)
+        if self._bins.shape[1] % 2:
+            odd = np.minimum(self._bins[:, -1:], np.iinfo(np.int16).max).astype(np.int16)
             self._rest = np.concatenate([np.repeat(odd, self._width, axis=1), self._rest], axis=1)
-            self._parts = self._parts[:, :-1]
-        self._parts = _loudest(self._parts, 2)
+            self._bins = self._bins[:, :-1]
+        self._bins = _peaks(self._bins, 2)
         self._width *= 2
 
     def waveforms(self) -> tuple[Waveform, ...]:
-        """One a channel, of all that was added; each of its peaks stands for an equal part of the recording."""
-        if self._parts is None or self._rest is None:
+        """One waveform per channel. Each peak covers an equal part of the audio added so far."""
+        if self._bins is None or self._rest is None:
             return ()
-        parts = self._parts
+        bins = self._bins
         if self._rest.shape[1]:
-            parts = np.concatenate([parts, _loudest(self._rest, self._rest.shape[1])], axis=1)
-        count = min(parts.shape[1], WAVEFORM_PEAKS, _ALL_CHANNELS // len(parts))
-        edges = np.linspace(0, parts.shape[1], count, endpoint=False).astype(int)
-        loudest = np.maximum.reduceat(parts, edges, axis=1)
-        levels = np.rint(255 * np.sqrt(loudest / 32768)).astype(int)
+            bins = np.concatenate([bins, _peaks(self._rest, self._rest.shape[1])], axis=1)
+        count = min(bins.shape[1], WAVEFORM_PEAKS, _ALL_CHANNELS // len(bins))
+        edges = np.linspace(0, bins.shape[1], count, endpoint=False).astype(int)
+        peaks = np.maximum.reduceat(bins, edges, axis=1)
+        levels = np.rint(255 * np.sqrt(peaks / 32768)).astype(int)
         return tuple(
-            Waveform(channel=channel, peaks=tuple(peaks.tolist())) for channel, peaks in enumerate(levels.clip(0, 255))
+            Waveform(channel=channel, peaks=tuple(row.tolist())) for channel, row in enumerate(levels.clip(0, 255))
         )
 
 
-def _loudest(samples: npt.NDArray[np.int16] | npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:
-    """The largest magnitude of each `width` samples. int16's lowest has no counterpart: hence int32."""
+def _peaks(samples: npt.NDArray[np.int16] | npt.NDArray[np.int32], width: int) -> npt.NDArray[np.int32]:
+    """The largest magnitude in each `width` samples, as int32: that of int16's lowest value does not fit into int16."""
     grouped = samples.reshape(len(samples), -1, width)
     if not grouped.size:
         return np.zeros((len(samples), 0), np.int32)
-    loudest: npt.NDArray[np.int32] = np.maximum(
+    peaks: npt.NDArray[np.int32] = np.maximum(
         grouped.max(axis=2).astype(np.int32), -grouped.min(axis=2).astype(np.int32)
     )
-    return loudest
+    return peaks

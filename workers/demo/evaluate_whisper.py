@@ -18,7 +18,7 @@ from workers.demo import corpus, noises, samples, sentences
 from workers.demo.scoring import Score, align
 from workers.demo.synthesis import RATE, Audio, Utterance, resample
 from workers.models.choice import DEMO_ROW_SECONDS, DEMO_WINDOWS
-from workers.whisper.engine import WhisperAnalyser
+from workers.whisper.engine import WhisperEngine
 
 
 def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tuple[Audio, str]:
@@ -96,7 +96,7 @@ def samples_score(model: WhisperModel) -> Score:
 def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
     """Word error rates through the pipeline's own engine, which gives this model a sentence at a time."""
     nobody = Model(name="demo", revision="", engine="")
-    engine = WhisperAnalyser(model, nobody, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
+    engine = WhisperEngine(model, nobody, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
     long, long_text = long_recording(utterances, 620, seed)
     counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}
 

@@ -1,14 +1,11 @@
-"""Speech emotion recognition: a transformers audio classifier over windows of speech.
+"""The emotion engine: a transformers audio classifier over windows of speech.
 
-Windows follow the voice: each stretch of speech is cut into equal windows of at most five seconds, so that no window
-is mostly silence or a padded remainder. They are rows of the batcher and share batches with those of other recordings,
-only in ways that change no score: a window that is analysed alone and in a batch gives the same to 1e-4
-(`tests/workers/emotion/test_classifier.py`).
+Windows are rows of the batcher. They share batches with those of other recordings, but only in ways that do not change
+their scores: alone or in a batch, a window's scores are the same to 1e-4 (`tests/workers/emotion/test_classifier.py`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -26,41 +23,35 @@ from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Mode
 from speechpipe.contract.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.observe import spans
 from workers.audio import vad
-from workers.audio.chunks import Rules, Stretch, stretches
+from workers.audio.chunks import speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import Recording, prepare
+from workers.audio.reader import AudioStream, open_audio
 from workers.audio.vad import Span
-from workers.batcher import Batcher, Share, Submitter
+from workers.batcher import Batcher, Submitter, Usage
 from workers.emotion.labels import scores_of, sentiment_of, vocabulary_of
+from workers.emotion.windows import CHUNK_RULES, windows_of
 
-WINDOW_SECONDS = 5.0  #: at most; the corpora that these models learn from have utterances of 2 to 8 s
-#: Closer spans are one, 0.1 s is left round each, and what is shorter than a second is taken with what is round it.
-RULES = Rules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
-
-#: Samples: what is heard of a window is a multiple of this, so that windows of different recordings have one length. At
-#: most 50 ms at each end are not heard, less than the padding round speech.
-GRID = SAMPLE_RATE // 10
-#: Padded windows of one batch differ by less than so many samples.
+#: Samples. Windows that are padded to share a batch differ by less than this.
 _BUCKET = SAMPLE_RATE // 2
 #: Windows in one pass of the model.
 _ROWS_PER_BATCH = {"cpu": 4, "cuda": 32}
-#: Audio of all recordings that may be under way at once: what is let in has to end within one request.
-_SECONDS_IN_FLIGHT = 12 * 3600.0
-#: Taken for the length of a recording whose header does not say.
-_USUAL_SECONDS = 600.0
+#: Audio of all recordings in flight. An admitted recording has to finish within one request.
+_MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
+#: Assumed length of a recording whose header declares none.
+_DEFAULT_SECONDS = 600.0
 
 Array = npt.NDArray[np.float32]
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Argument = TypeVar("Argument")
+Value = TypeVar("Value")
 
 
 class UninitialisedWeights(EngineUnavailable):
-    """Weights of the model are missing from its files: its answers would be random."""
+    """Weights of the model are missing from its files, so its scores would be random."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one channel to be scored, and its scores to come."""
+    """A window of one channel, and the model's output for it once it has run."""
 
     channel: int
     span: Span
@@ -69,14 +60,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Row:
-    """A window as the model takes it: normalised by itself, before any padding."""
+    """A window as input to the model: normalised on its own, before any padding."""
 
-    input: Array  #: shape (samples,), or what the model's extractor makes of it
+    input: Array  #: shape (samples,), or whatever the model's feature extractor returns
     seconds: float
 
 
-class EmotionAnalyser:
-    """The ser engine, with its model loaded. Safe to call from threads: their windows share batches."""
+class EmotionEngine:
+    """The ser engine with a loaded model. Safe to call from several threads, whose windows share batches."""
 
     def __init__(
         self,
@@ -86,7 +77,7 @@ class EmotionAnalyser:
         *,
         max_seconds: float,
         cautions: Sequence[Caution] = (),
-        batches_at_once: int = 1,
+        parallel_batches: int = 1,
     ) -> None:
         self._model = model.eval()
         self._extractor = extractor
@@ -99,8 +90,8 @@ class EmotionAnalyser:
             key=self._key,
             seconds=lambda row: row.seconds,
             rows_per_batch=_ROWS_PER_BATCH[model.device.type],
-            seconds_in_flight=_SECONDS_IN_FLIGHT,
-            at_once=batches_at_once,
+            max_seconds_in_flight=_MAX_SECONDS_IN_FLIGHT,
+            parallel_batches=parallel_batches,
         )
 
     @property
@@ -114,37 +105,37 @@ class EmotionAnalyser:
         return self._vocabulary
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Score a recording's windows. Raises Rejected for media or options that can never work, Busy for too many."""
+        """Score a recording's windows. Raises Rejected if it can never work, Busy while too much audio is in flight."""
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
-        waiting = _Waiting(progress)
-        with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
-            channels = _channels(chosen, recording.channels)
-            waiting.seconds, waiting.channels = recording.expected_seconds, len(channels)
-            seconds = len(channels) * (recording.expected_seconds or _USUAL_SECONDS)
-            with self._batcher.admit(seconds, waiting.show) as rows:
-                with spans.span("prepare"):  # the first windows are scored while the rest is decoded
-                    windows = list(self._submit(recording, channels, rows, waiting))
-                waiting.seconds = recording.audio.duration
+        tracker = _Tracker(progress)
+        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+            channels = _channels(chosen, stream.channels)
+            tracker.seconds, tracker.channels = stream.expected_seconds, len(channels)
+            seconds = len(channels) * (stream.expected_seconds or _DEFAULT_SECONDS)
+            with self._batcher.admit(seconds, tracker.show) as rows:
+                with spans.span("prepare"):  # the first windows are scored while the rest is being decoded
+                    windows = list(self._submit(stream, channels, rows, tracker))
+                tracker.seconds = stream.audio.duration
                 windows.sort(key=lambda window: (window.span.start, window.channel))
                 logits: list[Array] = []
                 with spans.span("engine"):
                     for window in windows:
-                        logits.append(waiting.during(rows.result, window.logits))
-                        waiting.show()
+                        logits.append(tracker.timed(rows.result, window.logits))
+                        tracker.show()
         progress(1.0)
-        cautions = [*self._cautions, *recording.cautions]
+        cautions = [*self._cautions, *stream.cautions]
         if not windows:
             cautions.append(Caution(code="no_speech", message="no speech was found in the recording"))
-        if split and recording.audio.channels == 1:
+        if split and stream.audio.channels == 1:
             message = "channels=split was asked for, but the recording has one channel"
             cautions.append(Caution(code="mono_split", message=message))
         return Analysis(
             value=Emotions(vocabulary=self._vocabulary, windows=tuple(self._scored(windows, logits))),
-            audio=recording.audio,
+            audio=stream.audio,
             model=self._identity,
-            compute_seconds=waiting.computed(rows.share.engine_seconds),
-            work=_work(rows.share),
+            compute_seconds=tracker.compute_seconds(rows.usage.engine_seconds),
+            work=_work(rows.usage),
             cautions=tuple(cautions),
         )
 
@@ -155,26 +146,26 @@ class EmotionAnalyser:
         scores_of(self.logits([noise]), self._vocabulary)
 
     def logits(self, windows: Sequence[Array]) -> Array:
-        """Raw outputs, shape (windows, labels), of 16 kHz windows of shape (n,), in their order."""
+        """The model's raw outputs, shape (windows, labels), for 16 kHz windows of shape (n,), in their order."""
         with self._batcher.admit(sum(map(len, windows)) / SAMPLE_RATE) as rows:
             futures = [rows.submit(self._row(window)) for window in windows]
             return np.stack([rows.result(future) for future in futures])
 
     def _submit(
-        self, recording: Recording, channels: Sequence[int], rows: Submitter[Row, Array], waiting: _Waiting
+        self, stream: AudioStream, channels: Sequence[int], rows: Submitter[Row, Array], tracker: _Tracker
     ) -> Iterator[Window]:
-        """Read a recording and hand in its windows as they come: the first are scored while the rest is decoded."""
-        for stretch in stretches(recording, RULES, channels):
-            for span, samples in windows_of(stretch):
-                window = Window(stretch.channel, span, waiting.during(rows.submit, self._row(as_float(samples))))
-                waiting.open.append(window)
+        """Read an audio stream and submit its windows as they are cut, so that scoring starts before decoding ends."""
+        for chunk in speech_chunks(stream, CHUNK_RULES, channels):
+            for span, samples in windows_of(chunk):
+                window = Window(chunk.channel, span, tracker.timed(rows.submit, self._row(as_float(samples))))
+                tracker.pending.append(window)
                 yield window
-            waiting.show()
+            tracker.show()
 
     def _row(self, window: Array) -> Row:
         name = self._extractor.model_input_names[0]
-        made = self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
-        return Row(np.asarray(made, np.float32), len(window) / SAMPLE_RATE)
+        features = self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
+        return Row(np.asarray(features, np.float32), len(window) / SAMPLE_RATE)
 
     def _scored(self, windows: Sequence[Window], logits: Sequence[Array]) -> Iterator[EmotionWindow]:
         if not windows:
@@ -189,10 +180,10 @@ class EmotionAnalyser:
             )
 
     def _key(self, row: Row) -> Hashable:
-        """Rows of one length share a batch; with padding, of similar length.
+        """Rows of the same length share a batch, or rows of similar length if the model allows padding.
 
-        With a layer-norm front end padding with a mask leaves scores alone; a group-norm one (wav2vec2-base) takes its
-        statistics over the padding too (measured: scores off by half a standard deviation;
+        With a layer-norm front end, padding with a mask does not change scores. A group-norm front end (wav2vec2-base)
+        computes its statistics over the padding too (measured: scores off by half a standard deviation;
         huggingface/transformers#10117 says the same).
         """
         if row.input.ndim == 1 and getattr(self._model.config, "feat_extract_norm", None) == "layer":
@@ -211,66 +202,66 @@ class EmotionAnalyser:
                 padded[row, : len(array)] = array
                 mask[row, : len(array)] = 1
             extra["attention_mask"] = torch.from_numpy(mask).to(device)
-        else:  # no mask: the same result, on the fast attention kernel
+        else:  # without a mask: the same result from the fast attention kernel
             padded = np.stack(inputs)
         with torch.inference_mode():
             output = self._model(torch.from_numpy(padded).to(device=device, dtype=dtype), **extra)
             return list(np.asarray(output.logits.float().cpu().numpy()))
 
 
-class _Waiting:
-    """Keeps a recording's own time apart from that in which it waits for the engine, and progress alive in both.
+class _Tracker:
+    """Reports a recording's progress, and measures the time that its thread spends waiting for the engine.
 
     Progress is how far each channel has been scored without a gap.
     """
 
     def __init__(self, progress: Progress) -> None:
-        self.seconds: float | None = None  #: of the recording, once all is decoded what it really was
+        self.seconds: float | None = None  #: the recording's length: expected, and exact once it is decoded
         self.channels = 1
-        self.open: deque[Window] = deque()  #: handed in, in this order
-        self._scored: dict[int, float] = {}  #: channel -> seconds
+        self.pending: deque[Window] = deque()  #: in the order they were submitted
+        self._scored_until: dict[int, float] = {}  #: seconds of the recording, by channel
         self._progress, self._share = progress, 0.0
         self._began, self._waited = time.perf_counter(), 0.0
 
-    def during(self, wait: Callable[[Given], Made], given: Given) -> Made:
+    def timed(self, wait: Callable[[Argument], Value], argument: Argument) -> Value:
         began = time.perf_counter()
         try:
-            return wait(given)
+            return wait(argument)
         finally:
             self._waited += time.perf_counter() - began
 
     def show(self) -> None:
-        while self.open and self.open[0].logits.done():
-            window = self.open.popleft()
-            self._scored[window.channel] = window.span.end
+        while self.pending and self.pending[0].logits.done():
+            window = self.pending.popleft()
+            self._scored_until[window.channel] = window.span.end
         if self.seconds:
-            share = sum(self._scored.values()) / (self.channels * self.seconds)
-            self._share = max(self._share, min(share, 0.99))  # all is only what was put together, too
+            share = sum(self._scored_until.values()) / (self.channels * self.seconds)
+            self._share = max(self._share, min(share, 0.99))  # 1 only once the result is complete
         self._progress(self._share)
 
-    def computed(self, engine_seconds: float) -> float:
-        """Seconds so far, of which those that were waited count only as far as the engine ran for this recording.
+    def compute_seconds(self, engine_seconds: float) -> float:
+        """Seconds so far, in which time spent waiting counts only as far as the engine worked on this recording.
 
-        Windows may be scored while this thread prepares the next ones: never more than there was.
+        Windows may be scored while this thread prepares the next ones, so the sum could exceed the time that passed.
         """
         spent = time.perf_counter() - self._began
         return min(spent, spent - self._waited + engine_seconds)
 
 
-def _work(share: Share) -> Work:
+def _work(usage: Usage) -> Work:
     return Work(
-        engine_seconds=share.engine_seconds,
-        rows=share.rows,
-        row_slots=max(share.rows, round(share.slots)),
-        filled_seconds=share.seconds,
-        padded_seconds=share.padded_seconds,
+        engine_seconds=usage.engine_seconds,
+        rows=usage.rows,
+        row_slots=max(usage.rows, round(usage.slots)),
+        filled_seconds=usage.seconds,
+        padded_seconds=usage.padded_seconds,
     )
 
 
 def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
     """Load model and feature extractor from a folder, never from the network.
 
-    Raises UninitialisedWeights if any weight is missing from the files: transformers would make it up and only log so.
+    Raises UninitialisedWeights if the files lack any weight. transformers would make it up and only log a warning.
     """
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     from transformers.utils import logging as transformers_logging
@@ -280,7 +271,7 @@ def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]
     model, report = AutoModelForAudioClassification.from_pretrained(
         folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, trust_remote_code=False
     )
-    # Only training uses this one, and many models were published without it.
+    # Only training uses this weight, and many models were published without it.
     missing = {key for key in report["missing_keys"] if not key.endswith("masked_spec_embed")}
     wrong = sorted(missing | {str(key) for key in report["mismatched_keys"]})
     if wrong:
@@ -290,25 +281,12 @@ def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]
     return model.to(device), extractor
 
 
-def windows_of(stretch: Stretch) -> Iterator[tuple[Span, npt.NDArray[np.int16]]]:
-    """Cut a stretch into equal windows of at most WINDOW_SECONDS: where each is, and what is heard of it. Pure."""
-    length = len(stretch.samples)
-    count = max(1, math.ceil(length / (WINDOW_SECONDS * SAMPLE_RATE) - 1e-3))  # a sample more is rounding
-    heard = length // count
-    heard = heard - heard % GRID or heard
-    for number in range(count):
-        first, last = number * length // count, (number + 1) * length // count
-        begin = first + (last - first - heard) // 2
-        span = Span(stretch.span.start + first / SAMPLE_RATE, stretch.span.start + last / SAMPLE_RATE)
-        yield span, stretch.samples[begin : begin + heard]
-
-
-def _channels(chosen: tuple[int, ...] | None, there: int) -> Sequence[int]:
-    """The channels to score. Raises Rejected(invalid_option) for one that the recording does not have."""
+def _channels(chosen: tuple[int, ...] | None, count: int) -> Sequence[int]:
+    """The channels to score. Raises Rejected(invalid_option) if the recording lacks a chosen one."""
     if chosen is None:
-        return range(there)
-    if all(channel < there for channel in chosen):
+        return range(count)
+    if all(channel < count for channel in chosen):
         return chosen
     given = ",".join(map(str, chosen))
-    allowed = "0: the recording has one channel" if there == 1 else f"0 to {there - 1}: the recording's channels"
+    allowed = "0: the recording has one channel" if count == 1 else f"0 to {count - 1}: the recording's channels"
     raise Rejected(ErrorCode.INVALID_OPTION, f"option 'emotion': given {given!r}; allowed: {allowed}")

@@ -1,8 +1,8 @@
-"""Which model: the real ones at pinned revisions, or the bundled demo models where there is no way to get those.
+"""Choose and load a stage's model: a real one at a pinned revision, or the bundled demo model.
 
-`auto` takes the defaults below from the local Hugging Face cache or from the hub. Where neither has them, which is
-decided within three seconds, the demo models in `workers/demo/models` step in, and every result says so. A model that
-was named is never replaced by another.
+`auto` takes the defaults below from the local Hugging Face cache or from the hub. If neither provides them, which is
+decided within three seconds, it falls back to the demo models in `workers/demo/models`, and every result says so. A
+model that was named is never replaced by another.
 """
 
 from __future__ import annotations
@@ -30,34 +30,35 @@ from workers.models.device import (
     share_cores,
     torch_dtype,
 )
-from workers.models.hub import ModelMissing, cached, digest_of, downloaded, lacking
+from workers.models.hub import ModelMissing, cached, digest_of, download, missing_file
 
-if TYPE_CHECKING:  # each image holds the libraries of one of the two
-    from workers.emotion.classifier import EmotionAnalyser
-    from workers.whisper.engine import WhisperAnalyser
+if TYPE_CHECKING:  # each image has the libraries of only one of the two
+    from workers.emotion.classifier import EmotionEngine
+    from workers.whisper.engine import WhisperEngine
 
 log = logging.getLogger(__name__)
 
-#: The demo recogniser hears a sentence at a time: of several in one window it drops or repeats some (its card has the
-#: figures). Real models want the context.
+#: The demo recogniser gets one sentence at a time. With several in one window it drops or repeats some (its card has
+#: the figures). Real models need the context.
 DEMO_ROW_SECONDS = 3.0
-#: Frames that its encoder may compute for a row. Of 2959 words, samples and a recording of 20 minutes, it gets 4 wrong
-#: with these, 5 with 3000 alone. Not for any model: a small one for spoken digits then got 72 % wrong instead of 10 %.
+#: Lengths in frames that its encoder may compute for a row. Of 2959 words (the samples and a recording of 20 minutes)
+#: it gets 4 wrong with these, and 5 with 3000 alone. Not for every model: a small one for spoken digits got 72 % wrong
+#: with shorter windows instead of 10 %.
 DEMO_WINDOWS = (500, 1000, 1500, 3000)
 DEMO_MODELS = Path(__file__).parents[1] / "demo" / "models"
 
-#: Batches that an engine has under way: while one is written out (alignment, words), the other computes. Two batches
-#: with half of the cores each take 0.7 of the time of one after the other with all of them (docs/decisions/0011), for
-#: emotion on a CPU 0.9.
-BATCHES_AT_ONCE = 2
+#: Batches that an engine runs in parallel: while one is at alignment and word times, the other computes. Two batches
+#: with half of the cores each take 0.7 of the time of two in sequence with all cores (docs/decisions/0011); for emotion
+#: on a CPU it is 0.9.
+PARALLEL_BATCHES = 2
 
-#: Default models; Whisper by faster-whisper's short names.
+#: Default models; those of Whisper by faster-whisper's short names.
 DEFAULT_WHISPER: dict[Device, str] = {"cuda": "large-v3-turbo", "cpu": "small"}
 DEFAULT_CLASSIFIER = "CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
 
-#: Commits that these models are loaded at. The first three are named so in many public repositories' model manifests,
-#: with the same file hashes; CAiRE's is the last one that changed code or weights, as the hub's own page of that commit
-#: lists it (later ones add the training log).
+#: The commits at which these models are loaded. Model manifests in many public repositories name the first three, with
+#: the same file hashes. CAiRE's is the last commit that changed code or weights, according to its page on the hub
+#: (later ones add the training log).
 PINS = {
     "Systran/faster-whisper-small": "536b0662742c02347bc0e980a01041f333bce120",
     "Systran/faster-whisper-large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
@@ -68,24 +69,24 @@ PINS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A model on this machine's disk, and what has to be said about it."""
+    """A model on this machine's disk, and the notice to give about it."""
 
     stage: Stage
     name: str
     revision: str
     folder: Path
-    notice: str | None = None  #: for the person at the terminal: the demo models are in use
+    notice: str | None = None  #: for the person at the terminal, if it is a demo model
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
-        """What every result of this model has to say."""
+        """The cautions of every result of this model."""
         return (Caution(code="demo_models", message=self.notice),) if self.notice else ()
 
 
 def load(stage: Stage, settings: EngineSettings) -> Analyse:
-    """Load a stage's engine and warm it up: on return, the first recording is as fast as the tenth.
+    """Load a stage's engine and warm it up, so that the first recording is as fast as the tenth.
 
-    Raises ModelMissing, NoSuchDevice, UninitialisedWeights, UnreadableModel. Logs a warning for the demo models.
+    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model.
     """
     choice = choose(stage, settings)
     if choice.notice:
@@ -97,7 +98,7 @@ def load(stage: Stage, settings: EngineSettings) -> Analyse:
 
 
 def choose(stage: Stage, settings: EngineSettings) -> Choice:
-    """Find the model's files, downloading them if need be. Raises ModelMissing."""
+    """Find a stage's model, downloading it if necessary. Raises ModelMissing."""
     named = settings.stt_model if stage is Stage.STT else settings.ser_model
     if named is None and settings.models not in ("auto", "demo"):
         named = settings.models
@@ -113,12 +114,12 @@ def choose(stage: Stage, settings: EngineSettings) -> Choice:
 
 
 def demo(stage: Stage, *, because: str | None = None) -> Choice:
-    """The bundled model of a stage. Raises ModelMissing if this installation has none."""
+    """The bundled demo model of a stage. Raises ModelMissing if this installation has none."""
     folder = DEMO_MODELS / ("whisper" if stage is Stage.STT else "ser")
-    missing = lacking(stage, folder)
+    missing = missing_file(stage, folder)
     if missing:
         reason = f" ({because})" if because else ""
-        raise ModelMissing(f"the bundled demo model is not in this installation: {folder} has no {missing}{reason}")
+        raise ModelMissing(f"this installation lacks the bundled demo model: {folder} has no {missing}{reason}")
     return Choice(stage, "demo", digest_of(folder), folder, notice=_demo_notice(because))
 
 
@@ -126,8 +127,8 @@ def _demo_notice(because: str | None) -> str:
     reason = f"{because}; " if because else ""
     return (
         f"{reason}bundled demo models are in use: they know about 200 English words and synthetic voices, and"
-        " nothing else. For real recordings use the real models: with access to huggingface.co they are downloaded by"
-        " themselves (--models auto), or name a folder that holds them (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
+        " nothing else. For real recordings use the real models: with access to huggingface.co they are downloaded"
+        " automatically (--models auto), or name a folder that holds them (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
     )
 
 
@@ -135,22 +136,22 @@ def _demo_notice(because: str | None) -> str:
 
 
 def _find(stage: Stage, name: str, settings: EngineSettings) -> Choice:
-    """A folder, else a repository in the local cache, else one on the hub."""
+    """Find a model by name: a folder, else a repository in the local cache, else one on the hub."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        missing = lacking(stage, folder)
+        missing = missing_file(stage, folder)
         if missing:
             raise ModelMissing(f"the folder {folder} holds no model for {stage.value}: {missing} is missing")
         return Choice(stage, folder.resolve().name, digest_of(folder), folder)
     repository = _repository(stage, name)
     revision = settings.stt_revision if stage is Stage.STT else settings.ser_revision
     revision = revision or PINS.get(repository)
-    folder = cached(stage, repository, revision) or downloaded(stage, repository, revision)
+    folder = cached(stage, repository, revision) or download(stage, repository, revision)
     return Choice(stage, repository, folder.name, folder)
 
 
 def _repository(stage: Stage, name: str) -> str:
-    """A hub id. Raises ModelMissing for what is neither that nor a name that faster-whisper knows."""
+    """The hub id for a name. Raises ModelMissing if it is neither a hub id nor a short name known to faster-whisper."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return name
     known: dict[str, str] = {}
@@ -159,7 +160,7 @@ def _repository(stage: Stage, name: str) -> str:
     if name not in known:
         names = f", or one of {', '.join(known)}" if known else ""
         raise ModelMissing(
-            f"there is no model {name!r} for {stage.value}: give a folder, owner/name of a hub model{names}"
+            f"there is no model {name!r} for {stage.value}: give a folder, the owner/name of a hub model{names}"
         )
     return known[name]
 
@@ -167,13 +168,13 @@ def _repository(stage: Stage, name: str) -> str:
 # ----------------------------------------------------------------------------------------------------- loading
 
 
-def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
+def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
     from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
-    from workers.whisper.engine import ROW_SECONDS, WhisperAnalyser
+    from workers.whisper.engine import ROW_SECONDS, WhisperEngine
     from workers.whisper.rows import WINDOW_FRAMES
 
-    # Its messages are about the audio of our users; what matters of them is in the results.
+    # Its messages are about our users' audio. Whatever matters in them is in the results.
     logging.getLogger("faster_whisper").setLevel(logging.ERROR)
     device = choose_device(choice.stage, settings)
     compute_type = ct2_compute_type(device, settings)
@@ -181,17 +182,17 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
         str(choice.folder),
         device=device,
         compute_type=compute_type,
-        cpu_threads=max(1, cpu_threads(settings) // BATCHES_AT_ONCE),
-        num_workers=BATCHES_AT_ONCE,
+        cpu_threads=max(1, cpu_threads(settings) // PARALLEL_BATCHES),
+        num_workers=PARALLEL_BATCHES,
         local_files_only=True,
     )
     bands = model.feature_extractor.mel_filters.shape[0]
-    if bands != model.model.n_mels:  # large-v3 without its preprocessor_config.json
+    if bands != model.model.n_mels:  # as for large-v3 without its preprocessor_config.json
         raise ModelMissing(
-            f"{choice.name} wants {model.model.n_mels} mel bands, its preprocessor_config.json gives {bands}"
+            f"{choice.name} needs {model.model.n_mels} mel bands, but its preprocessor_config.json gives {bands}"
         )
     identity = _identity(choice, "faster-whisper", device, compute_type)
-    return WhisperAnalyser(
+    return WhisperEngine(
         model,
         identity,
         max_seconds=settings.max_seconds,
@@ -201,22 +202,22 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperAnalyser:
     )
 
 
-def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionAnalyser:
-    from workers.emotion.classifier import EmotionAnalyser, load_classifier
+def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionEngine:
+    from workers.emotion.classifier import EmotionEngine, load_classifier
 
     device = choose_device(choice.stage, settings)
     dtype = torch_dtype(device, settings)
-    at_once = BATCHES_AT_ONCE if device == "cpu" else 1  # one stream on a GPU
-    share_cores(settings, at_once)
+    parallel_batches = PARALLEL_BATCHES if device == "cpu" else 1  # one CUDA stream on a GPU
+    share_cores(settings, parallel_batches)
     model, extractor = load_classifier(choice.folder, device=device, dtype=dtype)
     identity = _identity(choice, "transformers", device, dtype)
-    return EmotionAnalyser(
+    return EmotionEngine(
         model,
         extractor,
         identity,
         max_seconds=settings.max_seconds,
         cautions=choice.cautions,
-        batches_at_once=at_once,
+        parallel_batches=parallel_batches,
     )
 
 
@@ -231,7 +232,7 @@ def _identity(choice: Choice, engine: str, device: str, compute_type: str) -> Mo
 
 
 def _analyse_a_second(engine: Analyse) -> None:
-    """Send a second of a tone through everything that a recording goes through, file and decoder included."""
+    """Analyse a file with one second of a tone, so that the decoder is warm too."""
     tone = (8000 * np.sin(np.arange(SAMPLE_RATE) * 2 * np.pi * 220 / SAMPLE_RATE)).astype("<i2")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tone.wav"

@@ -1,7 +1,7 @@
-"""What an engine runs on, and in which number format: decided once, from what is there and what was asked for.
+"""Choose what an engine runs on and its number format, from the settings and the hardware.
 
-CTranslate2 and torch each look for the GPU by themselves; neither is imported for the other's sake, since an image
-holds only one of them.
+CTranslate2 and torch each detect the GPU themselves. Neither is imported on behalf of the other, since an image holds
+only one of them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from speechpipe.settings import EngineSettings
 
 Device = Literal["cpu", "cuda"]
 
-#: CTranslate2's names, best first. On a GPU float16 beats int8 for large batches and never changes words
-#: (reference figures: CTranslate2 docs/quantization.md); on a CPU int8 is twice as fast as float32.
+#: CTranslate2's names, best first. On a GPU float16 is faster than int8 for large batches and never changes words
+#: (for figures see CTranslate2's docs/quantization.md). On a CPU int8 is twice as fast as float32.
 _CT2_PREFERENCE: dict[Device, tuple[str, ...]] = {
     "cuda": ("float16", "bfloat16", "int8_float32", "float32"),
     "cpu": ("int8", "int8_float32", "float32"),
@@ -27,21 +27,21 @@ _LIBRARIES = ("faster-whisper", "ctranslate2", "torch", "transformers", "av", "o
 
 
 class NoSuchDevice(EngineUnavailable):
-    """The settings ask for a device or a compute type that this machine does not have."""
+    """The settings request a device or a compute type that this machine does not have."""
 
 
 def choose_device(stage: Stage, settings: EngineSettings) -> Device:
-    """Pick cuda where the stage's library can use it, else cpu. Raises NoSuchDevice if cuda was asked for in vain."""
+    """Pick cuda if the stage's library can use it, else cpu. Raises NoSuchDevice if cuda is required but unusable."""
     if settings.device == "cpu":
         return "cpu"
-    present = _ct2_sees_cuda() if stage is Stage.STT else torch_sees_cuda()
-    if settings.device == "cuda" and not present:
+    usable = _ct2_sees_cuda() if stage is Stage.STT else torch_sees_cuda()
+    if settings.device == "cuda" and not usable:
         raise NoSuchDevice(f"SPEECHPIPE_DEVICE=cuda, but {_library(stage)} finds no usable GPU on this machine")
-    return "cuda" if present else "cpu"
+    return "cuda" if usable else "cpu"
 
 
 def ct2_compute_type(device: Device, settings: EngineSettings) -> str:
-    """CTranslate2's compute type: the best that it supports on this device, or the one that was asked for."""
+    """CTranslate2's compute type: as set, else the best one that the device supports. Raises NoSuchDevice."""
     import ctranslate2  # type: ignore[import-untyped]
 
     supported = ctranslate2.get_supported_compute_types(device)
@@ -54,38 +54,38 @@ def ct2_compute_type(device: Device, settings: EngineSettings) -> str:
 
 
 def torch_dtype(device: Device, settings: EngineSettings) -> str:
-    """Torch's dtype by name: float32 on a CPU; on a GPU bfloat16 where the hardware has it, else float16."""
+    """The name of torch's dtype: as set, else float32 on a CPU, and on a GPU bfloat16 if it has it, else float16."""
     import torch
 
     if settings.compute_type in ("float32", "float16", "bfloat16"):
         return settings.compute_type
-    # CTranslate2's int8 types mean nothing here: they are its business when one setting serves both stages.
+    # One setting serves both stages; CTranslate2's int8 types do not apply to torch.
     if device == "cpu":
         return "float32"
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 def cpu_threads(settings: EngineSettings) -> int:
-    """Threads for an engine: as set, else the cores that this process may use."""
+    """Threads for an engine: as set, else one for each core that this process may use."""
     return settings.threads or len(os.sched_getaffinity(0))
 
 
-def share_cores(settings: EngineSettings, batches_at_once: int) -> None:
-    """Divide the cores among torch's batches on a CPU, and choose the library that multiplies its matrices.
+def share_cores(settings: EngineSettings, parallel_batches: int) -> None:
+    """Divide the cores among parallel batches of torch on a CPU, and choose its matrix library.
 
-    By default that is MKL, which takes an old path on processors that are not Intel's: oneDNN does the same float32
-    sums 2.2 times as fast there (108 and 239 GFLOPS a core of an EPYC, 200 rows of 768). torch has no switch for the
-    library but this permission, which oneDNN uses only on cores with AMX, and those are Intel's.
+    The default is MKL, which runs old code on processors that are not Intel's. There oneDNN computes the same float32
+    products 2.2 times as fast (239 instead of 108 GFLOPS per core of an EPYC, 200 rows of 768). torch's only way to
+    select oneDNN is to permit it bfloat16, which it uses only on cores with AMX, and only Intel makes those.
     """
     import torch
 
-    torch.set_num_threads(max(1, cpu_threads(settings) // batches_at_once))
+    torch.set_num_threads(max(1, cpu_threads(settings) // parallel_batches))
     if _vendor() != "GenuineIntel":
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
 
 
 def _vendor() -> str | None:
-    """The processor's maker as Linux names it; None elsewhere."""
+    """The processor's vendor as named by Linux; None on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -94,7 +94,7 @@ def _vendor() -> str | None:
 
 
 def device_report(stage: Stage, settings: EngineSettings) -> dict[str, Any]:
-    """What `GET /device` shows: device, GPU with memory in bytes, compute type, library versions."""
+    """The body of `GET /device`: device, GPU with memory in bytes, compute type, library versions."""
     device = choose_device(stage, settings)
     chosen = ct2_compute_type(device, settings) if stage is Stage.STT else torch_dtype(device, settings)
     return {
@@ -108,7 +108,7 @@ def device_report(stage: Stage, settings: EngineSettings) -> dict[str, Any]:
 
 
 def installed(name: str) -> str | None:
-    """A library's version; None where it is not installed."""
+    """A library's version; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -116,13 +116,13 @@ def installed(name: str) -> str | None:
 
 
 def _gpu() -> dict[str, Any] | None:
-    """Name and memory of the first GPU, None where there is none."""
+    """Name and memory of the first GPU; None if there is none."""
     if torch_sees_cuda():
         import torch
 
         free, total = torch.cuda.mem_get_info(0)
         return {"name": torch.cuda.get_device_name(0), "memory_total": total, "memory_free": free}
-    if _ct2_sees_cuda():  # an image without torch: there is a GPU, and nobody to ask for its name
+    if _ct2_sees_cuda():  # without torch there is no way to ask for its name
         return {"name": None, "memory_total": None, "memory_free": None}
     return None
 

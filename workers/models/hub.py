@@ -1,6 +1,7 @@
-"""Where a model's files come from: a folder, the local Hugging Face cache, or the hub, at one commit.
+"""Get a model's files from the local Hugging Face cache or from the hub, at one commit.
 
-The hub is asked once whether it answers, with a limit of three seconds: huggingface_hub alone would try for minutes.
+Before anything is downloaded the hub gets three seconds to answer, once per process. huggingface_hub by itself would
+retry for minutes.
 """
 
 from __future__ import annotations
@@ -18,39 +19,39 @@ from speechpipe.contract.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
-PROBE_SECONDS = 3.0  #: how long the hub may take to answer before it counts as out of reach
+PROBE_SECONDS = 3.0  #: after this time without an answer the hub counts as unreachable
 
-#: What to fetch of a repository, and what must be there: each group needs one match.
+#: Files to fetch from a repository, and files that a model needs: at least one match for each group.
 _FETCH = {
     Stage.STT: ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"),
     Stage.SER: ("*.json", "*.safetensors", "pytorch_model*.bin"),
 }
 _NEEDED: dict[Stage, tuple[tuple[str, ...], ...]] = {
-    # Without tokenizer.json faster-whisper would fetch another model's from the hub.
+    # Without tokenizer.json faster-whisper would fetch that of another model from the hub.
     Stage.STT: (("config.json",), ("model.bin",), ("tokenizer.json",), ("vocabulary.*",)),
     Stage.SER: (("config.json",), ("preprocessor_config.json",), ("*.safetensors", "pytorch_model*.bin")),
 }
 
 
 class ModelMissing(EngineUnavailable):
-    """The model that was asked for is neither on this machine nor to be had; the message says what to do."""
+    """The model is not on this machine and cannot be downloaded. The message says what to do."""
 
 
 def cached(stage: Stage, repository: str, revision: str | None) -> Path | None:
-    """The folder of that commit in the local cache, if it is whole."""
+    """The folder of a repository at a commit in the local cache, or None if the cache lacks any file."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    fetched = list(_FETCH[stage])  # without these it misses, offline, what was never asked for
+    fetched = list(_FETCH[stage])  # without patterns it would miss files that were never fetched
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=fetched, local_files_only=True))
     except (LocalEntryNotFoundError, OSError):
         return None
-    return None if lacking(stage, folder) else folder
+    return None if missing_file(stage, folder) else folder
 
 
-def downloaded(stage: Stage, repository: str, revision: str | None) -> Path:
-    """Download that commit. Raises ModelMissing, within PROBE_SECONDS where the hub is out of reach."""
+def download(stage: Stage, repository: str, revision: str | None) -> Path:
+    """Download a repository at a commit. Raises ModelMissing, within PROBE_SECONDS if the hub is unreachable."""
     from huggingface_hub import constants, snapshot_download
 
     what = f"{repository} at {revision[:12]}" if revision else repository
@@ -61,19 +62,19 @@ def downloaded(stage: Stage, repository: str, revision: str | None) -> Path:
     log.info("downloading %s", what, extra={"action": "download"})
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FETCH[stage])))
-    except Exception as error:  # the hub's, httpx's and the disk's errors have no common base
+    except Exception as error:  # errors of the hub, of httpx and of the disk have no common base class
         raise ModelMissing(f"{what} could not be downloaded ({type(error).__name__})") from error
-    missing = lacking(stage, folder)
+    missing = missing_file(stage, folder)
     if missing:
-        raise ModelMissing(f"{what} is no model for {stage.value}: {missing} is missing")
+        raise ModelMissing(f"{what} is not a model for {stage.value}: {missing} is missing")
     return folder
 
 
 @lru_cache(maxsize=4)
 def hub_answers(endpoint: str) -> bool:
-    """Whether the hub answers within PROBE_SECONDS, a slow name lookup included. Asked once a process.
+    """Whether the hub answers within PROBE_SECONDS, name lookup included. Asked once per process.
 
-    In a thread of its own: nothing can end a name lookup, and huggingface_hub would try again for minutes.
+    Runs in a separate thread, because a name lookup cannot be interrupted.
     """
     answered = threading.Event()
 
@@ -83,7 +84,7 @@ def hub_answers(endpoint: str) -> bool:
             with urllib.request.urlopen(request, timeout=PROBE_SECONDS):
                 answered.set()
         except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code not in (403, 407):  # those are a proxy's refusals
+            if error.code < 500 and error.code not in (403, 407):  # with these a proxy refuses
                 answered.set()
         except (OSError, ValueError):
             pass
@@ -96,8 +97,8 @@ def hub_answers(endpoint: str) -> bool:
     return answered.is_set()
 
 
-def lacking(stage: Stage, folder: Path) -> str | None:
-    """The first thing that a model's folder wants; None if it is whole."""
+def missing_file(stage: Stage, folder: Path) -> str | None:
+    """The first file that a model's folder lacks; None if it is complete."""
     for group in _NEEDED[stage]:
         if not any(match for pattern in group for match in folder.glob(pattern)):
             return " or ".join(group)
@@ -105,7 +106,7 @@ def lacking(stage: Stage, folder: Path) -> str | None:
 
 
 def digest_of(folder: Path) -> str:
-    """SHA-256 of a folder's files and their names: the revision of what comes from no repository."""
+    """SHA-256 over the names and contents of a folder's files: the revision of a model that has no repository."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:

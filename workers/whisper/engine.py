@@ -1,9 +1,9 @@
-"""Speech to text: Whisper over rows of speech, batched with those of other recordings.
+"""The speech-to-text engine: Whisper over rows of speech, batched with those of other recordings.
 
-A recording is decoded in another process (`preparation`); its speech comes in stretches while that goes on
-(`stretches`), becomes rows (`hearing`) that share batches with those of others (`batcher`), and each row gets Whisper's
-own checks (`whisper_rows`). Here: options, prompts, and the transcript. Words never run backwards or past the end, and
-every segment says whether it looks invented.
+While another process decodes a recording (`audio.reader`), its speech is cut into chunks (`audio.chunks`). These are
+collected into rows (`transcription`), which share batches with rows of other recordings (`batcher`) and go through
+Whisper's own checks (`rows`). This module handles options, prompts and the transcript. Words never run backwards or
+past the end of the recording, and every segment says whether it looks invented.
 """
 
 from __future__ import annotations
@@ -36,37 +36,38 @@ from speechpipe.contract import (
 from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.observe import spans
 from workers.audio import vad
-from workers.audio.chunks import Rules, stretches
+from workers.audio.chunks import ChunkRules, speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import prepare
+from workers.audio.reader import open_audio
 from workers.batcher import Batcher
 from workers.whisper.checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
-from workers.whisper.rows import WINDOW_FRAMES, Heard, Row, WhisperRows
-from workers.whisper.transcription import Channel, Hearing, Shown
+from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
+from workers.whisper.transcription import Channel, ShownProgress, Transcription
 
-#: With `MAX_NO_SPEECH` passed, so much certainty is wanted; below `MIN_LOGPROB` a row is dropped as silence.
+#: Least avg_logprob of a trusted segment whose no_speech_prob exceeds `MAX_NO_SPEECH`. With less than `MIN_LOGPROB` the
+#: row is dropped as silence.
 MIN_LOGPROB_IN_DOUBT = -0.5
 
-#: Pauses up to this stay in what Whisper hears, and so much is left round speech (faster-whisper's own defaults).
+#: Pauses up to `_GAP` seconds stay in a chunk, and `_PAD` seconds are kept on each side (faster-whisper's defaults).
 _GAP, _PAD = 2.0, 0.4
-#: Audio in one row. Whisper hears 30 s; a little silence behind the last word helps it to end.
+#: Audio in one row. Whisper's window is 30 s, and a little silence after the last word helps it to finish.
 ROW_SECONDS = 29.0
-#: Longer speech is cut at a pause, so that rows get full: what is cut here goes on in the same row if there is room.
-_STRETCH_SECONDS = 5.0
+#: Longer speech is cut at a pause, so that rows fill up. The next chunk goes into the same row if there is room.
+_CHUNK_SECONDS = 5.0
 #: Rows in one pass of the model.
 ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
-#: Audio of all recordings that may be under way at once: what is let in has to end within one request, and an L4 is
-#: taken for 90 times as fast as speech.
-_SECONDS_IN_FLIGHT = 12 * 3600.0
-#: Whisper's prompt holds 223 tokens before the task; half of that each when hotwords and prompt are both given.
+#: Audio of all recordings in flight. An admitted recording has to finish within one request, and an L4 is assumed to be
+#: 90 times as fast as speech.
+_MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
+#: Whisper's prompt has room for 223 tokens before the task. Hotwords and prompt get half each if both are given.
 _PROMPT_TOKENS = 223
-#: Taken for the length of a recording whose header does not say.
-_USUAL_SECONDS = 600.0
+#: Assumed length of a recording whose header declares none.
+_DEFAULT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What was heard on one channel."""
+class _ChannelTranscript:
+    """The transcript of one channel."""
 
     channel: int
     segments: list[Segment]
@@ -74,8 +75,8 @@ class _Heard:
     speech_seconds: float
 
 
-class WhisperAnalyser:
-    """The stt engine, with its model loaded. Safe to call from threads: their rows share batches."""
+class WhisperEngine:
+    """The stt engine with a loaded model. Safe to call from several threads, whose rows share batches."""
 
     def __init__(
         self,
@@ -88,20 +89,20 @@ class WhisperAnalyser:
         windows: Sequence[int] = (WINDOW_FRAMES,),
         decoding: dict[str, Any] | None = None,
     ) -> None:
-        """`windows` and `decoding`: see WhisperRows; shorter windows are for models that were shown to bear them."""
+        """`windows` and `decoding`: see WhisperRows. Use shorter windows only for models shown to cope with them."""
         self._model = model
         self._identity = identity
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
         self._row_seconds = row_seconds
         self._rows = WhisperRows(model, windows=windows, **(decoding or {}))
-        self._batcher = Batcher[Row, Heard](
+        self._batcher = Batcher[Row, RowResult](
             self._rows.run,
             key=self._rows.key,
             seconds=lambda row: row.padded_seconds,
             rows_per_batch=ROWS_PER_BATCH["cuda" if identity.device.startswith("cuda") else "cpu"],
-            seconds_in_flight=_SECONDS_IN_FLIGHT,
-            at_once=model.model.num_workers,
+            max_seconds_in_flight=_MAX_SECONDS_IN_FLIGHT,
+            parallel_batches=model.model.num_workers,
         )
 
     @property
@@ -110,49 +111,49 @@ class WhisperAnalyser:
         return Stage.STT
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Transcribe a recording. Raises Rejected for what can never work, Busy while there is too much to do."""
+        """Transcribe a recording. Raises Rejected if it can never work, Busy while too much audio is in flight."""
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"
-        rules = Rules(gap=_GAP, pad=_PAD, longest=min(_STRETCH_SECONDS, self._row_seconds))
-        with prepare(path, split=split, max_seconds=self._max_seconds) as recording:
-            shown = Shown(recording, progress)
-            seconds = recording.channels * (recording.expected_seconds or _USUAL_SECONDS)
-            with self._batcher.admit(seconds, shown.again) as submitter:
-                hearing = Hearing(
+        rules = ChunkRules(gap=_GAP, pad=_PAD, longest=min(_CHUNK_SECONDS, self._row_seconds))
+        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+            shown = ShownProgress(stream, progress)
+            seconds = stream.channels * (stream.expected_seconds or _DEFAULT_SECONDS)
+            with self._batcher.admit(seconds, shown.repeat) as submitter:
+                transcription = Transcription(
                     self._rows,
                     submitter,
                     options,
-                    language=self._language(options),
-                    hints=self._prompt(options),
+                    language=self._known_language(options),
+                    hints=self._hint_tokens(options),
                     row_seconds=self._row_seconds,
-                    show=lambda: shown.more(hearing.channels.values()),
+                    on_progress=lambda: shown.update(transcription.channels.values()),
                 )
-                with spans.span("prepare"):  # the first rows run while the rest is decoded
-                    for stretch in stretches(recording, rules):
-                        hearing.take(stretch)
-                shown.seconds = recording.audio.duration
+                with spans.span("prepare"):  # the first rows run while the rest is being decoded
+                    for chunk in speech_chunks(stream, rules):
+                        transcription.add(chunk)
+                shown.seconds = stream.audio.duration
                 with spans.span("engine"):
-                    hearing.finish()
-            audio, cautions = recording.audio, recording.cautions
+                    transcription.finish()
+            audio, cautions = stream.audio, stream.cautions
         progress(1.0)
-        heard = [_heard(channel, audio.duration) for channel in hearing.channels.values()]
-        transcript = _transcript(heard, named=split and audio.channels > 1)
-        share, spent = submitter.share, time.perf_counter() - began
+        channels = [_channel_transcript(channel, audio.duration) for channel in transcription.channels.values()]
+        transcript = _transcript(channels, named=split and audio.channels > 1)
+        usage, spent = submitter.usage, time.perf_counter() - began
         return Analysis(
             value=transcript,
             audio=audio,
             model=self._identity,
-            # Rows may run while this thread prepares the next ones: never more than there was.
-            compute_seconds=min(spent, spent - hearing.waited + share.engine_seconds),
+            # Rows may run while this thread prepares the next ones, so the sum could exceed the time that passed.
+            compute_seconds=min(spent, spent - transcription.waited + usage.engine_seconds),
             work=Work(
-                engine_seconds=share.engine_seconds,
-                rows=share.rows,
-                row_slots=max(share.rows, round(share.slots)),
-                filled_seconds=hearing.filled_seconds,
-                padded_seconds=hearing.padded_seconds,
+                engine_seconds=usage.engine_seconds,
+                rows=usage.rows,
+                row_slots=max(usage.rows, round(usage.slots)),
+                filled_seconds=transcription.filled_seconds,
+                padded_seconds=transcription.padded_seconds,
             ),
-            cautions=(*self._cautions, *cautions, *self._remarks(options, audio, transcript)),
+            cautions=(*self._cautions, *cautions, *self._own_cautions(options, audio, transcript)),
         )
 
     def warm_up(self) -> None:
@@ -163,13 +164,13 @@ class WhisperAnalyser:
         self._rows.run([row])
         self._rows.run([replace(row, language="en")])
 
-    def _language(self, options: Options) -> Language | None:
-        """What is known of the language before anything is heard."""
+    def _known_language(self, options: Options) -> Language | None:
+        """The language if it is known before any audio has been analysed."""
         if options.language is not None:
             return Language(code=options.language, confidence=1.0)
         return None if self._model.model.is_multilingual else Language(code="en", confidence=1.0)
 
-    def _prompt(self, options: Options) -> tuple[int, ...]:
+    def _hint_tokens(self, options: Options) -> tuple[int, ...]:
         """Hotwords and prompt as tokens, in the order of faster-whisper's prompt."""
         hints = self._hints(options)
         tokenizer, ids = self._model.hf_tokenizer, list(hints.get("initial_prompt", ()))
@@ -178,7 +179,7 @@ class WhisperAnalyser:
         return tuple(ids)
 
     def _check(self, options: Options) -> None:
-        """Raise Rejected(invalid_option) for a language that this model does not have."""
+        """Raise Rejected(invalid_option) for a language that this model does not know."""
         language = options.language
         if language is None:
             return
@@ -192,7 +193,7 @@ class WhisperAnalyser:
         raise Rejected(ErrorCode.INVALID_OPTION, message)
 
     def _hints(self, options: Options) -> dict[str, Any]:
-        """Hotwords and prompt, cut so that both fit: faster-whisper would overrun the model's context."""
+        """Hotwords and prompt, cut so that both fit. faster-whisper would overrun the model's context."""
         both = options.hotwords is not None and options.initial_prompt is not None
         limit = _PROMPT_TOKENS // 2 if both else _PROMPT_TOKENS
         hints: dict[str, Any] = {}
@@ -200,14 +201,14 @@ class WhisperAnalyser:
             encoded = self._model.hf_tokenizer.encode(options.hotwords.strip(), add_special_tokens=False)
             if len(encoded.ids) < limit:
                 hints["hotwords"] = options.hotwords
-            else:  # cut the text where the last token that fits ends; a token less for the leading space
+            else:  # cut after the last token that fits, leaving one token for the leading space
                 hints["hotwords"] = options.hotwords.strip()[: encoded.offsets[limit - 2][1]]
         if options.initial_prompt is not None:
             ids = self._model.hf_tokenizer.encode(" " + options.initial_prompt.strip(), add_special_tokens=False).ids
             hints["initial_prompt"] = ids[-limit:]
         return hints
 
-    def _remarks(self, options: Options, audio: Audio, transcript: Transcript) -> Iterator[Caution]:
+    def _own_cautions(self, options: Options, audio: Audio, transcript: Transcript) -> Iterator[Caution]:
         if not transcript.segments:
             yield Caution(code="no_speech", message="no speech was found in the recording")
         if options.channels == "split" and audio.channels == 1:
@@ -221,17 +222,17 @@ class WhisperAnalyser:
             )
 
 
-def _heard(channel: Channel, duration: float) -> _Heard:
+def _channel_transcript(channel: Channel, duration: float) -> _ChannelTranscript:
     segments: list[Segment] = []
     language = channel.language
     for found in channel.segments:
         earliest = segments[-1].end if segments else 0.0
         segments.append(_segment(found, channel.number, language.code if language else "", earliest, duration))
-    return _Heard(channel.number, segments, language, channel.speech_seconds)
+    return _ChannelTranscript(channel.number, segments, language, channel.speech_seconds)
 
 
 def _segment(found: Any, channel: int, language: str, earliest: float, duration: float) -> Segment:
-    """A faster-whisper segment in the contract's words, in order and inside the recording."""
+    """Convert a faster-whisper segment to the contract's, with times in order and inside the recording."""
     words: list[Word] = []
     at = min(earliest, duration)
     for word in found.words or ():
@@ -266,18 +267,18 @@ def _quality(found: Any) -> Quality:
     )
 
 
-def _transcript(heard: Sequence[_Heard], *, named: bool) -> Transcript:
-    """All channels as one list in the order of time; `named`: segments say which channel speaks."""
-    merged = sorted((s for one in heard for s in one.segments), key=lambda s: (s.start, s.channel, s.end))
+def _transcript(channels: Sequence[_ChannelTranscript], *, named: bool) -> Transcript:
+    """Merge all channels in order of time. With `named`, segments name their channel as the speaker."""
+    merged = sorted((s for channel in channels for s in channel.segments), key=lambda s: (s.start, s.channel, s.end))
     segments = tuple(
         segment.model_copy(update={"id": number, "speaker": f"channel {segment.channel}" if named else None})
         for number, segment in enumerate(merged)
     )
-    most = max((one for one in heard if one.segments), key=lambda one: _words(one.segments), default=None)
+    wordiest = max((one for one in channels if one.segments), key=lambda one: _words(one.segments), default=None)
     return Transcript(
-        language=most.language if most else None,
+        language=wordiest.language if wordiest else None,
         segments=segments,
-        speech_seconds=sum(one.speech_seconds for one in heard),
+        speech_seconds=sum(channel.speech_seconds for channel in channels),
     )
 
 
@@ -286,5 +287,5 @@ def _words(segments: Iterable[Segment]) -> int:
 
 
 def _share(value: float) -> float:
-    """A probability as the contract wants it: float rounding can leave 0 to 1 by a hair."""
+    """Clamp a probability to 0 to 1, since float rounding can put it slightly outside."""
     return min(1.0, max(0.0, float(value)))

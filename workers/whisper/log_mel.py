@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from workers.audio.decoder import Samples
 
-HOP, N_FFT = 160, 400  #: samples a frame at 16 kHz: 100 frames a second; and in a frame's transform
-_BLOCK = 256  #: frames
-FLOOR, DECADES = 1e-10, 8.0  #: power that counts as none; what lies further below a row's loudest value is cut off
+HOP, N_FFT = 160, 400  #: samples from one frame to the next (100 frames per second at 16 kHz), and per transform
+_BLOCK = 256  #: frames transformed at a time
+FLOOR, DECADES = 1e-10, 8.0  #: the least power, and the decades below a row's loudest value at which values are clipped
 _WINDOW = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
 
 
 def log_mel(samples: Samples, filters: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Features of 16 kHz samples of shape (n,), as if silence followed: shape (bands, ceil(n / 160) + 2 or 3).
+    """Features of 16 kHz samples of shape (n,) followed by silence: shape (bands, ceil(n / 160) + 2 or 3).
 
-    `filters`: power spectrum to bands, shape (bands, 201). Radford et al. 2022, section 2.2; openai/whisper `audio.py`.
+    `filters`: from the power spectrum to mel bands, shape (bands, 201).
+    Radford et al. 2022, section 2.2; openai/whisper `audio.py`.
     """
     padded = np.pad(np.pad(samples, (0, N_FFT)), N_FFT // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP][:-1]

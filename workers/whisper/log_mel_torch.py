@@ -1,4 +1,4 @@
-"""Whisper's log-mel features by torch: a whole batch at once, and they stay on the GPU for the encoder."""
+"""Whisper's log-mel features by torch: for a whole batch, and kept on the GPU for the encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.whisper.log_mel import DECADES, FLOOR, HOP, N_FFT
 
 
 class GpuLogMel:
-    """`log_mel` for rows of any length, on torch's device."""
+    """`log_mel` for a batch of rows of any length, on a torch device."""
 
     def __init__(self, filters: npt.NDArray[np.float32], device: str) -> None:
         """`filters`: see `log_mel`."""
@@ -27,15 +27,15 @@ class GpuLogMel:
         samples = np.zeros((len(rows), frames * HOP + N_FFT), np.int16)
         for row, given in zip(samples, rows, strict=True):
             row[: len(given)] = given
-        heard = torch.from_numpy(samples).to(self._window.device).float() / 32768
-        spectrum = torch.stft(heard, N_FFT, HOP, window=self._window, return_complex=True)[..., :-1]
+        audio = torch.from_numpy(samples).to(self._window.device).float() / 32768
+        spectrum = torch.stft(audio, N_FFT, HOP, window=self._window, return_complex=True)[..., :-1]
         features = torch.matmul(self._filters, spectrum.abs().square()).clamp(min=FLOOR).log10()
         features = torch.maximum(features, features.amax((1, 2), keepdim=True) - DECADES)
         return view((features[..., :frames] + 4) / 4)
 
 
 def view(tensor: torch.Tensor) -> ctranslate2.StorageView:
-    """A tensor for CTranslate2, where it lies; finished, since CTranslate2 works on a CUDA stream of its own."""
+    """Wrap a tensor for CTranslate2 on its device. Waits until it is computed: CTranslate2 uses another CUDA stream."""
     tensor = tensor.contiguous()
     if not tensor.is_cuda:
         return ctranslate2.StorageView.from_array(tensor.numpy())

@@ -1,4 +1,4 @@
-"""From a row's tokens to segments with words: faster-whisper's rules, for a batch of rows."""
+"""Turn the tokens of rows into segments with word times, by faster-whisper's rules, for a whole batch."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
 from faster_whisper.transcribe import Segment, Word  # type: ignore[import-untyped]
 
-from workers.whisper.checks import Attempt
+from workers.whisper.checks import DecodingResult
 
 _PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # faster-whisper's defaults
-#: A segment of more seconds is cut behind sentences, which end so.
+#: Segments longer than this many seconds are cut after their sentences, which end with one of these characters.
 _LONG_SEGMENT, _SENTENCE_ENDS = 10.0, (".", "!", "?", "…", "。", "！", "？")
 
 
 class _Aligned:
-    """What `WhisperModel.add_word_timestamps` needs of a model, for one row of a batch that is aligned already.
+    """Stands in for the model in `WhisperModel.add_word_timestamps`, for a row whose alignment is already known.
 
-    Its rules carry the end of the last word from row to row; here each row begins anew.
+    faster-whisper carries the end of the last word over to the next row. Here each row starts from zero.
     """
 
     def __init__(self, model: WhisperModel, alignment: list[dict[str, Any]]) -> None:
@@ -36,28 +36,31 @@ def segments_of(
     model: WhisperModel,
     tokenizer: Tokenizer,
     encoded: ctranslate2.StorageView,
-    attempts: Sequence[Attempt],
+    results: Sequence[DecodingResult],
     frames: Sequence[int],
 ) -> list[list[Segment]]:
-    """Segments of rows that share a start sequence, `frames` of audio each, in seconds from the row's beginning."""
-    rows = [_split(model, tokenizer, attempt, count) for attempt, count in zip(attempts, frames, strict=True)]
+    """Segments of rows with the same start sequence, in seconds from the start of the row.
+
+    `frames`: the frames of audio in each row.
+    """
+    rows = [_split(model, tokenizer, result, count) for result, count in zip(results, frames, strict=True)]
     texts = [[token for piece in row for token in piece["tokens"] if token < tokenizer.eot] for row in rows]
-    found = model.find_alignment(tokenizer, texts, encoded, [max(2, count) for count in frames])
-    for row, alignment in zip(rows, found, strict=True):
+    alignments = model.find_alignment(tokenizer, texts, encoded, [max(2, count) for count in frames])
+    for row, alignment in zip(rows, alignments, strict=True):
         WhisperModel.add_word_timestamps(
             _Aligned(model, alignment), [row], tokenizer, None, 0, _PREPENDED, _APPENDED, 0.0
         )
     return [
-        [part for segment in _segments(tokenizer, row, attempt) for part in _sentences(segment)]
-        for row, attempt in zip(rows, attempts, strict=True)
+        [part for segment in _segments(tokenizer, row, result) for part in _sentences(segment)]
+        for row, result in zip(rows, results, strict=True)
     ]
 
 
-def _split(model: WhisperModel, tokenizer: Tokenizer, attempt: Attempt, frames: int) -> list[dict[str, Any]]:
-    """Cut where the model wrote timestamps."""
+def _split(model: WhisperModel, tokenizer: Tokenizer, result: DecodingResult, frames: int) -> list[dict[str, Any]]:
+    """Cut a row where the model put timestamps."""
     pieces, _, _ = model._split_segments_by_timestamps(
         tokenizer=tokenizer,
-        tokens=list(attempt.tokens),
+        tokens=list(result.tokens),
         time_offset=0.0,
         segment_size=frames,
         segment_duration=frames / model.frames_per_second,
@@ -68,7 +71,7 @@ def _split(model: WhisperModel, tokenizer: Tokenizer, attempt: Attempt, frames: 
     return list(pieces)
 
 
-def _segments(tokenizer: Tokenizer, pieces: Sequence[dict[str, Any]], attempt: Attempt) -> Iterator[Segment]:
+def _segments(tokenizer: Tokenizer, pieces: Sequence[dict[str, Any]], result: DecodingResult) -> Iterator[Segment]:
     for piece in pieces:
         text = tokenizer.decode(piece["tokens"])
         if piece["start"] == piece["end"] or not text.strip():
@@ -80,16 +83,16 @@ def _segments(tokenizer: Tokenizer, pieces: Sequence[dict[str, Any]], attempt: A
             end=piece["end"],
             text=text,
             tokens=piece["tokens"],
-            avg_logprob=attempt.avg_logprob,
-            no_speech_prob=attempt.no_speech_prob,
-            compression_ratio=attempt.compression_ratio,
-            temperature=attempt.temperature,
+            avg_logprob=result.avg_logprob,
+            no_speech_prob=result.no_speech_prob,
+            compression_ratio=result.compression_ratio,
+            temperature=result.temperature,
             words=[Word(**word) for word in piece.get("words", ())],
         )
 
 
 def _sentences(segment: Segment) -> Iterator[Segment]:
-    """Cut a long segment behind its sentences: Whisper may put all of a row into one."""
+    """Cut a long segment after its sentences, since Whisper may put a whole row into one segment."""
     words: list[Word] = []
     for word in segment.words if segment.end - segment.start > _LONG_SEGMENT else ():
         words.append(word)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from speechpipe.contract import Audio, Caution
 from workers.audio.decoder import Samples, as_float
-from workers.audio.reader import prepare
+from workers.audio.reader import open_audio
 
 RATE = 16_000
 
@@ -25,7 +25,7 @@ class Decoded:
 
 def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
     """A whole recording, by the process that decodes."""
-    with prepare(path, split=split, max_seconds=max_seconds) as recording:
+    with open_audio(path, split=split, max_seconds=max_seconds) as recording:
         samples = as_float(np.concatenate(list(recording), axis=1))
         return Decoded(samples, recording.audio, recording.cautions)
 

@@ -12,41 +12,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.audio import chunks, vad
-from workers.audio.chunks import Rules, Stretch, _Listener
-from workers.audio.reader import prepare
+from workers.audio.chunks import Chunk, ChunkRules, _ChannelChunker
+from workers.audio.reader import open_audio
 from workers.audio.vad import Span
 
 SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
-EMOTION = Rules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
-TEXT = Rules(gap=2.0, pad=0.4, longest=8.0)
+EMOTION = ChunkRules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
+TEXT = ChunkRules(gap=2.0, pad=0.4, longest=8.0)
 
 Sound = npt.NDArray[np.int16]
 
 
 def sound_of(name: str, *, split: bool = False) -> Sound:
-    with prepare(SAMPLES / name, split=split, max_seconds=100) as recording:
+    with open_audio(SAMPLES / name, split=split, max_seconds=100) as recording:
         return np.concatenate(list(recording), axis=1)
 
 
-def heard(sound: Sound, rules: Rules, sizes: Iterator[int]) -> list[Stretch]:
+def heard(sound: Sound, rules: ChunkRules, sizes: Iterator[int]) -> list[Chunk]:
     """The stretches of one channel that comes in blocks of these sizes."""
-    listener = _Listener(0, rules)
-    found: list[Stretch] = []
+    chunker = _ChannelChunker(0, rules)
+    found: list[Chunk] = []
     at = 0
     while at < len(sound):
         size = next(sizes)
-        found += listener.feed(sound[at : at + size])
+        found += chunker.feed(sound[at : at + size])
         at += size
-    return [*found, *listener.finish()]
+    return [*found, *chunker.finish()]
 
 
-def spans(found: Sequence[Stretch]) -> list[Span]:
-    return [stretch.span for stretch in found]
+def spans(found: Sequence[Chunk]) -> list[Span]:
+    return [chunk.span for chunk in found]
 
 
 @pytest.mark.parametrize("rules", [EMOTION, TEXT], ids=["emotion", "text"])
 @pytest.mark.parametrize("name", ["happy_customer.mp3", "changing_mood.m4a"])
-def test_blocks_of_any_size_give_the_same_stretches_with_their_own_audio(name: str, rules: Rules) -> None:
+def test_blocks_of_any_size_give_the_same_stretches_with_their_own_audio(name: str, rules: ChunkRules) -> None:
     (sound,) = sound_of(name)
     whole = heard(sound, rules, itertools.repeat(len(sound)))
     random = np.random.default_rng(0)
@@ -65,14 +65,14 @@ def test_without_a_length_to_keep_to_they_are_the_joined_spans_of_the_whole() ->
     found = heard(sound, replace(EMOTION, shortest=0.0), itertools.repeat(16_000))
     bare = vad.find(sound)
     assert spans(found) == vad.join(bare, gap=0.3, pad=0.1, duration=len(sound) / 16_000)
-    assert [span for stretch in found for span in stretch.speech] == bare
+    assert [span for chunk in found for span in chunk.speech] == bare
 
 
 def test_a_long_stretch_is_cut_in_pauses() -> None:
     (sound,) = sound_of("changing_mood.m4a")
     found = heard(sound, TEXT, itertools.repeat(16_000))
-    assert all(stretch.span.length <= 8.0 for stretch in found)
-    assert [span for stretch in found for span in stretch.speech] == vad.find(sound)
+    assert all(chunk.span.length <= 8.0 for chunk in found)
+    assert [span for chunk in found for span in chunk.speech] == vad.find(sound)
 
 
 def test_speech_of_a_moment_is_widened_but_not_out_of_the_recording() -> None:
@@ -88,33 +88,33 @@ def test_speech_of_a_moment_is_widened_but_not_out_of_the_recording() -> None:
 
 def test_what_is_held_does_not_grow_with_the_length() -> None:
     (sound,) = sound_of("changing_mood.m4a")
-    listener = _Listener(0, TEXT)
+    chunker = _ChannelChunker(0, TEXT)
     held = []
     for _ in range(10):
         for at in range(0, len(sound), 16_000):
-            list(listener.feed(sound[at : at + 16_000]))
-            held.append(len(listener._audio) / 16_000)
+            list(chunker.feed(sound[at : at + 16_000]))
+            held.append(len(chunker._audio) / 16_000)
     assert max(held) < 20
 
 
 def test_speech_without_a_pause_is_cut_to_fit_whispers_window() -> None:
     (sound,) = sound_of("changing_mood.m4a")
     spoken = np.concatenate([sound[round(s.start * 16_000) : round(s.end * 16_000)] for s in vad.find(sound)])
-    rules = Rules(gap=2.0, pad=0.0, longest=28.0)
+    rules = ChunkRules(gap=2.0, pad=0.0, longest=28.0)
     found = heard(np.tile(spoken, 10), rules, itertools.repeat(16_000))
-    assert all(stretch.span.length <= chunks.UNBROKEN for stretch in found)
-    assert sum(stretch.span.length for stretch in found) > 0.9 * 10 * len(spoken) / 16_000
+    assert all(chunk.span.length <= chunks.MAX_UNBROKEN for chunk in found)
+    assert sum(chunk.span.length for chunk in found) > 0.9 * 10 * len(spoken) / 16_000
 
 
 def test_only_the_channels_that_are_wanted() -> None:
     path = SAMPLES / "support_call_stereo.wav"
-    with prepare(path, split=True, max_seconds=100) as recording:
-        both = list(chunks.stretches(recording, EMOTION))
+    with open_audio(path, split=True, max_seconds=100) as recording:
+        both = list(chunks.speech_chunks(recording, EMOTION))
         assert recording.channels == recording.audio.channels == 2
-    with prepare(path, split=True, max_seconds=100) as recording:
-        second = list(chunks.stretches(recording, EMOTION, [1]))
-    assert {stretch.channel for stretch in both} == {0, 1}
-    assert spans(second) == [stretch.span for stretch in both if stretch.channel == 1]
+    with open_audio(path, split=True, max_seconds=100) as recording:
+        second = list(chunks.speech_chunks(recording, EMOTION, [1]))
+    assert {chunk.channel for chunk in both} == {0, 1}
+    assert spans(second) == [chunk.span for chunk in both if chunk.channel == 1]
 
 
 @settings(deadline=None, max_examples=20)

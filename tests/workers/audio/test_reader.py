@@ -19,9 +19,9 @@ from speechpipe.contract.errors import ErrorCode, Rejected
 from tests.workers.audio.media import decode, tone, write_audio
 from tests.workers.references import movie_referring, referring
 from workers.audio import decoder_process, reader
-from workers.audio.decoder import stream
+from workers.audio.decoder import decode_stream
 from workers.audio.decoder_process import HEADER, MEMORY_BYTES
-from workers.audio.reader import DecoderLost, Recording, prepare
+from workers.audio.reader import AudioStream, DecoderLost, open_audio
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def recording(file: Path) -> Iterator[Recording]:
-    with prepare(file, max_seconds=600) as opened:
+def recording(file: Path) -> Iterator[AudioStream]:
+    with open_audio(file, max_seconds=600) as opened:
         yield opened
 
 
-def child_of(recording: Recording) -> Path:
+def child_of(recording: AudioStream) -> Path:
     return Path(f"/proc/{recording._child}")
 
 
-def test_blocks_come_while_the_rest_is_not_decoded_yet(recording: Recording) -> None:
+def test_blocks_come_while_the_rest_is_not_decoded_yet(recording: AudioStream) -> None:
     blocks = iter(recording)
     block = next(blocks)
     assert block.dtype == np.int16
@@ -60,11 +60,11 @@ def test_many_recordings_at_once(file: Path) -> None:
 
 def test_a_file_that_is_not_there_is_no_fault_of_the_recording(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        prepare(tmp_path / "gone.wav", max_seconds=600)
+        open_audio(tmp_path / "gone.wav", max_seconds=600)
 
 
 def test_a_little_too_long_shows_while_it_is_read(file: Path) -> None:
-    with prepare(file, max_seconds=299) as recording, pytest.raises(Rejected, match="at most 299 seconds"):
+    with open_audio(file, max_seconds=299) as recording, pytest.raises(Rejected, match="at most 299 seconds"):
         for _ in recording:
             pass
 
@@ -76,10 +76,10 @@ def test_too_long_shows_at_once_where_it_can_be_sought(file: Path, known: bool) 
         content[22:26] = bytes(4)  # samples in all
         file.write_bytes(content)
     with pytest.raises(Rejected, match="at most 200 seconds"):
-        prepare(file, max_seconds=200)
+        open_audio(file, max_seconds=200)
 
 
-def test_closing_ends_the_child(recording: Recording) -> None:
+def test_closing_ends_the_child(recording: AudioStream) -> None:
     child = child_of(recording)
     assert child.exists()
     recording.close()
@@ -92,7 +92,7 @@ def test_closing_ends_the_child(recording: Recording) -> None:
 def test_it_holds_no_socket_file_or_secret_of_the_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader.stop()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/secret")
-    with socket.create_server(("127.0.0.1", 0)) as server, prepare(file, max_seconds=600) as recording:
+    with socket.create_server(("127.0.0.1", 0)) as server, open_audio(file, max_seconds=600) as recording:
         child = child_of(recording)
         held = {os.readlink(fd) for fd in (child / "fd").iterdir() if fd.name != "2"}  # errors are printed
         assert os.readlink(f"/proc/self/fd/{server.fileno()}") not in held
@@ -101,7 +101,7 @@ def test_it_holds_no_socket_file_or_secret_of_the_service(file: Path, monkeypatc
         assert b"GOOGLE" not in (child / "environ").read_bytes()
 
 
-def test_it_runs_where_nothing_is_and_under_limits(recording: Recording) -> None:
+def test_it_runs_where_nothing_is_and_under_limits(recording: AudioStream) -> None:
     child = child_of(recording)
     assert os.readlink(child / "cwd").endswith("(deleted)")
     limits = {line[:25].strip(): line[25:].split()[0] for line in (child / "limits").read_text().splitlines()[1:]}
@@ -115,15 +115,15 @@ def test_while_it_decodes_no_second_file_or_socket_can_be_opened(file: Path) -> 
     """By the kernel, whatever a demuxer or an exploit asks for: a child in which FFmpeg opens another file instead."""
 
     def child() -> Iterator[str]:
-        parts = stream(file, max_seconds=600)
+        parts = decode_stream(file, max_seconds=600)
         next(parts)
         yield from (_refusal(lambda: av.open(str(file))), _refusal(socket.socket), _refusal(file.open))
 
     ours, theirs = socket.socketpair()
     if not os.fork():
         try:
-            only = decoder_process._alone(theirs)
-            decoder_process._limit(600)
+            only = decoder_process._close_all_but(theirs)
+            decoder_process._set_limits(600)
             only.sendall(" ".join(child()).encode())
         finally:
             os._exit(0)
@@ -177,7 +177,7 @@ def test_the_movie_does_refer_to_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGXCPU, signal.SIGALRM, signal.SIGABRT])
-def test_a_file_that_brings_decoding_down_is_rejected(recording: Recording, how: signal.Signals) -> None:
+def test_a_file_that_brings_decoding_down_is_rejected(recording: AudioStream, how: signal.Signals) -> None:
     os.kill(int(child_of(recording).name), how)
     with pytest.raises(Rejected, match="damaged") as caught:
         list(recording)
@@ -186,7 +186,7 @@ def test_a_file_that_brings_decoding_down_is_rejected(recording: Recording, how:
 
 def test_one_that_hangs_is_rejected(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "STALL_SECONDS", 0.1)
-    with prepare(file, max_seconds=600) as recording:
+    with open_audio(file, max_seconds=600) as recording:
         child = child_of(recording)
         os.kill(int(child.name), signal.SIGSTOP)
         with pytest.raises(Rejected, match="too much time"):
@@ -196,7 +196,7 @@ def test_one_that_hangs_is_rejected(file: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "STALL_SECONDS", 1.0)
-    with prepare(file, max_seconds=600) as slow:
+    with open_audio(file, max_seconds=600) as slow:
         began = time.monotonic()
         while time.monotonic() < began + 1.2:  # meanwhile
             assert decode(file, max_seconds=600).audio.duration == 300
@@ -206,15 +206,15 @@ def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest
 def ends(monkeypatch: pytest.MonkeyPatch, path: Path, work: Callable[[], object], **limits: float) -> tuple[int, bytes]:
     """Wait status and messages of a real child that does this in place of decoding."""
 
-    def stream(path: Path, **_: object) -> Iterator[None]:
+    def decode_stream(path: Path, **_: object) -> Iterator[None]:
         work()
         yield
 
-    monkeypatch.setattr(decoder_process, "stream", stream)
+    monkeypatch.setattr(decoder_process, "decode_stream", decode_stream)
     request = {"path": str(path), "split": False, "max_seconds": 20, "stall_seconds": 30.0, **limits}
     (ours, theirs), (control, other) = socket.socketpair(), socket.socketpair()
     with ours, control, other:
-        status = os.waitpid(decoder_process._begin(request, theirs, control), 0)[1]
+        status = os.waitpid(decoder_process._start_child(request, theirs, control), 0)[1]
         return status, ours.recv(1000)
 
 
@@ -249,14 +249,14 @@ def test_one_that_writes_a_file_cannot(tmp_path: Path, file: Path, monkeypatch: 
     assert (tmp_path / "a").stat().st_size == 0
 
 
-def test_an_end_from_outside_is_no_fault_of_the_recording(recording: Recording) -> None:
+def test_an_end_from_outside_is_no_fault_of_the_recording(recording: AudioStream) -> None:
     os.kill(int(child_of(recording).name), signal.SIGKILL)
     with pytest.raises(DecoderLost):
         list(recording)
 
 
 def test_the_process_is_replaced_when_it_is_gone(file: Path) -> None:
-    with prepare(file, max_seconds=600) as recording:
+    with open_audio(file, max_seconds=600) as recording:
         assert reader._process._running is not None
         reader._process._running[0].kill()
         assert sum(block.shape[1] for block in recording) == 300 * 16_000  # its child goes on
@@ -279,13 +279,13 @@ def test_a_child_that_was_taken_over_cannot_say_what_it_likes(
 ) -> None:
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
-    monkeypatch.setattr(reader._process, "begin", lambda _: (0, ours))
-    monkeypatch.setattr(reader._process, "end", lambda _: 0)
+    monkeypatch.setattr(reader._process, "start_child", lambda _: (0, ours))
+    monkeypatch.setattr(reader._process, "end_child", lambda _: 0)
     with theirs, ThreadPoolExecutor(1) as thread:
         said = b"".join(HEADER.pack(kind, 1, len(content)) + content for kind, content in messages)
         speaking = thread.submit(theirs.sendall, said)
         with pytest.raises(Rejected) as caught:
-            list(prepare(file, max_seconds=10))
+            list(open_audio(file, max_seconds=10))
         ours.close()
         speaking.exception()
     assert caught.value.code is ErrorCode.DECODE_FAILED
@@ -296,6 +296,6 @@ def test_a_length_that_cannot_be_is_not_expected(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[22:26] = b"\xff" * 4  # samples in all
     path.write_bytes(content)
-    with prepare(path, max_seconds=600) as recording:
+    with open_audio(path, max_seconds=600) as recording:
         assert recording.expected_seconds is None
         assert sum(block.shape[1] for block in recording) == 16_000

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import WAVEFORM_PEAKS
 from tests.workers.audio.media import decode, tone, write_audio
-from workers.audio.waveform import Outline
+from workers.audio.waveform import WaveformBuilder
 
 
-def outline(samples: npt.NDArray[np.int16], cuts: list[int]) -> list[tuple[int, ...]]:
-    made = Outline()
+def waveforms(samples: npt.NDArray[np.int16], cuts: list[int]) -> list[tuple[int, ...]]:
+    made = WaveformBuilder()
     for block in np.split(samples, sorted(cuts), axis=1):
         made.add(block)
     return [waveform.peaks for waveform in made.waveforms()]
@@ -30,7 +30,7 @@ def test_loud_and_quiet_parts_stand_where_they_are() -> None:
     samples = np.zeros((2, 1_000_000), np.int16)
     samples[0, 250_000:500_000] = 8192
     samples[1, -1] = -32768  # the lowest value has no positive counterpart
-    left, right = outline(samples, [])
+    left, right = waveforms(samples, [])
     assert len(left) == len(right) == WAVEFORM_PEAKS
     assert left[:199] == (0,) * 199
     assert left[201:399] == (level(8192),) * 198
@@ -39,11 +39,11 @@ def test_loud_and_quiet_parts_stand_where_they_are() -> None:
 
 
 def test_as_many_peaks_as_there_are_samples_of_a_click() -> None:
-    assert outline(np.array([[0, 32767, -8]], np.int16), []) == [(0, 255, level(8))]
+    assert waveforms(np.array([[0, 32767, -8]], np.int16), []) == [(0, 255, level(8))]
 
 
 def test_many_channels_share_what_there_is() -> None:
-    peaks = outline(np.full((64, 50_000), 99, np.int16), [])
+    peaks = waveforms(np.full((64, 50_000), 99, np.int16), [])
     assert [set(channel) for channel in peaks] == [{level(99)}] * 64
     assert sum(map(len, peaks)) <= 2 * WAVEFORM_PEAKS
 
@@ -51,19 +51,19 @@ def test_many_channels_share_what_there_is() -> None:
 @given(st.integers(1, 60_000), st.lists(st.integers(0, 60_000), max_size=6), st.integers(0, 2**32 - 1))
 def test_blocks_make_no_visible_difference(length: int, cuts: list[int], seed: int) -> None:
     samples = np.random.default_rng(seed).integers(-32768, 32768, (1, length), np.int16)
-    (whole,), (cut,) = outline(samples, []), outline(samples, [cut for cut in cuts if cut < length])
+    (whole,), (cut,) = waveforms(samples, []), waveforms(samples, [cut for cut in cuts if cut < length])
     assert len(whole) == len(cut) == min(length, WAVEFORM_PEAKS)
     assert max(whole) == max(cut) == min(255, level(np.abs(samples.astype(int)).max()))
 
 
-def test_nothing_has_no_outline() -> None:
-    assert Outline().waveforms() == ()
+def test_nothing_has_no_waveforms() -> None:
+    assert WaveformBuilder().waveforms() == ()
 
 
 @pytest.mark.parametrize("blocks", [200, 2000])
 def test_memory_does_not_grow_with_the_length(blocks: int) -> None:
     block = np.ones((1, 65_536), np.int16)
-    made = Outline()
+    made = WaveformBuilder()
     made.add(block)
     tracemalloc.start()
     for _ in range(blocks):

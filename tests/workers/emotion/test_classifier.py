@@ -17,10 +17,9 @@ from speechpipe.contract import Emotions, Model, Options, Stage
 from speechpipe.contract.errors import Busy, ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.workers.audio.media import decode, tone, write_audio
-from workers.audio.chunks import Stretch
-from workers.audio.vad import Span
 from workers.emotion import classifier
-from workers.emotion.classifier import EmotionAnalyser, UninitialisedWeights, load_classifier, windows_of
+from workers.emotion.classifier import EmotionEngine, UninitialisedWeights, load_classifier
+from workers.emotion.windows import GRID
 from workers.models import choice, device
 
 pytestmark = pytest.mark.engines
@@ -60,16 +59,16 @@ def make_model(folder: Path, front_end: str, *, family: str = "wav2vec2", drop: 
 
 
 @pytest.fixture(scope="module")
-def analyser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionAnalyser]:
-    made: dict[str, EmotionAnalyser] = {}
+def analyser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionEngine]:
+    made: dict[str, EmotionEngine] = {}
 
-    def make(front_end: str = "layer", family: str = "wav2vec2") -> EmotionAnalyser:
+    def make(front_end: str = "layer", family: str = "wav2vec2") -> EmotionEngine:
         name = f"{family}-{front_end}"
         if name not in made:
             folder = make_model(tmp_path_factory.mktemp(name), front_end, family=family)
             model, extractor = load_classifier(folder, device="cpu", dtype="float32")
             identity = Model(name="tiny", revision="1", engine="transformers")
-            made[name] = EmotionAnalyser(model, extractor, identity, max_seconds=100)
+            made[name] = EmotionEngine(model, extractor, identity, max_seconds=100)
         return made[name]
 
     return make
@@ -88,10 +87,10 @@ Forward = Callable[[Sequence[classifier.Row]], Sequence[np.ndarray]]
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionAnalyser, int], list[list[classifier.Row]]]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionEngine, int], list[list[classifier.Row]]]:
     """See an engine's batches; the first waits until so many more rows are in the queue."""
 
-    def watch(engine: EmotionAnalyser, gather: int) -> list[list[classifier.Row]]:
+    def watch(engine: EmotionEngine, gather: int) -> list[list[classifier.Row]]:
         seen: list[list[classifier.Row]] = []
         gathered = threading.Semaphore(0)
         forward: Forward = engine._forward
@@ -119,7 +118,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionAnalyser, int],
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("front_end", ["layer", "group"])
 def test_a_window_scores_the_same_alone_and_in_a_batch(
-    analyser: Callable[..., EmotionAnalyser], batches: Any, front_end: str, family: str
+    analyser: Callable[..., EmotionEngine], batches: Any, front_end: str, family: str
 ) -> None:
     engine = analyser(front_end, family)
     mixed = windows(1, 3, 2.37, 2.37, 1, 2.8, 2.99)
@@ -132,7 +131,7 @@ def test_a_window_scores_the_same_alone_and_in_a_batch(
 
 
 def test_windows_share_a_batch_wherever_that_changes_nothing(
-    analyser: Callable[..., EmotionAnalyser], batches: Any
+    analyser: Callable[..., EmotionEngine], batches: Any
 ) -> None:
     for front_end, expected in (
         ("layer", [[8000], [16000, 16000], [44800, 48000, 48000]]),  # padded with a mask to the longest
@@ -144,7 +143,7 @@ def test_windows_share_a_batch_wherever_that_changes_nothing(
 
 
 def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
-    analyser: Callable[..., EmotionAnalyser], batches: Any
+    analyser: Callable[..., EmotionEngine], batches: Any
 ) -> None:
     engine = analyser("layer")
     names = ["changing_mood.m4a", "support_call_stereo.wav", "order_inquiry.wav"]
@@ -168,7 +167,7 @@ def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
 
 
 def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
-    analyser: Callable[..., EmotionAnalyser], monkeypatch: pytest.MonkeyPatch
+    analyser: Callable[..., EmotionEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = analyser()
     rows = 6
@@ -205,49 +204,16 @@ def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
     assert shown[-1][0] == 1.0
 
 
-def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionEngine]) -> None:
     engine = analyser("layer")
     with engine._batcher.admit(1e9), pytest.raises(Busy):
         engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None)
 
 
-# --------------------------------------------------------------------------------------------------------- windows
-
-
-def stretch(start: float, seconds: float) -> Stretch:
-    samples = np.arange(round(seconds * 16000)).astype(np.int16)
-    return Stretch(0, Span(start, start + seconds), samples, speech=())
-
-
-def test_speech_is_cut_into_equal_windows_of_at_most_five_seconds() -> None:
-    cut = [span for span, _ in windows_of(stretch(9.9, 12))]
-    assert [round(span.length, 6) for span in cut] == [4, 4, 4]
-    assert cut[0].start == pytest.approx(9.9)
-    assert cut[-1].end == pytest.approx(21.9)
-    assert len(list(windows_of(stretch(10, 5 + 1 / 16000)))) == 1  # five: no second window from rounding
-
-
-def test_what_is_heard_has_one_of_few_lengths_and_lacks_at_most_fifty_milliseconds_at_each_end() -> None:
-    for seconds in (1.0, 1.234, 4.99, 5.0, 7.77, 31.416):
-        given = stretch(0.0, seconds)
-        for span, heard in windows_of(given):
-            first = np.flatnonzero(given.samples == heard[0])
-            begin = min(first, key=lambda at: abs(at / 16000 - span.start))  # int16 wraps: more than one may match
-            assert len(heard) % classifier.GRID == 0
-            assert len(heard) <= 5 * 16000
-            assert -1e-4 <= begin / 16000 - span.start <= 0.0501
-            assert -1e-4 <= span.end - (begin + len(heard)) / 16000 <= 0.0501
-
-
-def test_a_recording_shorter_than_the_grid_is_heard_whole() -> None:
-    [(span, heard)] = windows_of(stretch(0.0, 0.05))
-    assert (span, len(heard)) == (Span(0.0, 0.05), 800)
-
-
 # ------------------------------------------------------------------------------------------------------- recordings
 
 
-def test_a_call_of_two_channels(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_a_call_of_two_channels(analyser: Callable[..., EmotionEngine]) -> None:
     shown: list[float] = []
     analysis = analyser("layer")(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
     assert isinstance(analysis.value, Emotions)
@@ -264,7 +230,7 @@ def test_a_call_of_two_channels(analyser: Callable[..., EmotionAnalyser]) -> Non
     assert analysis.cautions == ()
 
 
-def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[..., EmotionEngine]) -> None:
     path, options = SAMPLES / "support_call_stereo.wav", Options(channels="split")
     both = analyser("layer")(path, options, lambda _: None).value
     one = analyser("layer")(path, options.model_copy(update={"emotion": (1,)}), lambda _: None).value
@@ -275,7 +241,7 @@ def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[...
     assert {window.channel for window in one.windows} == {1}
 
 
-def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[..., EmotionEngine]) -> None:
     options = Options(channels="split", emotion=(0, 2))
     with pytest.raises(Rejected) as caught:
         analyser("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
@@ -283,7 +249,7 @@ def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[..
     assert caught.value.message == "option 'emotion': given '0,2'; allowed: 0 to 1: the recording's channels"
 
 
-def test_silence_is_a_result_with_a_remark(analyser: Callable[..., EmotionAnalyser], tmp_path: Path) -> None:
+def test_silence_is_a_result_with_a_remark(analyser: Callable[..., EmotionEngine], tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", [0 * tone(3)], codec="pcm_s16le")
     analysis = analyser("layer")(path, Options(), lambda _: None)
     assert isinstance(analysis.value, Emotions)
@@ -292,12 +258,12 @@ def test_silence_is_a_result_with_a_remark(analyser: Callable[..., EmotionAnalys
     assert [caution.code for caution in analysis.cautions] == ["no_speech"]
 
 
-def test_split_of_a_mono_recording_is_remarked(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_split_of_a_mono_recording_is_remarked(analyser: Callable[..., EmotionEngine]) -> None:
     analysis = analyser("layer")(SAMPLES / "happy_customer.mp3", Options(channels="split"), lambda _: None)
     assert [caution.code for caution in analysis.cautions] == ["mono_split"]
 
 
-def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[..., EmotionAnalyser]) -> None:
+def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[..., EmotionEngine]) -> None:
     engine = analyser("layer")
     path = SAMPLES / "changing_mood.m4a"
     value = engine(path, Options(), lambda _: None).value
@@ -305,7 +271,7 @@ def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[..., E
     samples = decode(path, max_seconds=100).samples[0]
     last = value.windows[-1]
     first, end = round(last.start * 16000), round(last.end * 16000)
-    unheard = (end - first) % classifier.GRID
+    unheard = (end - first) % GRID
     begin = first + unheard // 2
     [logits] = engine.logits([samples[begin : begin + end - first - unheard]])
     powers = np.exp(logits - logits.max())

@@ -21,7 +21,7 @@ from tests.media import SAMPLES, alike, samples, word_errors
 from tests.workers.audio.media import decode, tone, write_audio
 from workers.models import choice
 from workers.whisper import engine as whisper
-from workers.whisper.engine import WhisperAnalyser
+from workers.whisper.engine import WhisperEngine
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
@@ -75,13 +75,13 @@ def test_a_segment_without_words_takes_its_confidence_from_the_decoder() -> None
     assert segment.confidence == pytest.approx(np.exp(-0.2), abs=1e-4)
 
 
-def heard(channel: int, *starts: float, language: str = "en", words: int = 1) -> whisper._Heard:
+def channel_transcript(number: int, *starts: float, language: str = "en", words: int = 1) -> whisper._ChannelTranscript:
     segments = [
         Segment(
             id=0,
             start=start,
             end=start + 1,
-            channel=channel,
+            channel=number,
             text="x",
             confidence=1,
             quality={"avg_logprob": 0, "no_speech_prob": 0, "compression_ratio": 1},
@@ -89,11 +89,13 @@ def heard(channel: int, *starts: float, language: str = "en", words: int = 1) ->
         )
         for start in starts
     ]
-    return whisper._Heard(channel, segments, Language(code=language, confidence=0.9), float(len(starts)))
+    return whisper._ChannelTranscript(number, segments, Language(code=language, confidence=0.9), float(len(starts)))
 
 
 def test_channels_become_one_conversation_in_the_order_of_time() -> None:
-    transcript = whisper._transcript([heard(0, 0, 5, words=2), heard(1, 2, 5, 7, language="de")], named=True)
+    transcript = whisper._transcript(
+        [channel_transcript(0, 0, 5, words=2), channel_transcript(1, 2, 5, 7, language="de")], named=True
+    )
     assert [(s.id, s.start, s.speaker) for s in transcript.segments] == [
         (0, 0, "channel 0"),
         (1, 2, "channel 1"),
@@ -109,16 +111,16 @@ def test_channels_become_one_conversation_in_the_order_of_time() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine() -> WhisperAnalyser:
+def engine() -> WhisperEngine:
     loaded = choice.load(Stage.STT, EngineSettings(models="demo", device="cpu"))
-    assert isinstance(loaded, WhisperAnalyser)
+    assert isinstance(loaded, WhisperEngine)
     return loaded
 
 
-_analyses: dict[tuple[WhisperAnalyser, str, Options], Analysis] = {}
+_analyses: dict[tuple[WhisperEngine, str, Options], Analysis] = {}
 
 
-def analysis_of(engine: WhisperAnalyser, name: str, **options: Any) -> Analysis:
+def analysis_of(engine: WhisperEngine, name: str, **options: Any) -> Analysis:
     """What the engine makes of a sample: run once, since many tests look at the same."""
     key = (engine, name, Options(**options))
     if key not in _analyses:
@@ -126,7 +128,7 @@ def analysis_of(engine: WhisperAnalyser, name: str, **options: Any) -> Analysis:
     return _analyses[key]
 
 
-def transcribe(engine: WhisperAnalyser, name: str, **options: Any) -> Transcript:
+def transcribe(engine: WhisperEngine, name: str, **options: Any) -> Transcript:
     value = analysis_of(engine, name, **options).value
     assert isinstance(value, Transcript)
     return value
@@ -138,7 +140,7 @@ def each_sample() -> list[Any]:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("sample", each_sample())
-def test_the_samples_are_transcribed(engine: WhisperAnalyser, sample: dict[str, Any]) -> None:
+def test_the_samples_are_transcribed(engine: WhisperEngine, sample: dict[str, Any]) -> None:
     transcript = transcribe(engine, sample["file"], **sample["options"])
     for channel, text in enumerate(sample["text"]):
         said = " ".join(segment.text for segment in transcript.segments if segment.channel == channel)
@@ -157,7 +159,7 @@ def test_the_samples_are_transcribed(engine: WhisperAnalyser, sample: dict[str, 
 
 
 @pytest.mark.engines
-def test_words_stand_where_they_are_said(engine: WhisperAnalyser) -> None:
+def test_words_stand_where_they_are_said(engine: WhisperEngine) -> None:
     [sample] = [s for s in samples() if s["file"] == "order_inquiry.wav"]
     transcript = transcribe(engine, sample["file"])
     words = [word for segment in transcript.segments for word in segment.words]
@@ -166,7 +168,7 @@ def test_words_stand_where_they_are_said(engine: WhisperAnalyser) -> None:
 
 
 @pytest.mark.engines
-def test_a_call_of_two_channels_says_who_speaks(engine: WhisperAnalyser) -> None:
+def test_a_call_of_two_channels_says_who_speaks(engine: WhisperEngine) -> None:
     shown: list[float] = []
     analysis = engine(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
     assert isinstance(analysis.value, Transcript)
@@ -181,7 +183,7 @@ def test_a_call_of_two_channels_says_who_speaks(engine: WhisperAnalyser) -> None
 
 @pytest.mark.engines
 @pytest.mark.parametrize("kind", ["silence", "noise", "tone"])
-def test_where_nobody_speaks_nothing_is_invented(engine: WhisperAnalyser, tmp_path: Path, kind: str) -> None:
+def test_where_nobody_speaks_nothing_is_invented(engine: WhisperEngine, tmp_path: Path, kind: str) -> None:
     sound = {
         "silence": 0 * tone(4),
         "noise": np.random.default_rng(0).normal(0, 0.05, 64_000).astype(np.float32),
@@ -194,7 +196,7 @@ def test_where_nobody_speaks_nothing_is_invented(engine: WhisperAnalyser, tmp_pa
 
 
 @pytest.mark.engines
-def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperAnalyser) -> None:
+def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperEngine) -> None:
     [sample] = [s for s in samples() if s["file"] == "changing_mood.m4a"]
     transcript = engine(SAMPLES / sample["file"], Options(), lambda _: None).value
     assert isinstance(transcript, Transcript)
@@ -203,7 +205,7 @@ def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperAnalyser) ->
 
 
 @pytest.mark.engines
-def test_hints_longer_than_the_prompt_are_cut_and_do_no_harm(engine: WhisperAnalyser) -> None:
+def test_hints_longer_than_the_prompt_are_cut_and_do_no_harm(engine: WhisperEngine) -> None:
     for options in (
         {"hotwords": "lamp " * 200},
         {"initial_prompt": "The service was good. " * 45},
@@ -217,7 +219,7 @@ def test_hints_longer_than_the_prompt_are_cut_and_do_no_harm(engine: WhisperAnal
 
 
 @pytest.mark.engines
-def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperAnalyser) -> None:
+def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperEngine) -> None:
     analysis = analysis_of(engine, "happy_customer.mp3", channels="split")
     assert "mono_split" in [caution.code for caution in analysis.cautions]
     assert isinstance(analysis.value, Transcript)
@@ -225,12 +227,12 @@ def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperA
 
 
 @pytest.mark.engines
-def test_a_language_that_was_given_is_taken_as_given(engine: WhisperAnalyser) -> None:
+def test_a_language_that_was_given_is_taken_as_given(engine: WhisperEngine) -> None:
     assert transcribe(engine, "happy_customer.mp3", language="en").language == Language(code="en", confidence=1.0)
 
 
 @pytest.mark.engines
-def test_recordings_may_come_from_threads_at_once(engine: WhisperAnalyser) -> None:
+def test_recordings_may_come_from_threads_at_once(engine: WhisperEngine) -> None:
     names = ["happy_customer.mp3", "angry_customer.ogg"]
     alone = [transcribe(engine, name) for name in names]
     together: dict[str, Transcript] = {}
@@ -250,14 +252,14 @@ def test_recordings_may_come_from_threads_at_once(engine: WhisperAnalyser) -> No
 
 
 @pytest.mark.engines
-def test_nothing_that_was_said_is_logged(engine: WhisperAnalyser, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_that_was_said_is_logged(engine: WhisperEngine, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         engine(SAMPLES / "happy_customer.mp3", Options(hotwords="lamp"), lambda _: None)
     assert not [record for record in caplog.records if "lamp" in record.getMessage() or "mp3" in record.getMessage()]
 
 
 @pytest.mark.engines
-def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperAnalyser) -> None:
+def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperEngine) -> None:
     model = analysis_of(engine, "happy_customer.mp3").model
     assert (model.name, model.device, model.compute_type) == ("demo", "cpu", "int8")
     assert re.fullmatch(r"sha256:[0-9a-f]{40}", model.revision)
@@ -277,32 +279,32 @@ class Limited:
 @pytest.mark.engines
 @pytest.mark.parametrize(("multilingual", "told"), [(False, "knows English only"), (True, "model knows")])
 def test_a_language_that_the_model_lacks_is_rejected(
-    engine: WhisperAnalyser, multilingual: bool, told: str, tmp_path: Path
+    engine: WhisperEngine, multilingual: bool, told: str, tmp_path: Path
 ) -> None:
     tokenizer = engine._model.hf_tokenizer
     known = Limited(tokenizer, token_to_id=lambda token: None if token == "<|de|>" else tokenizer.token_to_id(token))
     part = Limited(engine._model.model, is_multilingual=multilingual)
     limited: Any = Limited(engine._model, model=part, hf_tokenizer=known)
-    analyser = WhisperAnalyser(limited, Model(name="small.en", revision="1", engine="x"), max_seconds=60)
+    other = WhisperEngine(limited, Model(name="small.en", revision="1", engine="x"), max_seconds=60)
     with pytest.raises(Rejected) as caught:
-        analyser(tmp_path / "not-even-read.wav", Options(language="de"), lambda _: None)
+        other(tmp_path / "not-even-read.wav", Options(language="de"), lambda _: None)
     assert caught.value.code is ErrorCode.INVALID_OPTION
     assert "'language': given 'de'" in caught.value.message
     assert told in caught.value.message
-    analyser(SAMPLES / "happy_customer.mp3", Options(language="en"), lambda _: None)
+    other(SAMPLES / "happy_customer.mp3", Options(language="en"), lambda _: None)
 
 
 @pytest.mark.engines
-def test_translation_by_a_model_that_was_not_trained_for_it_is_remarked(engine: WhisperAnalyser) -> None:
+def test_translation_by_a_model_that_was_not_trained_for_it_is_remarked(engine: WhisperEngine) -> None:
     identity = Model(name="mobiuslabsgmbh/faster-whisper-large-v3-turbo", revision="1", engine="x")
-    analyser = WhisperAnalyser(engine._model, identity, max_seconds=60)
-    analysis = analyser(SAMPLES / "happy_customer.mp3", Options(task="translate"), lambda _: None)
+    other = WhisperEngine(engine._model, identity, max_seconds=60)
+    analysis = other(SAMPLES / "happy_customer.mp3", Options(task="translate"), lambda _: None)
     assert [caution.code for caution in analysis.cautions] == ["translate_untrained"]
 
 
 @pytest.mark.engines
-def test_the_cap_on_seconds_is_the_settings(engine: WhisperAnalyser) -> None:
-    analyser = WhisperAnalyser(engine._model, engine._identity, max_seconds=5)
+def test_the_cap_on_seconds_is_the_settings(engine: WhisperEngine) -> None:
+    limited = WhisperEngine(engine._model, engine._identity, max_seconds=5)
     with pytest.raises(Rejected, match="too long"):
-        analyser(SAMPLES / "happy_customer.mp3", Options(), lambda _: None)
+        limited(SAMPLES / "happy_customer.mp3", Options(), lambda _: None)
     assert decode(SAMPLES / "happy_customer.mp3", max_seconds=10).audio.duration > 5

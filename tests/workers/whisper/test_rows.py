@@ -19,8 +19,8 @@ from workers.audio.decoder import SAMPLE_RATE
 from workers.models.choice import DEMO_MODELS
 from workers.whisper import checks
 from workers.whisper import words as whisper_words
-from workers.whisper.checks import Attempt, best, is_silence
-from workers.whisper.rows import WINDOW_FRAMES, Heard, Row, WhisperRows
+from workers.whisper.checks import DecodingResult, best, is_silence
+from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
 from workers.whisper.transcription import majority
 
 
@@ -72,8 +72,8 @@ def sentences(count: int) -> list[tuple[NDArray[np.int16], str]]:
     return found[:: len(found) // count][:count]
 
 
-def texts(heard: Sequence[Heard]) -> list[list[str]]:
-    return [words(" ".join(segment.text for segment in one.segments)) for one in heard]
+def texts(results: Sequence[RowResult]) -> list[list[str]]:
+    return [words(" ".join(segment.text for segment in one.segments)) for one in results]
 
 
 @pytest.mark.engines
@@ -99,8 +99,10 @@ def test_a_row_is_answered_in_a_batch_as_by_itself(rows: WhisperRows) -> None:
 @pytest.mark.engines
 def test_word_times_are_aligned_once_for_each_start_sequence(rows: WhisperRows, model: Any) -> None:
     languages = ("en", "de", "en", "fr")
-    heard = rows.run([rows.row(audio, language=code) for (audio, _), code in zip(sentences(4), languages, strict=True)])
-    assert all(segment.words for one in heard for segment in one.segments)
+    results = rows.run(
+        [rows.row(audio, language=code) for (audio, _), code in zip(sentences(4), languages, strict=True)]
+    )
+    assert all(segment.words for one in results for segment in one.segments)
     assert sorted(model.model.count("align")) == [1, 1, 2]
 
 
@@ -117,10 +119,10 @@ def test_the_words_are_right_with_shorter_windows_too(model: Any) -> None:
 def test_the_encoder_computes_a_row_once_for_its_language_and_its_words(rows: WhisperRows, model: Any) -> None:
     [(audio, text)] = sentences(1)
     row = rows.row(audio)
-    [asked] = rows.run([row])
-    assert asked.languages[0][0] == "en"
-    [heard] = rows.run([replace(row, language="en", encoded=asked.encoded)])
-    assert texts([heard]) == [words(text)]
+    [detected] = rows.run([row])
+    assert detected.languages[0][0] == "en"
+    [transcribed] = rows.run([replace(row, language="en", encoded=detected.encoded)])
+    assert texts([transcribed]) == [words(text)]
     assert model.model.count("encode") == [1]
 
 
@@ -133,11 +135,11 @@ def test_only_rows_that_fail_are_tried_again_on_the_encoder_output_that_is_there
     (good, text), *others = sentences(8)
     backwards = np.concatenate([audio for audio, _ in others])[::-1]
     model.model.calls.clear()
-    heard = rows.run([rows.row(audio, language="en") for audio in (good, backwards, others[0][0])])
+    results = rows.run([rows.row(audio, language="en") for audio in (good, backwards, others[0][0])])
     assert model.model.count("generate") == [3, 1, 1]
     assert sum(model.model.count("encode")) == 3
-    assert texts(heard)[0] == words(text)
-    assert [{segment.temperature for segment in heard[index].segments} for index in (0, 2)] == [{0.0}, {0.0}]
+    assert texts(results)[0] == words(text)
+    assert [{segment.temperature for segment in results[index].segments} for index in (0, 2)] == [{0.0}, {0.0}]
 
 
 @pytest.mark.engines
@@ -151,9 +153,9 @@ def test_only_rows_that_can_share_a_batch_have_one_key(rows: WhisperRows) -> Non
 # ------------------------------------------------------------------------------------------------------- the rules
 
 
-def attempt(**changes: Any) -> Attempt:
+def result(**changes: Any) -> DecodingResult:
     fields: dict[str, Any] = {"tokens": (1,), "avg_logprob": -0.2, "no_speech_prob": 0.0, "compression_ratio": 1.2}
-    return Attempt(**{**fields, "temperature": 0.0, **changes})
+    return DecodingResult(**{**fields, "temperature": 0.0, **changes})
 
 
 @pytest.mark.parametrize(
@@ -166,15 +168,17 @@ def attempt(**changes: Any) -> Attempt:
         ({"no_speech_prob": 0.7}, False, False),
     ],
 )
-def test_an_attempt_is_judged_by_whispers_thresholds(changes: dict[str, Any], failed: bool, silence: bool) -> None:
-    assert (attempt(**changes).failed, is_silence(attempt(**changes))) == (failed, silence)
+def test_a_decoding_result_is_judged_by_whispers_thresholds(
+    changes: dict[str, Any], failed: bool, silence: bool
+) -> None:
+    assert (result(**changes).failed, is_silence(result(**changes))) == (failed, silence)
 
 
-def test_of_attempts_that_all_failed_the_likeliest_that_does_not_repeat_itself_stays() -> None:
-    looping, unsure, worse = attempt(compression_ratio=9), attempt(avg_logprob=-1.2), attempt(avg_logprob=-2)
+def test_of_results_that_all_failed_the_likeliest_that_does_not_repeat_itself_stays() -> None:
+    looping, unsure, worse = result(compression_ratio=9), result(avg_logprob=-1.2), result(avg_logprob=-2)
     assert best([looping, unsure, worse]) is unsure
-    assert best([looping, attempt(compression_ratio=9, avg_logprob=-3)]) is looping
-    passed = attempt(avg_logprob=-0.9)
+    assert best([looping, result(compression_ratio=9, avg_logprob=-3)]) is looping
+    passed = result(avg_logprob=-0.9)
     assert best([looping, passed]) is passed
 
 

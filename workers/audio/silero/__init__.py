@@ -1,5 +1,5 @@
-"""Silero's voice activity model (v6, 16 kHz), in the form that a CPU computes fastest.
+"""Silero's voice activity model (v6, 16 kHz), rewritten to run faster on a CPU.
 
-`vad.onnx` is what `rewrite` makes of the file that faster-whisper brings: the same weights, inputs and outputs.
-The model is Silero Team's, MIT licence (LICENSE): https://github.com/snakers4/silero-vad
+`rewrite` generates `vad.onnx` from the file that faster-whisper ships; weights, inputs and outputs are the same.
+The model is by Silero Team, MIT licence (LICENSE): https://github.com/snakers4/silero-vad
 """
