@@ -117,7 +117,7 @@ def _mixed(part: Part, model: WhisperModel) -> float:
 
     with _door(part, model, part.sizes.usual, tokens) as door:
         ways: dict[str, Callable[[Sequence[Path]], object]] = {
-            "ours, through the HTTP door": door,
+            "speechpipe, over HTTP": door,
             "faster-whisper batched, file by file": batched,
         }
         took: dict[str, list[float]] = {name: [] for name in ways}
