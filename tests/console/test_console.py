@@ -1,4 +1,4 @@
-"""The console over HTTP: what the page is told, and what it may do."""
+"""The console's HTTP API."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pytest
 from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Stage
-from tests.console.conftest import Visitor
+from tests.console.conftest import WAIT_SECONDS, Visitor
 from tests.doubles import FixedEngine
 from tests.media import write_wav
 
 pytestmark = pytest.mark.slow  # together over ten seconds
 
 
-def test_the_page_and_its_parts_are_served_under_a_policy_that_lets_nothing_else_run(visitor: Visitor) -> None:
+def test_the_page_is_served_under_a_policy_that_runs_nothing_else(visitor: Visitor) -> None:
     for path, kind in {"/": "text/html", "/console.css": "text/css", "/console.js": "text/javascript"}.items():
         answer = visitor.http.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(kind)
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
-        assert "connect-src 'self'; " in policy  # a folder has no bucket to send to
+        assert "connect-src 'self'; " in policy  # a folder has no bucket to upload to
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -38,8 +38,8 @@ def test_the_page_and_its_parts_are_served_under_a_policy_that_lets_nothing_else
     assert " style=" not in page
 
 
-def test_an_uploaded_file_becomes_a_recording_that_is_told_live_and_found(visitor: Visitor) -> None:
-    recording_id = visitor.done(b"audio", "team/call.wav", ref="case-7")
+def test_an_upload_becomes_a_recording_that_viewers_see_and_can_search(visitor: Visitor) -> None:
+    recording_id = visitor.finish(b"audio", "team/call.wav", ref="case-7")
     assert (visitor.folder / "team" / "call.wav").read_bytes() == b"audio"
     row = visitor.row(recording_id)
     assert (row["name"], row["status"], row["emotion"], row["language"]) == (
@@ -52,25 +52,25 @@ def test_an_uploaded_file_becomes_a_recording_that_is_told_live_and_found(visito
     assert row["preview"].startswith("where is my order")
     assert [found["id"] for found in visitor.list(q="ORD late")] == [recording_id]
     assert [found["id"] for found in visitor.list(q="case-7", status="completed", emotion="neutral")] == [recording_id]
-    for nothing in ({"q": "refund"}, {"status": "failed"}, {"emotion": "anger"}, {"language": "de"}, {"q": '"*('}):
-        assert visitor.list(**nothing) == []
+    for no_match in ({"q": "refund"}, {"status": "failed"}, {"emotion": "anger"}, {"language": "de"}, {"q": '"*('}):
+        assert visitor.list(**no_match) == []
     assert visitor.list(since="2020-01-01T00:00:00Z", until="2020-01-02T00:00:00Z") == []
     assert len(visitor.list(since="2020-01-01T00:00:00Z", until="2999-01-01T00:00:00Z")) == 1
 
 
-def test_figures_are_of_states_stages_and_the_last_minutes(visitor: Visitor) -> None:
-    visitor.done()
-    figures = visitor.until(lambda event, data: event == "figures" and data["states"]["completed"] == 1)
-    assert figures["languages"] == {"en": 1}
-    assert figures["emotions"] == {"neutral": 1}
-    assert figures["recently"]["recordings"] == 1
-    assert figures["recently"]["audio_seconds"] == 4
-    assert figures["recently"]["compute_seconds"] == 0.5
-    assert figures["stages"]["stt"] == {"waiting": 0, "running": 0, "oldest_at": None}
+def test_counters_cover_statuses_stages_and_recent_throughput(visitor: Visitor) -> None:
+    visitor.finish()
+    counters = visitor.wait_for_counters(lambda data: data["states"]["completed"] == 1)
+    assert counters["languages"] == {"en": 1}
+    assert counters["emotions"] == {"neutral": 1}
+    assert counters["recently"]["recordings"] == 1
+    assert counters["recently"]["audio_seconds"] == 4
+    assert counters["recently"]["compute_seconds"] == 0.5
+    assert counters["stages"]["stt"] == {"waiting": 0, "running": 0, "oldest_at": None}
 
 
-def test_a_recording_has_its_life_story_report_sound_and_files(visitor: Visitor) -> None:
-    recording_id = visitor.done(b"0123456789", "a b.wav")
+def test_a_recording_has_its_history_report_audio_and_downloads(visitor: Visitor) -> None:
+    recording_id = visitor.finish(b"0123456789", "a b.wav")
     one = visitor.http.get(f"/api/recordings/{recording_id}").json()
     assert [moment["what"] for moment in one["story"]][:2] == ["uploaded", "seen"]
     assert one["may_redrive"] is True
@@ -91,7 +91,7 @@ def test_a_recording_has_its_life_story_report_sound_and_files(visitor: Visitor)
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "content", "told"),
+    ("requested", "status", "content", "content_range"),
     [
         (None, 200, b"0123456789", None),
         ("bytes=0-", 206, b"0123456789", "bytes 0-9/10"),
@@ -102,51 +102,49 @@ def test_a_recording_has_its_life_story_report_sound_and_files(visitor: Visitor)
         ("bytes=1-2,4-5", 200, b"0123456789", None),
     ],
 )
-def test_sound_comes_by_ranges(
-    visitor: Visitor, asked: str | None, status: int, content: bytes, told: str | None
+def test_audio_is_served_by_range(
+    visitor: Visitor, requested: str | None, status: int, content: bytes, content_range: str | None
 ) -> None:
-    recording_id = visitor.done(b"0123456789")
-    answer = visitor.http.get(f"/recordings/{recording_id}/audio", headers={"range": asked} if asked else {})
-    assert (answer.status_code, answer.content, answer.headers.get("content-range")) == (status, content, told)
+    recording_id = visitor.finish(b"0123456789")
+    answer = visitor.http.get(f"/recordings/{recording_id}/audio", headers={"range": requested} if requested else {})
+    assert (answer.status_code, answer.content, answer.headers.get("content-range")) == (status, content, content_range)
     assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
 
 
-def test_what_somebody_uploaded_is_never_a_page(visitor: Visitor) -> None:
+def test_an_upload_is_never_served_as_a_page(visitor: Visitor) -> None:
     recording_id = visitor.upload(b"<script>alert(1)</script>", "page.html")
-    visitor.client.wait(recording_id, timeout=30)
+    visitor.client.wait(recording_id, timeout=WAIT_SECONDS)
     answer = visitor.http.get(f"/recordings/{recording_id}/audio")
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_half_can_be_run_again(visitor: Visitor) -> None:
-    recording_id = visitor.done()
+def test_a_half_can_be_redriven(visitor: Visitor) -> None:
+    recording_id = visitor.finish()
     answer = visitor.post(f"/api/recordings/{recording_id}/redrive", {"stages": ["ser"]})
     assert (answer.status_code, answer.json()["revision"]) == (200, 2)
-    visitor.client.wait(recording_id, timeout=30)
-    visitor.until(
-        lambda event, data: event == "rows" and any(row["revision"] == 2 and row["announced"] for row in data)
-    )
+    visitor.client.wait(recording_id, timeout=WAIT_SECONDS)
+    visitor.wait_for_row(lambda row: row["revision"] == 2 and row["announced"])
     recording = visitor.client.get(recording_id)
     assert recording.rerun == (Stage.SER,)
-    assert visitor.list(q="order")[0]["revision"] == 2  # its text is found under the new revision too
+    assert visitor.list(q="order")[0]["revision"] == 2  # the new revision's text is searchable too
 
 
-def test_erasing_leaves_neither_words_nor_name(visitor: Visitor) -> None:
-    recording_id = visitor.done(b"audio", "secret.wav")
+def test_erasing_removes_words_and_name(visitor: Visitor) -> None:
+    recording_id = visitor.finish(b"audio", "secret.wav")
     assert len(visitor.list(q="secret")) == 1
     assert visitor.post(f"/api/recordings/{recording_id}/erase", {"upload": True}).json()["status"] == "erased"
-    visitor.until(lambda event, data: event == "figures" and data["states"]["erased"] == 1)
+    visitor.wait_for_counters(lambda data: data["states"]["erased"] == 1)
     assert visitor.list(q="secret") == visitor.list(q="order") == []
     assert visitor.row(recording_id)["name"] == ""
     assert not (visitor.folder / "secret.wav").exists()
     assert visitor.http.get(f"/recordings/{recording_id}/report").status_code == 404
 
 
-def test_what_cannot_be_is_said_in_words(visitor: Visitor) -> None:
-    recording_id = visitor.done()
-    wanted = {"name": "call.wav", "size": 5, "options": {"task": "sing"}}
-    assert "allowed: transcribe or translate" in visitor.post("/api/uploads", wanted).json()["error"]
+def test_invalid_requests_get_an_error_message(visitor: Visitor) -> None:
+    recording_id = visitor.finish()
+    body = {"name": "call.wav", "size": 5, "options": {"task": "sing"}}
+    assert "allowed: transcribe or translate" in visitor.post("/api/uploads", body).json()["error"]
     for name in ("", "a/", ".hidden.wav", "call.wav.meta.json", "x" * 901):
         answer = visitor.post("/api/uploads", {"name": name, "size": 5})
         assert answer.status_code == 422
@@ -172,21 +170,21 @@ def test_what_cannot_be_is_said_in_words(visitor: Visitor) -> None:
         ({}, 403),
     ],
 )
-def test_no_other_page_changes_anything(visitor: Visitor, headers: dict[str, str], status: int) -> None:
-    recording_id = visitor.done()
+def test_requests_from_other_pages_change_nothing(visitor: Visitor, headers: dict[str, str], status: int) -> None:
+    recording_id = visitor.finish()
     answer = visitor.http.post(f"/api/recordings/{recording_id}/erase", json={}, headers=headers)
     assert answer.status_code == status
     assert visitor.row(recording_id)["status"] == "completed"
 
 
-def test_a_browser_without_fetch_metadata_is_known_by_its_origin(visitor: Visitor) -> None:
-    recording_id = visitor.done()
+def test_without_fetch_metadata_the_origin_decides(visitor: Visitor) -> None:
+    recording_id = visitor.finish()
     answer = visitor.http.post(f"/api/recordings/{recording_id}/erase", json={}, headers={"origin": visitor.origin})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8090", "127.0.0.1", "localhost.evil.example:8090", ""])
-def test_a_name_that_was_bent_to_this_machine_is_refused(visitor: Visitor, host: str) -> None:
+def test_a_foreign_host_name_is_refused(visitor: Visitor, host: str) -> None:
     for path in ("/", "/api/recordings", "/api/events"):
         assert visitor.http.get(path, headers={"host": host}).status_code == 421
 
@@ -196,25 +194,26 @@ def test_a_second_console_takes_the_next_port(visitor: Visitor) -> None:
         assert second.url != str(visitor.http.base_url)
 
 
-def test_a_recording_that_is_held_can_be_let_run(folder: Path) -> None:
+def test_a_held_recording_can_be_released(folder: Path, tmp_path: Path) -> None:
     limits = {"SPEECHPIPE_MAX_DURATION": "1"}
     engines = {stage: FixedEngine(stage) for stage in Stage}
     with (
         Client(folder, engines=lambda: engines, environ=limits) as client,
         Console(client) as console,
-        httpx.Client(base_url=console.url, timeout=30) as http,
+        httpx.Client(base_url=console.url, timeout=WAIT_SECONDS) as http,
     ):
         client.work()
         visitor = Visitor(http, client, folder)
-        write_wav(folder / "long.wav", np.zeros(32_000, np.int16))
-        visitor.until(lambda event, data: event == "figures" and data["states"]["held"] == 1)
+        write_wav(tmp_path / "long.wav", np.zeros(32_000, np.int16))
+        (tmp_path / "long.wav").rename(folder / "long.wav")  # so that no scan sees half of the file
+        visitor.wait_for_counters(lambda data: data["states"]["held"] == 1)
         (row,) = visitor.list(status="held")
         assert "2.0" in row["problem"] or "0:02" in row["problem"]
         assert visitor.post(f"/api/recordings/{row['id']}/release").json()["status"] == "queued"
-        visitor.until(lambda event, data: event == "figures" and data["states"]["completed"] == 1)
+        visitor.wait_for_counters(lambda data: data["states"]["completed"] == 1)
 
 
-def test_a_large_file_is_never_in_memory(visitor: Visitor) -> None:
+def test_a_large_upload_is_never_held_in_memory(visitor: Visitor) -> None:
     size, chunk = 300 * 1024**2, bytes(1024**2)
 
     def content() -> Iterator[bytes]:
@@ -223,7 +222,7 @@ def test_a_large_file_is_never_in_memory(visitor: Visitor) -> None:
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     headers = {"origin": visitor.origin, "sec-fetch-site": "same-origin"}
-    answer = visitor.http.put("/api/files?name=large.bin", content=content(), headers=headers, timeout=120)
+    answer = visitor.http.put("/api/files?name=large.bin", content=content(), headers=headers)
     assert answer.status_code == 200
     assert (visitor.folder / "large.bin").stat().st_size == size
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB

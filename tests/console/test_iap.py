@@ -1,4 +1,4 @@
-"""The console as a service: whom Identity-Aware Proxy let through, and nobody else."""
+"""The console behind Identity-Aware Proxy: only requests with the proxy's assertion get through."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ def encoded(content: bytes) -> bytes:
 
 
 def assertion(key: ec.EllipticCurvePrivateKey = KEY, **claims: Any) -> str:
-    """As the proxy signs one: ES256, good for ten minutes."""
+    """An assertion as the proxy signs it: ES256, valid for ten minutes."""
     now = int(time.time())
     body = {"iss": "https://cloud.google.com/iap", "aud": AUDIENCE, "iat": now, "exp": now + 600, "email": "a@b.c"}
     head = {"alg": "ES256", "typ": "JWT", "kid": "one"}
@@ -39,7 +40,7 @@ def assertion(key: ec.EllipticCurvePrivateKey = KEY, **claims: Any) -> str:
 
 
 def keys(url: str, **_: Any) -> Any:
-    """Google's answer."""
+    """Google's response with the public keys."""
     assert url == IAP_KEYS_URL
     public = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return SimpleNamespace(status=200, data=json.dumps({"one": public.decode()}).encode(), headers={})
@@ -50,46 +51,50 @@ def unreachable(*_: Any, **__: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("given", "valid"),
+    ("make", "valid"),
     [
-        (assertion(), True),
-        (assertion(aud="/projects/1/locations/europe-west4/services/other"), False),
-        (assertion(iss="https://accounts.google.com"), False),
-        (assertion(exp=int(time.time()) - 600, iat=int(time.time()) - 1200), False),
-        (assertion(OTHER), False),
-        ("no token", False),
-        ("", False),
-        (None, False),
+        (lambda: assertion(), True),
+        (lambda: assertion(aud="/projects/1/locations/europe-west4/services/other"), False),
+        (lambda: assertion(iss="https://accounts.google.com"), False),
+        (lambda: assertion(exp=int(time.time()) - 600, iat=int(time.time()) - 1200), False),
+        (lambda: assertion(OTHER), False),
+        (lambda: "no token", False),
+        (lambda: "", False),
+        (lambda: None, False),
     ],
 )
-def test_an_assertion_is_of_the_proxy_for_this_service_and_in_time(given: str | None, valid: bool) -> None:
-    assert IapAssertions(AUDIENCE, cast(Any, keys)).valid(given) is valid
+def test_an_assertion_must_be_signed_by_the_proxy_for_this_service_and_not_expired(
+    make: Callable[[], str | None], valid: bool
+) -> None:
+    assert IapAssertions(AUDIENCE, cast(Any, keys)).valid(make()) is valid
 
 
 def answer(app: ASGIApp, **headers: str) -> httpx.Response:
-    """To a GET, in this thread."""
+    """The response to a GET."""
 
-    async def ask() -> httpx.Response:
+    async def get() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://console") as client:
             return await client.get("/", headers=headers)
 
-    return asyncio.run(ask())
+    return asyncio.run(get())
 
 
 @pytest.mark.parametrize(
     ("fetch", "headers", "status"),
     [
-        (keys, {IAP_HEADER: assertion()}, 200),
-        (keys, {IAP_HEADER: assertion(OTHER)}, 401),
-        (keys, {}, 401),
-        (keys, {"x-goog-authenticated-user-email": "accounts.google.com:a@b.c"}, 401),
-        (unreachable, {IAP_HEADER: assertion()}, 503),
+        (keys, lambda: {IAP_HEADER: assertion()}, 200),
+        (keys, lambda: {IAP_HEADER: assertion(OTHER)}, 401),
+        (keys, lambda: {}, 401),
+        (keys, lambda: {"x-goog-authenticated-user-email": "accounts.google.com:a@b.c"}, 401),
+        (unreachable, lambda: {IAP_HEADER: assertion()}, 503),
     ],
 )
-def test_whoever_comes_without_one_sees_nothing(fetch: Any, headers: dict[str, str], status: int) -> None:
+def test_without_a_valid_assertion_nothing_is_served(
+    fetch: Any, headers: Callable[[], dict[str, str]], status: int
+) -> None:
     guarded = Guard(
         PlainTextResponse("inside"), hosts=None, assertions=IapAssertions(AUDIENCE, fetch), csp="default-src 'none'"
     )
-    given = answer(guarded, **headers)
-    assert given.status_code == status
-    assert ("inside" in given.text) is (status == 200)
+    response = answer(guarded, **headers())
+    assert response.status_code == status
+    assert ("inside" in response.text) is (status == 200)
