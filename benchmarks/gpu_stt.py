@@ -30,8 +30,8 @@ from benchmarks.torch_encoder import TorchEncoder, WithTorchEncoder
 from speechpipe.contract import Analysis, Model, Stage
 from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models.choice import BATCHES_AT_ONCE
-from workers.whisper.engine import ROWS_PER_BATCH, WhisperAnalyser
+from workers.models.choice import PARALLEL_BATCHES
+from workers.whisper.engine import ROWS_PER_BATCH, WhisperEngine
 from workers.whisper.features import LogMel
 from workers.whisper.log_mel import HOP
 from workers.whisper.log_mel_torch import GpuLogMel, view
@@ -46,7 +46,7 @@ def stt(part: Part) -> None:
     """The rows `stt-mixed` and `stt-long`."""
     folder, number_format = str(whisper_folder(part)), _number_format(part)
     # As workers.models.choice loads it; faster-whisper's pipeline runs one batch at a time on one of these.
-    model = WhisperModel(folder, device=part.device, compute_type=number_format, num_workers=BATCHES_AT_ONCE)
+    model = WhisperModel(folder, device=part.device, compute_type=number_format, num_workers=PARALLEL_BATCHES)
     speed = _mixed(part, model)
     sizes = part.sizes
     long = write(part.folder / "long.m4a", sizes.long_seconds, *FORMATS[_LONG_FORMAT][1:])
@@ -205,7 +205,7 @@ def _door(
     ROWS_PER_BATCH[part.device] = rows
     identity = Model(name=part.sizes.whisper, revision="", engine="", device=part.device)
     decoding = {"temperatures": (0.0,), "generate": _forced(model.hf_tokenizer, tokens)}
-    engine = WhisperAnalyser(model, identity, max_seconds=36_000, decoding=decoding)
+    engine = WhisperEngine(model, identity, max_seconds=36_000, decoding=decoding)
     if calls is not None:
         engine._batcher._run = Timed(engine._rows, calls).run
     with worker(Stage.STT, lambda *_: engine, Path(tempfile.mkdtemp(dir=part.folder)), part.sizes.in_flight) as door:
