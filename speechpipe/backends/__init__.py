@@ -1,5 +1,5 @@
-"""The ports, and what stands behind them: a folder with SQLite (`local/`), or Google Cloud and its emulators (`gcp/`).
+"""The ports and their implementations: a folder with SQLite (`local/`), or Google Cloud and its emulators (`gcp/`).
 
 In: contract types, from the verbs. Out: the same types, read back. Touches the disk or Google's services; decides
-nothing. `ports` states what every method guarantees, and one test suite (`tests/backends/`) holds both backends to it.
+nothing. `ports` states what every method guarantees, and one test suite (`tests/backends/`) checks both backends.
 """

@@ -1,7 +1,7 @@
-"""What the verbs need from the world, each method with its guarantee.
+"""The ports: what the verbs need from the outside world, each method with its guarantee.
 
-Backends: `local/` (SQLite and a folder; also the fake of the tests) and `gcp/` (Firestore, Pub/Sub, Cloud Storage, and
-their emulators). One suite, `tests/contract/`, runs against all of them.
+Two backends implement them: `local/` (SQLite and a folder; the tests use it as a fake) and `gcp/` (Firestore, Pub/Sub
+and Cloud Storage, or their emulators). One test suite, `tests/backends/`, runs against both.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from speechpipe.contract import (
     Totals,
 )
 
-#: Called by an engine with the share of the work that is done, 0 to 1.
+#: An engine calls this with the share of its work that is done, 0 to 1.
 Progress = Callable[[float], None]
 
-#: The time, so that tests can choose it.
+#: Returns the current time; tests set their own.
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """A page of what changed in a store: recordings as they are now, without their `result`."""
+    """A page of recordings that changed, as they are now and without their `result`."""
 
     recordings: list[Recording]
-    cursor: str  #: goes on behind the last of them
+    cursor: str  #: pass it to `changes` to get the next page
 
 
 class Store(Protocol):
-    """Recordings, partials and leases. Reads see every write that returned before them."""
+    """Recordings, partials and leases. A read sees every write that returned before it."""
 
     def create_recording(self, recording: Recording) -> bool:
-        """Create; False, changing nothing, if the id exists. Durable on return."""
+        """Create a recording. Returns False and changes nothing if the id exists. Durable on return."""
         ...
 
     def recording(self, recording_id: str) -> Recording | None:
-        """Read one; None if there is none."""
+        """Read a recording; None if there is none."""
         ...
 
     def recordings(
@@ -62,174 +62,180 @@ class Store(Protocol):
         after: Recording | None = None,
         limit: int = 100,
     ) -> list[Recording]:
-        """Read many, newest `queued_at` first, without their `result`.
+        """List recordings without their `result`, newest `queued_at` first.
 
-        `after` goes on behind a recording of an earlier answer, whatever has become of that one since.
+        `after` continues behind a recording of an earlier page, even if that recording has changed since.
         """
         ...
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
-        """Recordings that want attention: not final, or final and not announced; oldest first, without `result`.
+        """List recordings that still need work, oldest `queued_at` first, without their `result`.
 
-        A held recording wants none. `after` goes on behind a recording of an earlier answer.
+        A recording needs work until it is final and announced. A held recording needs none. `after` continues behind a
+        recording of an earlier page.
         """
         ...
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
-        """Every recording that changed since an earlier answer's cursor, or at all, by the time of its last change.
+        """List recordings in the order of their last change, starting after a cursor of an earlier page.
 
-        Progress alone need not count. A page shorter than `limit` is the last for now. A recording that changes while
-        the pages are read may be in two of them, and is in the later one as it is then.
+        Without a cursor, start with the first recording. A change of progress alone need not be listed. A page shorter
+        than `limit` is the last one for now. A recording that changes while the pages are read may be on two of them;
+        the later page has its later state.
         """
         ...
 
     def accepted_since(self, at: datetime) -> Totals:
-        """What the recordings whose `accepted_at` is that or later were quoted at: neither held nor rejected ones."""
+        """Sum the quotes of recordings whose `accepted_at` is `at` or later.
+
+        Recordings that are held, or that ingest rejected, have no `accepted_at`.
+        """
         ...
 
     def accept(self, recording: Recording) -> bool:
-        """Write a recording that was held and is queued now; False, changing nothing, if it is no longer held.
+        """Write a recording that was held and is now queued.
 
-        Durable on return. Compare-and-swap: of any number of callers at once, one succeeds.
+        Returns False and changes nothing if the stored one is no longer held. Durable on return. Compare-and-swap: one
+        of several concurrent callers succeeds.
         """
         ...
 
     def revise(self, recording: Recording) -> bool:
-        """Begin the next revision: write a recording whose revision is one more than that which is stored.
+        """Start the next revision: write a recording whose revision is one more than the stored one's.
 
-        False, changing nothing, unless that one is final, announced and not erased. Compare-and-swap: of any number of
-        callers at once, one succeeds.
+        Returns False and changes nothing unless the stored one is final, announced and not erased. Compare-and-swap:
+        one of several concurrent callers succeeds.
         """
         ...
 
     def erase(self, tombstone: Recording) -> None:
-        """Put the tombstone in the recording's place, durably; then delete its partials and leases.
+        """Replace the recording with its tombstone, durably; then delete its partials and leases.
 
-        Again, it deletes what came after. A tombstone's revision is one more than the recording's, so that nothing of
-        before changes it. Nothing is created under a tombstone.
+        A repeated call deletes partials and leases that were created meanwhile. A tombstone's revision is one more than
+        the recording's, so late writes of earlier revisions do not change it. No partial is created under a tombstone.
         """
         ...
 
     def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
-        """Note when a half's task was last published. Never changes a recording that is final."""
+        """Note when a half's task was last published. Never changes a final recording."""
         ...
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
-        """Show that an attempt has begun. Never changes a recording that is final; may be lost under contention."""
+        """Show that an attempt has started. Never changes a final recording; may be lost under contention."""
         ...
 
     def progress(self, recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
-        """Show the share done of a half, and when it will be done. Best effort; never touches status or result."""
+        """Show how much of a half is done, and when it will be done. Best effort; never touches status or result."""
         ...
 
     def claim(
         self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
     ) -> Lease:
-        """Take the lease and start its next attempt. Raises Busy while another holder's lease runs.
+        """Take the lease and start its next attempt. Raises Busy while another attempt holds it.
 
-        Compare-and-swap: of any number of callers at once, exactly one succeeds.
+        Compare-and-swap: exactly one of several concurrent callers succeeds.
         """
         ...
 
     def extend(self, lease: Lease, until: datetime) -> Lease:
-        """Hold it longer. Raises Busy if it was lost to somebody else."""
+        """Extend a lease until `until`. Raises Busy if its attempt no longer holds it."""
         ...
 
     def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
-        """Free it and note how the attempt ended. Does nothing if it was lost."""
+        """Free a lease and note how its attempt ended. Does nothing if the attempt no longer holds it."""
         ...
 
     def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
-        """Read a stage's lease and its attempts; None before the first."""
+        """Read a stage's lease with its attempts; None before the first attempt."""
         ...
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create; False, changing nothing, if that stage and revision has one, or the recording is erased.
+        """Create a partial, which triggers the join.
 
-        On True the join is triggered.
+        Returns False and changes nothing if that stage and revision has one, or if the recording is erased.
         """
         ...
 
     def partials(self, recording_id: str) -> list[Partial]:
-        """All partials of a recording, of every revision."""
+        """Read all partials of a recording, of every revision."""
         ...
 
     def finish(self, recording: Recording) -> bool:
-        """Write status, halves, result and everything else that `join` computed. Same input, same document.
+        """Write everything that `join` computed: status, halves, result and the rest. Keeps `announced_at`.
 
-        False, changing nothing, when a later revision has begun or the recording is gone.
+        Returns False and changes nothing if a later revision has started or the recording is gone. Idempotent.
         """
         ...
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
-        """Note that the completion event of this revision was published."""
+        """Note that this revision's completion event was published. Does nothing once a later revision has started."""
         ...
 
 
 class Bus(Protocol):
-    """Topics. Delivery is at least once and in any order."""
+    """Topics with at-least-once delivery, in any order."""
 
     def publish_task(self, task: Task) -> None:
-        """Publish to the stage's topic. Durable on return."""
+        """Publish a task to its stage's topic. Durable on return."""
         ...
 
     def publish_completion(self, completion: Completion) -> None:
-        """Publish to the completion topic. Durable on return."""
+        """Publish a completion event to its topic. Durable on return."""
         ...
 
 
 class Uploads(Protocol):
-    """The bucket that people drop recordings into. Read only, but for the client's `upload` and `delete`."""
+    """The uploads bucket. Only clients write to it, with `upload`, `session` and `delete`."""
 
     def download(self, source: Source, into: Path) -> None:
-        """Write exactly that generation's bytes to a file. Raises Rejected(object_gone) if it is no longer there."""
+        """Write exactly that generation's bytes to a file. Raises Rejected(object_gone) if it no longer exists."""
         ...
 
     def open(self, source: Source) -> AbstractContextManager[BinaryIO]:
-        """Read exactly that generation's bytes, from any place in them, without fetching the rest.
+        """Open exactly that generation for reading at any position, without fetching the rest.
 
-        Raises Rejected(object_gone) at opening or at a read.
+        Raises Rejected(object_gone) if it no longer exists, on opening or on a read.
         """
         ...
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
-        """Put a file there, as any user may, and say which generation it became."""
+        """Upload a file, as any user may. The source returned names the generation it became."""
         ...
 
     @property
     def sessions_at(self) -> str | None:
-        """The origin of all addresses that `session` gives, such as https://storage.googleapis.com."""
+        """Origin of the URLs that `session` returns, such as https://storage.googleapis.com; None without sessions."""
         ...
 
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> str | None:
-        """An address that takes one PUT of the whole file, from pages of that origin alone, without any credentials.
+        """Return a URL that takes one PUT of the whole file, without credentials, from pages of `origin` only.
 
-        None where a bucket has no such thing, as a folder: then `upload` does it.
+        None if the bucket has no such sessions, like a folder; use `upload` then.
         """
         ...
 
     def find(self, name: str) -> Source | None:
-        """The live object of that name."""
+        """The live object of that name; None if there is none."""
         ...
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
-        """Every live object whose name begins so, by name."""
+        """Every live object whose name starts with `prefix`, in a fixed order."""
         ...
 
     def delete(self, source: Source) -> None:
-        """Delete exactly that generation. Does nothing if it is no longer there."""
+        """Delete exactly that generation. Does nothing if it no longer exists."""
         ...
 
 
 class Results(Protocol):
-    """The bucket that artifacts go to. Objects are created once and never change, until their recording is erased."""
+    """The results bucket, for artifacts. Objects never change once created, and go when their recording is erased."""
 
     def uri(self, path: str) -> str:
-        """Where an object of that path lies or would lie."""
+        """The URI of the object at that path, whether it exists or not."""
         ...
 
     def create(self, path: str, body: bytes, content_type: str) -> str:
-        """Write it unless it is there already; its URI."""
+        """Create an object and return its URI. An object that exists at that path stays as it is."""
         ...
 
     def read(self, uri: str) -> bytes:
@@ -237,20 +243,20 @@ class Results(Protocol):
         ...
 
     def delete(self, folder: str) -> None:
-        """Delete every object under a folder's path."""
+        """Delete every object in a folder."""
         ...
 
 
 class Analyse(Protocol):
-    """An engine with its model loaded: one stage's work on one file."""
+    """An engine with its model loaded, which analyses one file for one stage."""
 
     @property
     def stage(self) -> Stage:
-        """Which half it makes."""
+        """The stage it runs."""
         ...
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Analyse a whole recording. Raises Rejected for input that can never work; may be called from threads."""
+        """Analyse a whole recording. Raises Rejected for input that can never work. Thread-safe."""
         ...
 
 
@@ -258,25 +264,25 @@ class Completions(Protocol):
     """The completion topic as a subscriber sees it."""
 
     def receive(self, timeout: float) -> Iterator[Completion]:
-        """Yield events as they come until none has come for `timeout` seconds. Each is acknowledged when taken."""
+        """Acknowledge and yield events as they arrive, one by one, until none arrives for `timeout` seconds."""
         ...
 
 
 class DeadLetters(Protocol):
-    """The dead letters as people see them. Recordings do not wait for that: `give_up` ends their stages."""
+    """The dead letters, kept for people to inspect. Recordings do not wait for that: `give_up` ends their stages."""
 
     def peek(self) -> list[Letter]:
-        """Look at all, oldest first, without taking any away. One may be missing while somebody else looks."""
+        """List all, oldest first, without removing any. Some may be missing while somebody else lists them."""
         ...
 
     def acknowledge(self, ids: Collection[str]) -> None:
-        """Take letters away for good. Does nothing about one that is not there."""
+        """Remove letters for good. Ignores ids that do not exist."""
         ...
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Everything of one backend, as `local.connect` and `gcp.connect` give it."""
+    """The ports of one backend, as `local.connect` and `gcp.connect` return them."""
 
     store: Store
     bus: Bus

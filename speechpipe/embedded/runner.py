@@ -235,12 +235,12 @@ class Runner:
         except Unreadable as error:
             log.error("dropped a message: %s", error, extra={"action": "unreadable"})
         except Busy:
-            self._insist(partial(self.bus.refuse, message, 1.0, spend=False))
+            self._insist(partial(self.bus.redeliver, message, 1.0, count_attempt=False))
             return
         except Exception:
             log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
             delay = min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
-            self._insist(partial(self.bus.refuse, message, delay))
+            self._insist(partial(self.bus.redeliver, message, delay))
             return
         self._insist(partial(self.bus.acknowledge, message))
 
@@ -262,7 +262,8 @@ class Runner:
         def deliver(message: Message) -> None:
             task = Task.model_validate_json(message.body)
             if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
-                self.bus.bury(task, message.attempts + message.crashes - 1)  # first: a second dead letter does no harm
+                # The dead letter first: a second one does no harm.
+                self.bus.publish_dead_letter(task, message.attempts + message.crashes - 1)
                 self._give_up(task)
                 return
             holder = f"{self._holder}-{secrets.token_hex(4)}"  # another one for each delivery

@@ -66,7 +66,7 @@ def local_ready(folder: Path) -> Ready:
 
     def bury(task: Task) -> None:
         bus: Any = backend.bus
-        bus.bury(task, 5)
+        bus.publish_dead_letter(task, 5)
 
     return Ready(backend, taken, bury)
 

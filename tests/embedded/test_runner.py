@@ -194,7 +194,7 @@ def test_a_process_that_dies_at_work_is_not_a_stage_that_fails(folder: Path) -> 
         backend.bus.recover()
     message = backend.bus.take("stt-tasks")
     assert message is not None
-    backend.bus.refuse(message, 0.0)
+    backend.bus.redeliver(message, 0.0)
     message = backend.bus.take("stt-tasks")
     assert message is not None
     assert (message.attempts, message.crashes) == (2, 3)

@@ -1,6 +1,6 @@
 """The embedded backend: a folder is the bucket, SQLite the store and the bus. One machine, no cloud, no Java.
 
-Also the fake of the tests: it serialises everything, so that what cannot cross a wire fails here first.
+Tests use it as a fake. It serialises everything, so a value that cannot cross a wire fails here first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRACES_FILE = "traces.jsonl"
 
 
 def connect(directory: Path) -> Backend:
-    """The backend of a folder; makes its state folder where there is none. Raises NotADirectoryError."""
+    """Open the backend of a folder, creating its state folder if needed. Raises NotADirectoryError."""
     directory = directory.resolve()
     if not directory.is_dir():
         raise NotADirectoryError(f"{directory} is not a folder")

@@ -1,4 +1,4 @@
-"""Topics in a table: at least once, with a visibility timeout, backoff and a count of attempts, as Pub/Sub has them."""
+"""Topics in a table: at-least-once delivery with a visibility timeout, backoff and attempt counts, like Pub/Sub."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from speechpipe.backends.local.database import Database
 from speechpipe.contract import Completion, CompletionData, Letter, Recording, Source, Stage, Summary, Task, wire
 
 FINALIZED = "finalized"  #: an object arrived
-PARTIAL_CREATED = "partial-created"  #: what Eventarc's Firestore trigger is in the cloud
+PARTIAL_CREATED = "partial-created"  #: stands in for Eventarc's Firestore trigger
 COMPLETIONS = "completions"
-DEAD_TASKS = "dead-tasks"  #: for people to look at; nothing waits for them
+DEAD_TASKS = "dead-tasks"  #: for people to inspect; nothing waits for them
 
-#: Topics that nobody of ours works on.
+#: Topics that the runner does not consume.
 _OUTGOING = (COMPLETIONS, DEAD_TASKS)
 
-#: A message that was taken and neither acknowledged nor refused comes back after this time.
+#: A message that is taken but neither acknowledged nor redelivered becomes visible again after this time.
 VISIBILITY_SECONDS = 600.0
 POLL_SECONDS = 0.1
 
 
 def task_topic(stage: Stage) -> str:
-    """The topic of a stage."""
+    """Return the name of a stage's topic."""
     return f"{stage.value}-tasks"
 
 
@@ -37,18 +37,18 @@ class Message:
     id: int
     topic: str
     body: str
-    attempts: int  #: deliveries, this one included, that did not end with the process
-    crashes: int  #: deliveries during which the process ended
+    attempts: int  #: deliveries, including this one, that the process survived
+    crashes: int  #: deliveries during which the process died
 
 
 class LocalBus:
-    """The Bus port, and the subscriber's side of it."""
+    """The Bus port, with its subscriber side."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def finalized(self, source: Source) -> None:
-        """Publish that an object has arrived: once for each generation, whoever says it and however often."""
+        """Publish that an object has arrived; repeated calls for the same generation publish nothing."""
         with self.database.write() as connection:
             row = (source.name, source.generation)
             if connection.execute("INSERT OR IGNORE INTO objects VALUES (?, ?)", row).rowcount:
@@ -63,8 +63,8 @@ class LocalBus:
         data, attributes = wire.completion_to_message(completion)
         self._publish(COMPLETIONS, json.dumps({"data": data.decode(), "attributes": attributes}))
 
-    def bury(self, task: Task, deliveries: int) -> None:
-        """Publish a task that is given up as a dead letter."""
+    def publish_dead_letter(self, task: Task, deliveries: int) -> None:
+        """Publish a task as a dead letter."""
         letter = {"task": task.model_dump(mode="json"), "deliveries": deliveries, "at": datetime.now(UTC).isoformat()}
         self._publish(DEAD_TASKS, json.dumps(letter))
 
@@ -73,8 +73,8 @@ class LocalBus:
             enqueue(connection, topic, body)
 
     def take(self, topic: str) -> Message | None:
-        """The oldest visible message, now hidden from others; None if there is none."""
-        if not self._visible(topic):  # a cheap look first: idle pollers take no write lock
+        """Take the oldest visible message and hide it from others; None if there is none."""
+        if not self._visible(topic):  # a cheap read first, so that idle pollers take no write lock
             return None
         with self.database.write() as connection:
             row = connection.execute(
@@ -90,20 +90,20 @@ class LocalBus:
         return self.database.read().execute(query, (topic, time.time())).fetchone() is not None
 
     def acknowledge(self, message: Message) -> None:
-        """Done with it."""
+        """Delete a message that was processed."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM messages WHERE id = ?", (message.id,))
 
-    def refuse(self, message: Message, delay: float, *, spend: bool = True) -> None:
-        """Deliver it again after `delay` seconds; without `spend` this delivery does not count as an attempt."""
+    def redeliver(self, message: Message, delay: float, *, count_attempt: bool = True) -> None:
+        """Redeliver a message after `delay` seconds; `count_attempt` says whether this delivery was an attempt."""
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE messages SET visible_at = ?, taken = 0, attempts = attempts - ? WHERE id = ?",
-                (time.time() + delay, 0 if spend else 1, message.id),
+                (time.time() + delay, 0 if count_attempt else 1, message.id),
             )
 
     def recover(self) -> None:
-        """Show every hidden message: whoever took them is gone. One in hand then has seen a crash, not a failure."""
+        """Make every hidden message visible, after their consumer died. A delivery under way counts as a crash."""
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE messages SET attempts = attempts - taken, crashes = crashes + taken, taken = 0, visible_at = 0"
@@ -112,21 +112,21 @@ class LocalBus:
             )
 
     def backlog(self) -> dict[str, int]:
-        """Messages a topic, in work or waiting; what is for others left out."""
+        """Count the messages of each topic that the runner consumes, taken or waiting."""
         query = "SELECT topic, count(*) AS n FROM messages WHERE topic NOT IN (?, ?) GROUP BY topic"
         return {row["topic"]: row["n"] for row in self.database.read().execute(query, _OUTGOING)}
 
 
 class LocalCompletions:
-    """The one subscription of the completion topic."""
+    """The only subscription of the completion topic."""
 
     def __init__(self, bus: LocalBus) -> None:
         self._bus = bus
 
     def receive(self, timeout: float) -> Iterator[Completion]:
         """See ports.Completions."""
-        patience = time.monotonic() + timeout
-        while time.monotonic() < patience:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
             message = self._bus.take(COMPLETIONS)
             if message is None:
                 time.sleep(POLL_SECONDS)
@@ -134,11 +134,11 @@ class LocalCompletions:
             self._bus.acknowledge(message)
             body = json.loads(message.body)
             yield wire.completion_from_message(body["data"].encode(), body["attributes"])
-            patience = time.monotonic() + timeout
+            deadline = time.monotonic() + timeout
 
 
 class LocalDeadLetters:
-    """The dead letters of the table."""
+    """The dead letters in the message table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -161,9 +161,9 @@ def enqueue(connection: sqlite3.Connection, topic: str, body: str) -> None:
 
 
 def forget(connection: sqlite3.Connection, recording: Recording, tombstone: Recording) -> None:
-    """Leave nothing in any message that somebody uploaded as this recording, within the caller's transaction.
+    """Remove from all messages what was uploaded with this recording, within the caller's transaction.
 
-    An announcement that nobody has received yet stays, with its id, and says no more than the tombstone.
+    A completion event that nobody has received yet keeps its id but says no more than the tombstone.
     """
     connection.execute(
         "DELETE FROM messages WHERE topic != :completions AND :id IN"

@@ -1,4 +1,4 @@
-"""The SQLite file behind the embedded store and bus: a connection a thread, write-ahead log, synchronous commits."""
+"""The SQLite file behind the embedded store and bus: a connection per thread, write-ahead log, synchronous commits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS objects (
 
 
 class Database:
-    """Connections to one file. Writers take turns; readers never wait (sqlite.org/wal.html)."""
+    """Connections to one file. Writers take turns; readers never wait (https://sqlite.org/wal.html)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,46 +45,46 @@ class Database:
         self._opened: dict[threading.Thread, sqlite3.Connection] = {}
         connection = self.read()
         columns = {row["name"] for row in connection.execute("PRAGMA table_info(recordings)")}
-        if columns and "changed" not in columns:  # a file of a version that did not count changes
+        if columns and "changed" not in columns:  # written by a version that did not count changes
             connection.execute("ALTER TABLE recordings ADD COLUMN changed INTEGER NOT NULL DEFAULT 0")
         connection.executescript(_SCHEMA)
 
     def read(self) -> sqlite3.Connection:
-        """The calling thread's connection, in autocommit."""
+        """The calling thread's connection, in autocommit mode."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            self._close_of_the_dead()
-            # check_same_thread is off only for closing: no connection is used by two threads.
+            self._close_ended_threads()
+            # check_same_thread is off only so that another thread may close it: no two threads use a connection.
             connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, too
+            connection.execute("PRAGMA secure_delete=ON")  # overwrite deleted content
             self._local.connection = connection
             self._opened[threading.current_thread()] = connection
         return connection
 
-    def _close_of_the_dead(self) -> None:
-        """Close connections of threads that have ended: every recording has threads of its own."""
+    def _close_ended_threads(self) -> None:
+        """Close the connections of threads that have ended: every recording starts new threads."""
         for thread in list(self._opened):
             if not thread.is_alive() and (connection := self._opened.pop(thread, None)):
                 connection.close()
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Hold the write lock for a block: all of it is durable on leaving, or nothing of it."""
+        """Hold the write lock for a block. On leaving, all its writes are durable, or none are."""
         connection = self.read()
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:  # SQLite has ended it where the disk is full, and not where it is busy
+            if connection.in_transaction:  # SQLite ends it if the disk is full, but not if the file is busy
                 connection.execute("ROLLBACK")
             raise
 
     def shrink_log(self) -> None:
-        """Have the write-ahead log keep no page of before, unless a reader still needs it."""
+        """Drop old pages from the write-ahead log, unless a reader still needs them."""
         self.read().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:

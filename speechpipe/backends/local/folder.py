@@ -1,6 +1,6 @@
-"""A folder as the uploads bucket, another as the results bucket.
+"""One folder as the uploads bucket, another as the results bucket.
 
-An object's generation is its modification time in nanoseconds; its custom metadata lies beside it, in
+An object's generation is its modification time in nanoseconds. Its custom metadata is in the file beside it,
 `NAME.meta.json` (`{"language": "en"}`).
 """
 
@@ -25,20 +25,20 @@ from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
 log = logging.getLogger(__name__)
 
 METADATA_SUFFIX = ".meta.json"
-MAX_NAME_BYTES = 255  #: of a file's name, on nearly all file systems
-MAX_METADATA_BYTES = 64 * 1024  #: of such a file; Cloud Storage takes 8 KiB in all
+MAX_NAME_BYTES = 255  #: of a file name, on nearly all file systems
+MAX_METADATA_BYTES = 64 * 1024  #: of a metadata file; Cloud Storage allows 8 KiB in total
 
 
 class FolderUploads:
-    """The Uploads port on a folder and everything below it, hidden files left out.
+    """The Uploads port on a folder and its subfolders, without hidden files.
 
-    `finalized` is told of each upload: it is whole at once, and need not be found and watched until it stops growing.
+    Calls `finalized` after each upload: the file is complete, so nobody has to find it and wait until it stops growing.
     """
 
     def __init__(self, root: Path, staging: Path, finalized: Callable[[Source], None] = lambda source: None) -> None:
         self.root = root
         self._finalized = finalized
-        self._told: set[Path] = set()
+        self._warned: set[Path] = set()
         self._staging = staging  # on the same file system, so that a file appears whole or not at all
 
     def download(self, source: Source, into: Path) -> None:
@@ -87,7 +87,7 @@ class FolderUploads:
         """See ports.Uploads."""
 
     def session(self, name: str, metadata: dict[str, str], *, size: int, content_type: str, origin: str) -> None:
-        """See ports.Uploads. A folder has none."""
+        """See ports.Uploads. A folder has no sessions."""
 
     def find(self, name: str) -> Source | None:
         """See ports.Uploads."""
@@ -95,7 +95,7 @@ class FolderUploads:
         return self._source(path) if path.is_file() else None
 
     def delete(self, source: Source) -> None:
-        """See ports.Uploads. The metadata beside it goes with it."""
+        """See ports.Uploads. Deletes the file's metadata too."""
         path = self._path(source.name)
         with suppress(FileNotFoundError):
             if str(path.stat().st_mtime_ns) == source.generation:
@@ -108,38 +108,38 @@ class FolderUploads:
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
             for file in sorted(files):
-                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or not self._nameable(Path(folder) / file):
+                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or not self._utf8_name(Path(folder) / file):
                     continue
-                with suppress(FileNotFoundError):  # gone between the listing and the look
+                with suppress(FileNotFoundError):  # deleted since the listing
                     source = self._source(Path(folder) / file)
                     if source.name.startswith(prefix):
                         yield source
 
-    def _nameable(self, path: Path) -> bool:
-        """Whether a file has a name that can be written down; one that has none is told of once."""
+    def _utf8_name(self, path: Path) -> bool:
+        """Whether a file's name is text; warn once about each whose name is not."""
         if _is_text(str(path)):
             return True
-        if path not in self._told:
-            self._told.add(path)
-            log.warning("left out, as its name is not UTF-8: %a", str(path), extra={"action": "ignored"})
+        if path not in self._warned:
+            self._warned.add(path)
+            log.warning("ignored a file whose name is not UTF-8: %a", str(path), extra={"action": "ignored"})
         return False
 
     def _path(self, name: str) -> Path:
         if "\0" in name or not _is_text(name):
-            raise NotFound(f"{name!r} is not a name that a file can have")
+            raise NotFound(f"{name!r} is not a valid file name")
         if any(len(part.encode()) > MAX_NAME_BYTES for part in name.split("/")):
-            raise NotFound(f"{name[:80]!r}... is too long: a file's name has at most {MAX_NAME_BYTES} bytes")
+            raise NotFound(f"{name[:80]!r}... is too long: a file name may have at most {MAX_NAME_BYTES} bytes")
         path = (self.root / name).resolve()
         if not path.is_relative_to(self.root) or path == self.root:
-            raise NotFound(f"{name!r} is not a name in {self.root}")
+            raise NotFound(f"{name!r} is not inside {self.root}")
         return path
 
     def _existing(self, source: Source) -> Path:
-        """The file of a source. Raises Rejected for a link that leads elsewhere: it is none of ours."""
+        """The path of a source's file. Raises Rejected for a link that leads out of the folder."""
         try:
             return self._path(source.name)
         except NotFound:
-            message = "the file is not in the folder of recordings: it may be a link to another place"
+            message = "the file is not in the folder of recordings; it may be a link to another place"
             raise Rejected(ErrorCode.OBJECT_GONE, message) from None
 
     def _source(self, path: Path) -> Source:
@@ -158,7 +158,7 @@ class FolderUploads:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8: Python gives other bytes of a file's name as halves of surrogate pairs."""
+    """Whether a name is UTF-8. Python represents other bytes in file names as lone surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -167,7 +167,7 @@ def _is_text(name: str) -> bool:
 
 
 def _sidecar(path: Path) -> Path | None:
-    """Where a file's metadata may lie; None where that name would be too long to exist."""
+    """The path of a file's metadata; None if that name would be too long to exist."""
     name = path.name + METADATA_SUFFIX
     return path.with_name(name) if len(name.encode()) <= MAX_NAME_BYTES else None
 
@@ -175,12 +175,12 @@ def _sidecar(path: Path) -> Path | None:
 def _time(seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # a file may claim any time, also one after the year 9999
+    except (ValueError, OverflowError, OSError):  # a file may have any time, even one after the year 9999
         return datetime.fromtimestamp(0, UTC)
 
 
 def _metadata(sidecar: Path | None) -> dict[str, str]:
-    """The custom metadata beside an object, as far as it can be read."""
+    """Read the custom metadata beside an object; errors as in `metadata_from`."""
     if sidecar is None:
         return {}
     try:
@@ -188,20 +188,20 @@ def _metadata(sidecar: Path | None) -> dict[str, str]:
             return metadata_from(file.read(MAX_METADATA_BYTES + 1))
     except FileNotFoundError:
         return {}
-    except OSError:  # a folder of that name, or a file that nobody may read
-        return {METADATA_SUFFIX: "not a file that can be read"}
+    except OSError:  # a folder of that name, or a file without read permission
+        return {METADATA_SUFFIX: "not a readable file"}
 
 
 def metadata_from(text: bytes) -> dict[str, str]:
-    """Custom metadata from a file's text. What cannot be read is passed on, so that the user hears of it."""
+    """Parse custom metadata from a file's text. An error becomes an unknown option, so that ingest reports it."""
     if len(text) > MAX_METADATA_BYTES:
         return {METADATA_SUFFIX: f"more than {MAX_METADATA_BYTES} bytes"}
     try:
         content = json.loads(text.decode())
         if not isinstance(content, dict):
-            return {METADATA_SUFFIX: "not an object of names and texts"}
+            return {METADATA_SUFFIX: "not a JSON object of option names and values"}
         read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
-        json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a character, which nothing can hold
+        json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a surrogate pair, which no store can hold
     except UnicodeError:
         return {METADATA_SUFFIX: "not UTF-8 text"}
     except (ValueError, RecursionError):

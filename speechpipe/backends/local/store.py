@@ -1,4 +1,4 @@
-"""The Store port on SQLite: rows hold the contract's JSON, columns what is searched for."""
+"""The Store port on SQLite: rows hold contract types as JSON, and columns for the fields that queries use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from speechpipe.contract.errors import Busy
 
 
 class SqliteStore:
-    """See ports.Store for what each method promises."""
+    """See ports.Store for what each method guarantees."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class SqliteStore:
         return [_recording(row) for row in rows]
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
-        """See ports.Store. Changes are counted, by triggers."""
+        """See ports.Store. Triggers number the changes."""
         changed, _, recording_id = after.partition(" ")
         rows = (
             self._database.read()
@@ -80,7 +80,7 @@ class SqliteStore:
             .execute(
                 "SELECT total(json_extract(body, '$.quote.audio_seconds')) AS seconds,"
                 " total(json_extract(body, '$.quote.cost.amount')) AS cost FROM recordings"
-                " WHERE julianday(json_extract(body, '$.accepted_at')) >= julianday(?)",  # as times, not as texts
+                " WHERE julianday(json_extract(body, '$.accepted_at')) >= julianday(?)",  # as times, not as text
                 (at.isoformat(),),
             )
             .fetchone()
@@ -139,7 +139,7 @@ class SqliteStore:
         self._change(recording_id, lambda body: _half(body, stage).update(shown))
 
     def _change(self, recording_id: str, change: Callable[[dict[str, Any]], None]) -> None:
-        """Change a recording that is not final; the write lock makes it one step."""
+        """Change a recording unless it is final; the write lock makes this atomic."""
         with self._database.write() as connection:
             row = _select(connection, recording_id)
             if row is None or Status(row["status"]).is_final:
@@ -184,14 +184,14 @@ class SqliteStore:
         return _lease(self._database.read(), recording_id, stage, revision)
 
     def free_leases(self) -> None:
-        """Let every lease expire: their holders ran under the runner's lock, which the caller now has."""
+        """Expire every lease: their holders ran under the runner's lock, which the caller now holds."""
         with self._database.write() as connection:
             for row in connection.execute("SELECT body FROM leases WHERE json_extract(body, '$.holder') IS NOT NULL"):
                 lease = Lease.model_validate_json(row["body"])
                 _put_lease(connection, lease.model_copy(update={"holder": None, "until": None}))
 
     def create_partial(self, partial: Partial) -> bool:
-        """See ports.Store. The event that triggers the join is in the same transaction."""
+        """See ports.Store. The same transaction publishes the event that triggers the join."""
         with self._database.write() as connection:
             row = _select(connection, partial.recording_id)
             if row is not None and Status(row["status"]) is Status.ERASED:
@@ -244,7 +244,7 @@ def _recording(row: sqlite3.Row) -> Recording:
 
 
 def _columns(recording: Recording) -> dict[str, Any]:
-    """The row of a recording; `result` has a column of its own, so that lists need not read it."""
+    """The row of a recording. `result` has its own column, so that lists need not read it."""
     return {
         "id": recording.id,
         "uri": recording.source.uri,
