@@ -27,7 +27,7 @@ class Kind(StrEnum):
     SLOW = "slow"  #: takes half a second
     FLAKY = "flaky"  #: fails in the first two attempts of each stage
     FAILING = "failing"  #: fails in every attempt of speech to text, until that is given up
-    REJECTED = "rejected"  #: no audio
+    REJECTED = "rejected"  #: damaged for both stages
     MUTE = "mute"  #: damaged for speech to text only
     EMPTY = "empty"  #: no bytes
     WRONG = "wrong"  #: an invalid option
