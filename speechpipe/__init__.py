@@ -1,4 +1,4 @@
-"""speechpipe: drop a recording into a bucket, get one record of what was said and how it was said."""
+"""speechpipe: drop a recording into a bucket; get one record of what was said and how it was said."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 try:
     __version__ = version("speechpipe")
-except PackageNotFoundError:  # a source tree that was not installed, an image layer say
+except PackageNotFoundError:  # the source tree is not installed, as in an image
     __version__ = "0+unknown"
 
 __all__ = ["Client", "Submission", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client on first use: functions import this package and want none of the client."""
+    """Import the client on first use, because the functions import this package and do not need the client."""
     if name in ("Client", "Submission"):
         from speechpipe import client
 

@@ -1,4 +1,4 @@
-"""`python -m speechpipe.cli`: the command `speechpipe`."""
+"""`python -m speechpipe.cli` runs the `speechpipe` command."""
 
 from speechpipe.cli import main
 

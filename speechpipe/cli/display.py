@@ -1,4 +1,4 @@
-"""What the terminal shows of recordings. Everything from a recording goes through `printable` first."""
+"""Recordings on the terminal. Text that comes from a recording is passed through `printable` first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from speechpipe.cli.quote import Estimate
 from speechpipe.client import Client
 from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
 from speechpipe.contract.errors import NotFound
-from speechpipe.contract.prices import PriceTable, about, figure
+from speechpipe.contract.prices import about
 from speechpipe.observe.log import printable
 from speechpipe.pipeline import progress
 from speechpipe.record.report import clock_time
@@ -38,32 +37,32 @@ _COLOURS = {
 
 
 class WarningLines(logging.Handler):
-    """Log records as lines on the terminal, each message once: both engines say that they are the demo models."""
+    """Print log records as lines, each message once, because both engines report that they are demo models."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a message that was not printed yet."""
+        """Print a message unless it was printed before."""
         message = record.getMessage()
         if record.exc_info and record.exc_info[0]:
             message += f" ({record.exc_info[0].__name__}: {record.exc_info[1]})"
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._printed:
+            self._printed.add(message)
             style = "yellow" if record.levelno < logging.ERROR else "red"
             line = f"[{style}]{record.levelname.lower()}:[/] {escape(printable(message))}"
             self._console.print(line, highlight=False)
 
 
 def coloured(status: Status) -> str:
-    """A state as rich markup."""
+    """Status as rich markup."""
     return f"[{_COLOURS[status]}]{status.value}[/]"
 
 
 def show_record(record: Record, out: Console) -> None:
-    """What was said and how, and where the files lie."""
+    """Print what was said and how, and where the files are."""
     length = f", {clock_time(record.audio.duration)}" if record.audio else ""
     language = f", {record.language.code}" if record.language else ""
     cost = f", {about(record.cost)}" if record.cost else ""
@@ -81,13 +80,13 @@ def show_record(record: Record, out: Console) -> None:
         points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
         out.print(f"  how: {escape(printable(share + points))}", highlight=False)
     for caution in record.warnings:
-        first = caution.message.split(". ")[0]  # the record has it whole
+        first = caution.message.split(". ")[0]  # the record has the whole message
         out.print(f"  [yellow]{caution.code}[/]: {escape(printable(first))}", highlight=False)
-    out.print(f"  [dim]{escape(printable(_places(record.artifacts)))}[/]", highlight=False)
+    out.print(f"  [dim]{escape(printable(_file_paths(record.artifacts)))}[/]", highlight=False)
 
 
-def _places(artifacts: Artifacts) -> str:
-    """The folder of the files, as a path rather than a URI where it is one, and their names."""
+def _file_paths(artifacts: Artifacts) -> str:
+    """The folder of the files, as a path if it is a file URI, and their names."""
     uris = artifacts.model_dump(exclude_none=True).values()
     folder = artifacts.record.rpartition("/")[0]
     if folder.startswith("file:"):
@@ -96,7 +95,7 @@ def _places(artifacts: Artifacts) -> str:
 
 
 def table(recordings: Iterable[Recording], width: int) -> Table:
-    """Recordings, a line each; the text only where the terminal is wide enough for some of it."""
+    """Recordings, one per line. The text is left out if the terminal is too narrow for it."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for column, least in (("id", 30), ("status", 10), ("queued", 14), ("emotion", 9)):
         grid.add_column(column, no_wrap=True, min_width=least)
@@ -121,36 +120,38 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
 
 
 def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: Callable[[], bool]) -> None:
-    """Print each record as it is announced and each hold, with the progress of the others below, until `ended`."""
+    """Print each announced record and each hold, above the progress of the unfinished, until `ended` returns true."""
     held: set[str] = set()
     with Live(console=out, refresh_per_second=4, transient=True) as live:
         while True:
             over = ended()
-            open_, finished = [], []
-            for recording in client.backend.store.unfinished():
-                open_.append(recording)
+            unfinished = list(client.backend.store.unfinished())
+            finished = []
             for recording in reversed(client.recordings(limit=1000)):
                 if recording.status is Status.HELD and recording.id not in held:
                     held.add(recording.id)
                     show_held([recording], live.console)
-                this = (recording.id, recording.revision)
-                if recording.announced_at and recording.status is not Status.ERASED and this not in shown:
-                    shown.add(this)
+                outcome = (recording.id, recording.revision)
+                if recording.announced_at and recording.status is not Status.ERASED and outcome not in shown:
+                    shown.add(outcome)
                     finished.append(recording.id)
             for recording_id in finished:
                 show_record(client.record(recording_id), live.console)
-            live.update(progress_table(open_, datetime.now(UTC)))
+            live.update(progress_table(unfinished, datetime.now(UTC)))
             if over:
                 return
             time.sleep(REFRESH_SECONDS)
 
 
 def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
-    """Show progress until the recordings named, or all that are unfinished now, have reached an end."""
+    """Show progress until the named recordings, or all that are unfinished now, are final or held.
+
+    Raises NotFound if a name does not exist or nothing is unfinished.
+    """
     ids = [client.get(name).id for name in recordings]
     ids = ids or [recording.id for recording in client.backend.store.unfinished()]
     if not ids:
-        raise NotFound("nothing is in progress; `speechpipe list` shows what there is")
+        raise NotFound("nothing is in progress; `speechpipe list` lists all recordings")
     client.work()
     with Live(console=out, refresh_per_second=4) as live:
         while True:
@@ -164,53 +165,23 @@ def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
 
 
 def show_held(recordings: Sequence[Recording], out: Console) -> None:
-    """Why each is held, a line each."""
+    """Print why each recording is held, one per line."""
     for recording in recordings:
         if recording.hold:
             name, reason = (escape(printable(text)) for text in (recording.source.name, recording.hold.message))
             out.print(f"[bold]{name}[/]  {coloured(recording.status)}: {reason}", highlight=False)
 
 
-def takes(quote: Quote | None) -> str:
-    """A quote in a few words, with a comma before them; nothing without one."""
+def estimate(quote: Quote | None) -> str:
+    """Audio length and cost as `, 1:00 of audio, about 1 USD`; empty without a quote."""
     if quote is None:
         return ""
     cost = f", {about(quote.cost)}" if quote.cost else ""
     return f", {'' if quote.exact else '≈'}{clock_time(quote.audio_seconds)} of audio{cost}"
 
 
-def estimates(rows: Sequence[Estimate], total: Quote, prices: PriceTable) -> Table:
-    """What recordings would take, a line each, and all together."""
-    stages = list(total.compute_seconds)
-    grid = Table(box=None, pad_edge=False, header_style="dim", show_footer=True, footer_style="bold")
-    per_stage = (header for stage in stages for header in (stage.value, f"{stage.value} {prices.currency}"))
-    headers = ["audio", *per_stage, prices.currency]
-    grid.add_column("name", "total", overflow="fold")
-    for header, footer in zip(headers, _cells(total, stages, prices), strict=True):
-        grid.add_column(header, footer, justify="right", no_wrap=True)
-    for row in rows:
-        name = escape(printable(row.name))
-        if row.quote:
-            grid.add_row(name, *_cells(row.quote, stages, prices))
-        else:
-            grid.add_row(f"{name}\n  [red]{escape(printable(row.problem or ''))}[/]", "-")
-    return grid
-
-
-def _cells(quote: Quote, stages: Sequence[Stage], prices: PriceTable) -> list[str]:
-    cells = [("" if quote.exact else "≈") + clock_time(quote.audio_seconds)]
-    for stage in stages:
-        seconds = quote.compute_seconds.get(stage)
-        cells += ["-", "-"] if seconds is None else [_short(seconds), figure(prices.cost(stage, seconds).amount)]
-    return [*cells, figure(quote.cost.amount) if quote.cost else "-"]
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else clock_time(seconds)
-
-
 def progress_table(recordings: Sequence[Recording], now: datetime) -> Table:
-    """State and progress of the whole and of both halves, a row a recording."""
+    """One row per recording: its status and progress, and those of both halves."""
     grid = Table(box=None, pad_edge=False, show_header=False)
     for recording in recordings[:30]:
         grid.add_row(
@@ -227,5 +198,5 @@ def progress_table(recordings: Sequence[Recording], now: datetime) -> Table:
 def _half(half: Half, now: datetime) -> tuple[ProgressBar | str, str]:
     if half.status is not HalfStatus.PROCESSING:
         return half.status.value, ""
-    its = progress.of_half(half, now)
-    return ProgressBar(total=1.0, completed=its.share, width=16), progress.in_words(its)
+    done = progress.of_half(half, now)
+    return ProgressBar(total=1.0, completed=done.share, width=16), progress.in_words(done)

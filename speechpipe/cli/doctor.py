@@ -1,4 +1,4 @@
-"""What is missing on this machine or in this project, and the command that mends it."""
+"""`speechpipe doctor`: checks of this machine and of a Google Cloud project, with the command that fixes each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from speechpipe.settings import ClientSettings, EngineSettings, read
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `required` for the embedded mode, or for the cloud when that was asked about."""
+    """One check. `required` means that the embedded mode, or the cloud if that is checked, does not work without it."""
 
     what: str
     ok: bool
@@ -30,7 +30,7 @@ class Finding:
 
 
 def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[Finding]:
-    """Look at everything; nothing is changed, nothing is downloaded."""
+    """Run all checks. Changes and downloads nothing."""
     environ = os.environ if environ is None else environ
     findings = [_python(), *_packages(), _gpu(environ), *_models(environ), *_emulators()]
     if cloud:
@@ -39,8 +39,8 @@ def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[F
 
 
 def _python() -> Finding:
-    here = ".".join(map(str, sys.version_info[:3]))
-    return Finding("Python", sys.version_info >= (3, 11), here, "install Python 3.11 or later", required=True)
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), found, "install Python 3.11 or later", required=True)
 
 
 def _packages() -> list[Finding]:
@@ -49,7 +49,7 @@ def _packages() -> list[Finding]:
         "torch": ("speech emotion", "pip install 'speechpipe[ser]'"),
         "transformers": ("speech emotion", "pip install 'speechpipe[ser]'"),
         "functions-framework": ("the functions, for `speechpipe up`", "pip install 'speechpipe[functions]'"),
-        "gcp-storage-emulator": ("the bucket of `speechpipe up`", "pip install 'speechpipe[emulators]'"),
+        "gcp-storage-emulator": ("the buckets of `speechpipe up`", "pip install 'speechpipe[emulators]'"),
     }
     engines = ("faster-whisper", "torch", "transformers")
     return [_package(name, purpose, remedy, name in engines) for name, (purpose, remedy) in wanted.items()]
@@ -70,18 +70,20 @@ def _gpu(environ: Mapping[str, str]) -> Finding:
     except (ImportError, EngineUnavailable, SettingsMissing) as error:
         return Finding("GPU", False, str(error), "pip install 'speechpipe[stt,ser]'")
     gpu = report["gpu"]
-    name = f"{gpu['name'] or 'there is one'}, {report['compute_type']}" if gpu else "none; the CPU is used"
-    return Finding("GPU", gpu is not None, name, "a CPU works, only slower; a GPU wants its driver and a CUDA torch")
+    name = f"{gpu['name'] or 'present'}, {report['compute_type']}" if gpu else "none; using the CPU"
+    return Finding(
+        "GPU", gpu is not None, name, "a CPU works but is slower; a GPU needs its driver and a CUDA build of torch"
+    )
 
 
 def _models(environ: Mapping[str, str]) -> list[Finding]:
-    """Whether the real models lie in the hub's cache (huggingface_hub's environment variables)."""
+    """Look for the real models in the hub's cache, which huggingface_hub's environment variables locate."""
     home = Path(environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     found = []
     for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):
         names = sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern))
-        remedy = "fetched at the first run if the hub can be reached; otherwise the bundled demo models are used"
+        remedy = "downloaded on the first run if the hub is reachable; otherwise the bundled demo models are used"
         found.append(Finding(what, bool(names), ", ".join(names) or f"none in {cache}", remedy))
     return found
 
@@ -99,11 +101,11 @@ def _emulators() -> list[Finding]:
 
 
 def _project(environ: Mapping[str, str]) -> list[Finding]:
-    """The settings, then each service asked once for something small."""
+    """Check the settings, then ask each service for something small."""
     try:
         settings = read(ClientSettings, environ)
     except SettingsMissing as error:
-        remedy = 'eval "$(make -s exports PROJECT=... REGION=...)"; `speechpipe up` prints those of the emulators'
+        remedy = 'eval "$(make -s exports PROJECT=... REGION=...)"; for the emulators, `speechpipe up` prints them'
         return [Finding("settings", False, str(error), remedy, required=True)]
     from google.cloud.pubsub_v1 import SubscriberClient
 
@@ -112,19 +114,19 @@ def _project(environ: Mapping[str, str]) -> list[Finding]:
     store = (backend := gcp.connect(settings)).store
     checks: dict[str, Callable[[], object]] = {
         f"Firestore database {settings.database}": lambda: store.recordings(limit=1),
-        "Firestore indexes": lambda: _every_query(store),
+        "Firestore indexes": lambda: _run_indexed_queries(store),
         f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
     }
     client = SubscriberClient()
     for wanted in resources.SUBSCRIPTIONS:
         name = settings.completions_subscription if wanted.topic == resources.COMPLETIONS_TOPIC else wanted.name
         path = f"projects/{settings.project}/subscriptions/{name}"
-        checks[f"subscription {name}"] = partial(_compare, client, path, wanted)
-    return [_asked(what, check, settings.project) for what, check in checks.items()]
+        checks[f"subscription {name}"] = partial(_check_subscription, client, path, wanted)
+    return [_check(what, check, settings.project) for what, check in checks.items()]
 
 
-def _every_query(store: Store) -> None:
-    """Ask everything that wants a composite index; Firestore's refusal names the one that is missing."""
+def _run_indexed_queries(store: Store) -> None:
+    """Run every query that needs a composite index. Firestore's error names the missing one."""
     store.recordings(status=Status.COMPLETED, limit=1)
     store.recordings(uri="gs://speechpipe-doctor/none", limit=1)
     store.recordings(status=Status.COMPLETED, uri="gs://speechpipe-doctor/none", limit=1)
@@ -132,32 +134,30 @@ def _every_query(store: Store) -> None:
     store.accepted_since(datetime.now(UTC))
 
 
-def _compare(client: Any, path: str, wanted: resources.Subscription) -> None:
-    """Raises SpeechpipeError if a subscription is not as the code relies on."""
+def _check_subscription(client: Any, path: str, wanted: resources.Subscription) -> None:
+    """Raises SpeechpipeError if a subscription differs from what the code relies on."""
     found = client.get_subscription(subscription=path, timeout=20)
     differences = [
-        f"{what} is {is_}, not {should}"
-        for what, is_, should in (
-            ("the acknowledgement deadline", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
-            ("pushing", bool(found.push_config.push_endpoint), wanted.push_to is not None),
+        f"{what} is {actual}, expected {expected}"
+        for what, actual, expected in (
+            ("acknowledgement deadline in seconds", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
+            ("push delivery", bool(found.push_config.push_endpoint), wanted.push_to is not None),
             (
-                "forwarding dead letters",
+                "dead-letter forwarding",
                 bool(found.dead_letter_policy.dead_letter_topic),
                 bool(wanted.dead_letter_topic),
             ),
         )
-        if is_ != should
+        if actual != expected
     ]
     if differences:
         raise SpeechpipeError("; ".join(differences))
 
 
-def _asked(what: str, check: Callable[[], object], project: str) -> Finding:
+def _check(what: str, check: Callable[[], object], project: str) -> Finding:
     try:
         check()
-    except Exception as error:  # whatever the libraries raise is the finding
-        remedy = (
-            "gcloud auth application-default login; check that it exists and that you may read it; else deploy again"
-        )
+    except Exception as error:  # anything that the libraries raise is a finding
+        remedy = "gcloud auth application-default login; check that it exists and that you may read it; or deploy again"
         return Finding(what, False, f"{type(error).__name__}: {error}"[:300], remedy, required=True)
     return Finding(what, True, f"answers in project {project}", required=True)

@@ -1,4 +1,4 @@
-"""`speechpipe report`: a recording's page, with its sound in it if asked for."""
+"""`speechpipe report`: a recording's report as one page, with its audio if requested."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from speechpipe.client import Client
+from speechpipe.cli.arguments import RecordingName, connect
+from speechpipe.cli.terminal import err
 from speechpipe.settings import MOST_EMBEDDED_BYTES
-
-err = Console(stderr=True, soft_wrap=True)
 
 
 def report(
     context: typer.Context,
-    recording: Annotated[
-        str, typer.Argument(metavar="ID|URI|NAME", help="Recording id, gs:// or file:// URI, or name.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
-    embed: Annotated[bool, typer.Option("--embed", help="With the recording's sound in the page.")] = False,
+    recording: RecordingName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
+    embed: Annotated[bool, typer.Option("--embed", help="Embed the recording's audio in the page.")] = False,
     audio: Annotated[
-        Path | None, typer.Option(help="The sound of this file in the page, a smaller copy perhaps.")
+        Path | None, typer.Option(help="Embed the audio of this file instead, for example a smaller copy.")
     ] = None,
 ) -> None:
-    """Write a recording's report as one page, made anew. An existing file is replaced.
+    """Write a recording's report anew as one HTML page. Replaces an existing file.
 
-    Without --embed or --audio the page asks for the recording when somebody wants to listen, or takes a link from its
-    own address: report.html#audio=LINK.
+    Without --embed or --audio the page asks for the recording's file when somebody wants to listen, or plays a link
+    from its own address: report.html#audio=LINK.
     """
     from speechpipe.record.report import data_url, render_report
 
-    client = Client(context.find_object(Path))
+    client = connect(context)
     record = client.record(recording)
     sound = None
     if audio is not None:
@@ -45,7 +41,7 @@ def report(
         with tempfile.TemporaryDirectory(prefix="speechpipe-") as folder:
             file = Path(folder) / "sound"
             client.backend.uploads.download(record.source, file)
-            _check_size(file.stat().st_size)  # one that was stored packed is larger now
+            _check_size(file.stat().st_size)  # a file stored compressed is larger after the download
             sound = data_url(file.read_bytes(), record.source.name, record.source.content_type)
     output.write_text(render_report(record, audio=sound), encoding="utf-8")
     err.print(escape(str(output)), highlight=False)
@@ -54,7 +50,7 @@ def report(
 def _check_size(size: int) -> None:
     if size > MOST_EMBEDDED_BYTES:
         raise typer.BadParameter(
-            f"the sound has {size >> 20} MiB and at most {MOST_EMBEDDED_BYTES >> 20} fit into a page: give --audio a"
-            " smaller copy, or leave it out, and the page asks for the recording",
+            f"the audio has {size >> 20} MiB, but a page can embed at most {MOST_EMBEDDED_BYTES >> 20} MiB:"
+            " give --audio a smaller copy, or leave both options out and the page asks for the file",
             param_hint="--embed or --audio",
         )

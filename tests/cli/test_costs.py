@@ -48,7 +48,7 @@ def test_quote_prints_a_line_a_recording_and_the_total(
     assert lines[-1] == ["total", "1:30:00", "54.0", "s", "0.0150", "18.0", "s", "0.0100", "0.0250"]
     assert ".hidden" not in out
     assert ".meta.json" not in out
-    assert "the prices given" in err
+    assert "the given prices" in err
 
 
 def test_quote_as_json_is_a_line_a_recording_and_the_total(run: Run, recordings: Path) -> None:
@@ -84,7 +84,7 @@ def test_quote_says_what_is_a_guess_and_what_is_not_there(run: Run, tmp_path: Pa
     assert status == 1
     assert "≈1:00" in text
     assert "guessed from the size" in err
-    for problem in ("'klingon'", "there are no files in this folder", "there is no such file"):
+    for problem in ("'klingon'", "the folder has no files", "there is no such file"):
         assert problem in text
 
 
@@ -113,7 +113,7 @@ def test_a_mistake_is_one_line(run: Run, arguments: tuple[str, ...], words: str)
 def test_release_wants_names_or_all(run: Run, arguments: tuple[str, ...]) -> None:
     status, _, err = run(*arguments)
     assert status == 2
-    assert "name recordings, or --all" in err
+    assert "name the recordings or use --all" in err
 
 
 # --------------------------------------------------------------------------------------------------- holds
@@ -136,11 +136,11 @@ def test_run_holds_what_is_over_a_cap_ends_and_runs_it_once_released(run: Run, c
     assert "short.wav  completed" in out
     assert "about 0.0001 USD" in out  # half a second of compute
     assert "long.wav  held: 10:00 of audio; max_duration is 1:00 of audio. `speechpipe release rec_" in out
-    assert f"2 recordings are held: `speechpipe --dir {capped} release --all`" in out
+    assert f"2 recordings are held: run `speechpipe --dir {capped} release --all`" in out
     status, out, _ = run("release", "long.wav")
     assert status == 0
     assert "released  long.wav, 10:00 of audio, about 0.0029 USD" in out
-    assert "not held, it is queued" in run("release", "long.wav")[1]
+    assert "not held but queued" in run("release", "long.wav")[1]
     status, out, _ = run("run", str(capped))
     assert status == 0
     assert "long.wav  completed" in out
@@ -170,7 +170,7 @@ def test_a_held_recording_is_told_by_every_command(run: Run, capped: Path) -> No
     lines = run("explain", "long.wav")[1].splitlines()
     order = [next(i for i, line in enumerate(lines) if f" {what} " in line) for what in ("held", "released", "queued")]
     assert order == sorted(order)
-    assert lines[-1] == "ended completed"
+    assert lines[-1] == "ended as completed"
 
 
 def test_submit_and_wait_says_that_it_is_held_and_goes_on_with_the_others(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from speechpipe import Client, cli
-from speechpipe.cli import app
+from speechpipe.cli import terminal
 from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status
 from speechpipe.embedded import runner
 from speechpipe.pipeline.backfill import Outcome, Throttle
@@ -57,7 +57,7 @@ class Here:
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
     """The command line in this process, with fixed engines that are given up after one failure."""
     monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
-    monkeypatch.setattr(app.out, "_width", 200)  # COLUMNS is read once, when the module is imported
+    monkeypatch.setattr(terminal.out, "_width", 200)  # COLUMNS is read once, when the module is imported
     engines = {stage: FixedEngine(stage) for stage in Stage}
     monkeypatch.setattr("speechpipe.cli.app.load_engines", lambda settings: engines)
     monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
@@ -92,12 +92,12 @@ def partial(here: Here) -> str:
 def test_what_failed_runs_again_and_the_other_half_does_not(here: Here, partial: str) -> None:
     status, out, err = here.run("redrive", "--partial", "--dry-run")
     assert (status, out.split()) == (0, [partial, "ser", "call.wav"])
-    assert "1 recording would run again" in err
+    assert "1 recording would be redriven" in err
     assert here.recording(partial).revision == 1
     assert here.run("redrive", "--failed")[1] == ""
     status, out, err = here.run("redrive", "--partial", "--failed", "--since", "2h")
     assert (status, out.split()) == (0, [partial, "ser", "call.wav"])
-    assert "1 recording run again" in err
+    assert "1 recording redriven" in err
     runs = here.engines[Stage.STT].runs
     here.work()
     done = here.recording(partial)
@@ -108,10 +108,10 @@ def test_what_failed_runs_again_and_the_other_half_does_not(here: Here, partial:
     story = here.run("explain", partial)[1]
     for words in (
         "model_error",
-        "revision 2: ser again, stt as before",
+        "revision 2: ser rerun, stt kept",
         "r2: attempt 1",
         "r2: fixed",
-        "ended completed",
+        "ended as completed",
     ):
         assert words in story
 
@@ -124,7 +124,7 @@ def test_a_redrive_since_a_time_goes_on_where_it_was_and_leaves_out_what_was_run
     assert status == 0
     assert {line.split()[0] for line in out.splitlines()} == set(ids) - {ids[2]}
     assert all("stt and ser" in line for line in out.splitlines())
-    assert "4 recordings run again" in err
+    assert "4 recordings redriven" in err
     here.work()
     assert here.run("redrive", "--since", "1d")[1] == ""
     assert {here.recording(one).revision for one in ids} == {2}
@@ -180,7 +180,7 @@ def test_an_erasure_asks_and_leaves_no_byte_of_what_was_uploaded(
     here.run("redrive", second)  # tasks that hold the name wait
     status, _, err = here.run("erase", name, "--upload")
     assert status == 1
-    assert "Erase 2 recordings, and the uploaded files?" in err
+    assert "Erase 2 recordings and their uploads?" in err
     assert here.recording(first).status is Status.COMPLETED
     status, out, _ = here.run("erase", name, "--upload", "--yes")
     assert (status, {line.split()[0] for line in out.splitlines()}) == (0, {first, second})
@@ -192,8 +192,8 @@ def test_an_erasure_asks_and_leaves_no_byte_of_what_was_uploaded(
     assert {event.rpartition(".")[2] for event in here.events()} >= {"erased"}
     assert here.run("erase", first, second, "--yes")[:2] == (0, f"{first}  already erased\n{second}  already erased\n")
     story = here.run("explain", second)[1]
-    assert "all but this id was erased" in story
-    assert "ended erased" in story
+    assert "everything except this id was erased" in story
+    assert "ended as erased" in story
     assert "erased" in here.run("list")[1]
 
 
@@ -219,7 +219,7 @@ def test_a_dead_letter_is_seen_shown_and_run_again(here: Here, partial: str) -> 
     assert "call.wav" in here.run("dead-letters", "list")[1]
     assert "attempt 1" in here.run("dead-letters", "show", partial)[1]
     status, out, _ = here.run("dead-letters", "redrive", letter["id"])
-    assert (status, out.split()) == (0, [partial, "ser", "runs", "again", "call.wav"])
+    assert (status, out.split()) == (0, [partial, "ser", "redriven", "call.wav"])
     assert "no dead letters" in here.run("dead-letters", "list")[2]
     here.work()
     assert here.recording(partial).status is Status.COMPLETED
@@ -231,7 +231,7 @@ def test_letters_whose_recording_has_since_completed_are_dropped(here: Here, par
     here.work()
     assert "resolved" in here.run("dead-letters", "list")[1]
     status, out, _ = here.run("dead-letters", "redrive", "--all")
-    assert (status, "resolved, dropped" in out) == (0, True)
+    assert (status, "resolved, removed" in out) == (0, True)
     assert here.recording(partial).revision == 2
     assert "no dead letters" in here.run("dead-letters", "list")[2]
 
@@ -248,8 +248,7 @@ def test_both_stages_of_one_recording_run_again_together(here: Here) -> None:
         "ser",
         "and",
         "stt",
-        "runs",
-        "again",
+        "redriven",
         "both.wav",
     ]
     here.work()
@@ -370,7 +369,7 @@ def test_every_outcome_is_counted() -> None:
 
 
 def test_more_than_a_page_is_chosen(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechpipe.client.PAGE", 3)
+    monkeypatch.setattr("speechpipe.client.client.PAGE", 3)
     ids = here.submit(*(f"{number}.wav" for number in range(8)))
     _, out, _ = here.run("redrive", "--since", "1h", "--stage", "ser")
     assert sorted(line.split()[0] for line in out.splitlines()) == sorted(ids)

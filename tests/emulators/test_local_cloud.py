@@ -182,10 +182,10 @@ def test_doctor_approves_the_cloud_and_finds_a_wrong_subscription(user: User) ->
         assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 8
         other = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "stt-tasks"}
         missing = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "no-such"}
-        (wrong,) = (f for f in diagnose(cloud=True, environ=other) if "not False" in f.detail)
+        (wrong,) = (f for f in diagnose(cloud=True, environ=other) if "expected False" in f.detail)
         (absent,) = (f for f in diagnose(cloud=True, environ=missing) if f.what == "subscription no-such")
     assert not wrong.ok
-    assert "pushing is True, not False" in wrong.detail
+    assert "push delivery is True, expected False" in wrong.detail
     assert not absent.ok
     assert "NotFound" in absent.detail
 

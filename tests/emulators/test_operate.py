@@ -47,7 +47,7 @@ def test_redriving_one_half_does_not_compute_the_other_again(user: User) -> None
     assert user.backend.store.lease(recording, Stage.SER, 2) is not None
     assert user.backend.store.lease(recording, Stage.STT, 2) is None
     wait_for(lambda: {event.id for event in user.events[recording]} == {f"{recording}.r{n}.completed" for n in (1, 2)})
-    assert "revision 2: ser again, stt as before" in speechpipe(user, "explain", recording, COLUMNS="200")
+    assert "revision 2: ser rerun, stt kept" in speechpipe(user, "explain", recording, COLUMNS="200")
 
 
 def test_an_erased_recording_leaves_a_tombstone_and_an_event(user: User) -> None:
@@ -116,7 +116,7 @@ def test_a_dead_letter_is_kept_until_an_operator_redrives_its_stage(user: User) 
     assert [letter for letter in letters() if letter["id"] in ids] == first  # listing removes and changes nothing
     assert "out_of_memory" in speechpipe(user, "explain", recording, COLUMNS="200")
     assert "attempt 1" in speechpipe(user, "dead-letters", "show", recording)
-    assert "ser runs again" in speechpipe(user, "dead-letters", "redrive", recording)
+    assert "ser redriven" in speechpipe(user, "dead-letters", "redrive", recording)
     assert user.backend.store.recording(recording).revision == 2  # type: ignore[union-attr]
     assert not {letter["id"] for letter in letters()} & ids
     user.bucket.blob(PREFIX + "dead.wav").delete()

@@ -1,0 +1,114 @@
+"""`speechpipe dead-letters`: list, show and redrive tasks that were not finished within the allowed deliveries."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from speechpipe.cli.arguments import connect
+from speechpipe.cli.terminal import err, out, print_problem
+from speechpipe.client import Client
+from speechpipe.contract import Letter
+from speechpipe.contract.errors import NotFinal, NotFound
+from speechpipe.observe.log import printable
+from speechpipe.pipeline.operations import LetterState
+
+commands = typer.Typer(
+    no_args_is_help=True,
+    help="List, show or redrive dead letters: tasks that were not finished within the allowed deliveries.",
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each letter.")]
+
+
+@commands.command("list")
+def list_letters(context: typer.Context, as_json: AsJson = False) -> None:
+    """List dead letters, oldest first, each with its state since. Removes none."""
+    found = connect(context).dead_letters()
+    if as_json:
+        for letter, state in found:
+            sys.stdout.write(_to_json(letter, state) + "\n")
+        return
+    if not found:
+        err.print("no dead letters")
+        return
+    for letter, state in found:
+        task, name = letter.task, escape(printable(letter.task.source.name))
+        what = f"{task.stage.value} of {task.recording_id} r{task.revision}"
+        out.print(f"{letter.id}  {letter.at:%m-%d %H:%M:%S}  {what}  {state.value}  {name}", highlight=False)
+
+
+def _to_json(letter: Letter, state: LetterState) -> str:
+    return f'{{"state":"{state.value}",{letter.model_dump_json()[1:]}'
+
+
+@commands.command("show")
+def show_letters(
+    context: typer.Context,
+    letter: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter or of a recording.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a dead letter, or all of a recording, and the attempts that were made."""
+    client = connect(context)
+    for each, state in _letters(client, [letter]):
+        if as_json:
+            sys.stdout.write(_to_json(each, state) + "\n")
+            continue
+        task = each.task
+        deliveries = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
+        out.print(f"letter {each.id}: {task.stage.value} of {task.recording_id}, revision {task.revision}")
+        out.print(f"  {state.value}; given up after {deliveries} at {each.at:%Y-%m-%d %H:%M:%SZ}")
+        out.print(f"  {escape(printable(task.source.uri))}", highlight=False)
+        lease = client.backend.store.lease(task.recording_id, task.stage, task.revision)
+        for attempt in lease.attempts if lease else ():
+            error = f" ({attempt.error})" if attempt.error else ""
+            out.print(f"  attempt {attempt.number} by {attempt.holder}: {attempt.outcome or 'running'}{error}")
+
+
+@commands.command("redrive")
+def redrive_letters(
+    context: typer.Context,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids of letters, or of recordings for all their letters.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Redrive every dead letter.")] = False,
+) -> None:
+    """Run the stages of dead letters again as the recording's next revision, and remove the letters.
+
+    A letter whose stage has succeeded since, or whose recording was erased, is removed without running anything. Exit
+    with status 1 if a letter could not be removed.
+    """
+    if everything == bool(ids):
+        raise typer.BadParameter("name the letters or use --all", param_hint="--all")
+    client = connect(context)
+    chosen = [letter for letter, _ in (_letters(client, ids) if ids else client.dead_letters())]
+    if not chosen:
+        err.print("no dead letters")
+    problems = 0
+    by_recording = sorted(chosen, key=lambda letter: letter.task.recording_id)
+    for recording_id, group in groupby(by_recording, key=lambda letter: letter.task.recording_id):
+        letters = list(group)
+        stages = " and ".join(sorted({letter.task.stage.value for letter in letters}))
+        try:
+            state = client.settle(letters)
+        except (NotFinal, NotFound) as error:
+            problems += 1
+            print_problem(recording_id, error)
+            continue
+        done = "redriven" if state in (LetterState.OPEN, LetterState.RUNNING) else f"{state.value}, removed"
+        name = escape(printable(letters[0].task.source.name)) if state is not LetterState.GONE else ""
+        out.print(f"{recording_id}  {stages} {done}  {name}", highlight=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _letters(client: Client, ids: list[str]) -> list[tuple[Letter, LetterState]]:
+    """Find the letters with these ids, or of the recordings with these ids. Raises NotFound if an id has none."""
+    found = client.dead_letters()
+    for each in ids:
+        if not any(each in (letter.id, letter.task.recording_id) for letter, _ in found):
+            raise NotFound(f"there is no dead letter {each!r}; `speechpipe dead-letters list` lists all")
+    return [(letter, state) for letter, state in found if {letter.id, letter.task.recording_id} & set(ids)]
