@@ -1,7 +1,7 @@
-"""What programs call: submit, wait, read, list and explain recordings, on a folder or in Google Cloud.
+"""The Python API: submit, wait for, read, list and explain recordings, on a folder or in Google Cloud.
 
-In: names, ids, files. Out: recordings and records. Touches a backend through its ports, and starts the embedded runner
-when it submits to a folder.
+In: names, ids, files. Out: recordings and records. Uses a backend through its ports, and starts the embedded runner
+when it waits for a recording of a folder.
 """
 
 from speechpipe.client.client import Client, Submission

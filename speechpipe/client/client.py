@@ -1,4 +1,4 @@
-"""What users call: submit, wait, get, list, explain - the same on a folder, on the emulators and on Google Cloud.
+"""The Python client. It works the same on a folder, on the emulators and on Google Cloud.
 
 >>> client = speechpipe.Client()
 >>> record = client.submit("call.wav", language="en").result(timeout=600)
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from speechpipe.backends import local
 from speechpipe.backends.ports import Analyse, Backend
-from speechpipe.client.explain import Moment, life_story
+from speechpipe.client.explain import Moment, timeline
 from speechpipe.contract import Completion, Letter, Record, Recording, Source, Stage, Status
 from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.contract.options import parse_options
@@ -33,12 +33,12 @@ from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
 
 POLL_SECONDS = 0.5
-#: Recordings read at a time.
+#: Recordings read from the store per query.
 PAGE = 500
 
 
 class Submission:
-    """An uploaded file on its way."""
+    """An uploaded recording."""
 
     def __init__(self, client: Client, source: Source) -> None:
         self._client = client
@@ -49,19 +49,19 @@ class Submission:
         return f"Submission({self.id!r}, {self.source.uri!r})"
 
     def status(self) -> Status:
-        """Where it stands; `queued` also before anybody has seen it."""
+        """The status of the recording; `queued` until its upload event is processed."""
         recording = self._client.find(self.id)
         return recording.status if recording else Status.QUEUED
 
     def progress(self) -> Progress:
-        """How far it is, and how many seconds are left: of the whole; nothing before anybody has seen it."""
+        """The share done and the seconds left, of both halves together; zero until its upload event is processed."""
         recording = self._client.find(self.id)
         return of_recording(recording, utc_now()) if recording else Progress(share=0.0)
 
     def result(self, timeout: float | None = None) -> Record:
-        """Wait for the record. Raises WaitTimeout after `timeout` seconds, and Held if it does not run.
+        """Wait for the record. Raises WaitTimeout after `timeout` seconds, and Held if a cap holds the recording.
 
-        A recording that ends `failed` or `rejected` has a record too: look at its `status` and `error`.
+        A recording that ends as `failed` or `rejected` also has a record; check its `status` and `error`.
         """
         return self._client.wait(self.id, timeout=timeout)
 
@@ -69,9 +69,10 @@ class Submission:
 class Client:
     """A connection to one speechpipe.
 
-    With `directory`, or SPEECHPIPE_DIR set: the embedded backend of that folder, whose work this process does by
-    itself when nobody else does. Otherwise Google Cloud (or the emulators), by GOOGLE_CLOUD_PROJECT,
-    SPEECHPIPE_UPLOADS_BUCKET and SPEECHPIPE_RESULTS_BUCKET. Raises SettingsMissing if neither is there.
+    With `directory`, or SPEECHPIPE_DIR, it uses the embedded backend of that folder; if no other process works on the
+    folder, waiting for a recording starts the work in this process. Otherwise it uses Google Cloud (or the emulators),
+    configured by GOOGLE_CLOUD_PROJECT, SPEECHPIPE_UPLOADS_BUCKET and SPEECHPIPE_RESULTS_BUCKET. Raises SettingsMissing
+    if neither is configured.
     """
 
     def __init__(
@@ -98,11 +99,11 @@ class Client:
             return local.connect(self.directory)
         if not environ.get("SPEECHPIPE_UPLOADS_BUCKET"):
             raise SettingsMissing(
-                "which speechpipe? Name a folder (--dir DIR, SPEECHPIPE_DIR or Client(directory)), or set"
+                "no backend chosen: name a folder (--dir DIR, SPEECHPIPE_DIR or Client(directory)), or set"
                 " GOOGLE_CLOUD_PROJECT, SPEECHPIPE_UPLOADS_BUCKET and SPEECHPIPE_RESULTS_BUCKET;"
                 " `speechpipe up` prints them for the emulators"
             )
-        from speechpipe.backends import gcp  # Google's libraries take a second to import; the embedded mode needs none
+        from speechpipe.backends import gcp  # slow: Google's libraries take a second to import
 
         return gcp.connect(read(ClientSettings, environ))
 
@@ -115,16 +116,17 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Stop the work that this client does for its folder, if any."""
+        """Stop the work on the folder if this client started it."""
         self._stack.close()
         self._working = False
 
     # ------------------------------------------------------------------------------------------------- verbs
 
     def submit(self, path: str | Path, *, name: str | None = None, **options: str) -> Submission:
-        """Upload a file, with options as in the object's metadata (`language="en"`, `initial_prompt=...`).
+        """Upload a file as `name`, by default its own, with options such as `language="en"` or `initial_prompt=...`.
 
-        Raises Rejected for an option that would be rejected anyway, FileNotFoundError, IsADirectoryError.
+        Raises Rejected if an option is invalid, FileNotFoundError if there is no such file, and IsADirectoryError if
+        it is a folder.
         """
         path = Path(path)
         if path.is_dir():
@@ -136,22 +138,22 @@ class Client:
         return Submission(self, self.backend.uploads.upload(path, name or path.name, metadata))
 
     def find(self, recording: str) -> Recording | None:
-        """A recording by id, URI or name; of a name, the newest upload. None if there is none."""
+        """Find a recording by id, URI or name; the newest upload if several match. None if there is none."""
         if recording.startswith("rec_") and (found := self.backend.store.recording(recording)):
             return found
-        for uri in (uris := self._addresses(recording)):
+        for uri in (uris := self._candidate_uris(recording)):
             newest = self.backend.store.recordings(uri=uri, limit=1)
             if newest:
                 return self.backend.store.recording(newest[0].id)
-        # One that was erased no longer knows where it was; its object does, while that is there.
-        objects = filter(None, map(self._object, uris))
+        # An erased recording has no URI or name any more. Its object, if it still exists, leads to its id.
+        objects = filter(None, map(self._live_object, uris))
         return next(filter(None, (self.backend.store.recording(each.recording_id) for each in objects)), None)
 
-    def _addresses(self, recording: str) -> list[str]:
-        return [recording] if "://" in recording else self._uris(recording)
+    def _candidate_uris(self, recording: str) -> list[str]:
+        return [recording] if "://" in recording else self._uris_of_name(recording)
 
-    def _object(self, uri: str) -> Source | None:
-        """The live object at an address."""
+    def _live_object(self, uri: str) -> Source | None:
+        """The current object at a URI."""
         if self.directory:
             path = Path(unquote(urlsplit(uri).path))
             root = self.directory.resolve()
@@ -162,14 +164,17 @@ class Client:
         return source if source and source.uri == uri else None
 
     def uploads_of(self, recording: str) -> list[Recording]:
-        """By id one recording; by URI or name all uploads under it, newest first. Raises NotFound."""
+        """Find one recording by id, or all uploads under a URI or name, newest first. Raises NotFound."""
         found = self.get(recording)
         if found.id == recording or found.status is Status.ERASED:
             return [found]
         return list(self.every(uri=found.source.uri))
 
     def every(self, *statuses: Status, since: datetime | None = None, uri: str | None = None) -> Iterator[Recording]:
-        """Recordings in these states, or in any, first seen since a time, newest first; a page at a time."""
+        """Iterate over recordings with these statuses (default: all), newest first, reading one page at a time.
+
+        `since` selects those first seen since then. With several statuses, the recordings of each follow one another.
+        """
         for status in statuses or (None,):
             last: Recording | None = None
             while page := self.backend.store.recordings(status=status, uri=uri, after=last, limit=PAGE):
@@ -178,8 +183,8 @@ class Client:
                 if len(page) < PAGE or (since and last.queued_at < since):
                     break
 
-    def _uris(self, name: str) -> list[str]:
-        """What a bare name may stand for: a file of the folder, an object of the bucket."""
+    def _uris_of_name(self, name: str) -> list[str]:
+        """URIs that a name without a scheme may stand for: of a file in the folder, or of an object in the bucket."""
         if self.directory:
             root = self.directory.resolve()
             return [(root / name).as_uri(), Path(name).resolve().as_uri()]
@@ -187,14 +192,14 @@ class Client:
         return [source.uri] if source else []
 
     def get(self, recording: str) -> Recording:
-        """As `find`. Raises NotFound."""
+        """As `find`, but raises NotFound if there is none."""
         found = self.find(recording)
         if found is None:
-            raise NotFound(f"there is no recording {recording!r}; `speechpipe list` shows what there is")
+            raise NotFound(f"there is no recording {recording!r}; `speechpipe list` lists all recordings")
         return found
 
     def record(self, recording: str) -> Record:
-        """The record of a finished recording. Raises NotFound while there is none."""
+        """The record of a finished recording. Raises NotFound if there is none (yet)."""
         found = self.get(recording)
         if found.result:
             return found.result
@@ -205,14 +210,14 @@ class Client:
         return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
 
     def progress(self, recording: str) -> Progress:
-        """How far a recording is: the share done, and the seconds left where that can be said. Raises NotFound.
+        """The share of a recording that is done, and the seconds left if they can be estimated. Raises NotFound.
 
-        Of a half: `speechpipe.pipeline.progress.of_half`.
+        For the progress of one half, see `speechpipe.pipeline.progress.of_half`.
         """
         return of_recording(self.get(recording), utc_now())
 
     def wait(self, recording: str, *, timeout: float | None = None) -> Record:
-        """Wait until a recording has reached an end. Raises WaitTimeout, and Held if it does not run."""
+        """Wait until a recording is finished. Raises WaitTimeout after `timeout` seconds, Held if a cap holds it."""
         self.work()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -223,43 +228,48 @@ class Client:
                 raise Held(f"{found.source.name} is held: {found.hold.message if found.hold else 'over a cap'}")
             if deadline is not None and time.monotonic() >= deadline:
                 state = found.status.value if found else "not seen yet"
-                raise WaitTimeout(f"{recording} is {state} after {timeout:g} s; `speechpipe explain` tells its story")
+                raise WaitTimeout(
+                    f"{recording} is {state} after {timeout:g} s; `speechpipe explain` shows what happened"
+                )
             time.sleep(POLL_SECONDS)
 
     def release(self, recording: str) -> Recording:
-        """Let a held recording run; any other is left as it is. Raises NotFound."""
+        """Let a held recording run; leaves any other as it is. Raises NotFound."""
         return operations.release(self.get(recording).id, self.world)
 
     def redrive(self, recording: str, *stages: Stage) -> Recording:
-        """Run stages of a finished recording again, or all, as its next revision. Raises NotFound, NotFinal."""
+        """Run stages of a finished recording again, by default all, as its next revision. Raises NotFound, NotFinal."""
         return operations.redrive(self.get(recording).id, stages or tuple(Stage), self.world)
 
     def replay(self, recording: str) -> Recording:
-        """Announce an outcome again, with its event's one id. Raises NotFound, NotFinal."""
+        """Announce an outcome again, with the same event id. Raises NotFound, NotFinal."""
         return operations.replay(self.get(recording).id, self.world)
 
     def erase(self, recording: str, *, upload: bool = False) -> Recording:
-        """Erase a recording and all that was made of it, with `upload` the uploaded object too. Raises NotFound.
+        """Erase a recording and everything derived from it, and with `upload` the uploaded object. Raises NotFound.
 
-        The object of one that was erased before has to be named: an id no longer leads to it.
+        To delete the object of a recording that was erased before, pass its URI or name, because the id no longer
+        leads to it.
         """
         found = self.get(recording)
         if upload and found.status is Status.ERASED and recording != found.id:
-            for source in filter(None, map(self._object, self._addresses(recording))):
+            for source in filter(None, map(self._live_object, self._candidate_uris(recording))):
                 if source.recording_id == found.id:
                     self.backend.uploads.delete(source)
         return operations.erase(found.id, self.world, upload=upload)
 
     def ingest(self, source: Source) -> Recording | None:
-        """Make a recording of an object, as its event would; None if the object is not a recording of ours."""
+        """Make a recording of an object, as its upload event would. None if the object is not a recording."""
         return ingest(source, self.world)
 
     def objects(self, target: str) -> Iterator[Source]:
-        """What lies in the folder under a prefix, or at `gs://bucket/prefix`, in any bucket. Raises NotFound."""
+        """List objects under a prefix in the folder, or under `gs://bucket/prefix` in any bucket. Raises NotFound."""
         if self.directory:
             return self.backend.uploads.objects(target)
         if not target.startswith("gs://"):
-            raise NotFound(f"{target!r} is not gs://BUCKET/PREFIX; with --dir it is the beginning of names in a folder")
+            raise NotFound(
+                f"{target!r} is not gs://BUCKET/PREFIX; only with --dir can it be a prefix of names in the folder"
+            )
         return self._objects_of_bucket(target)
 
     def _objects_of_bucket(self, target: str) -> Iterator[Source]:
@@ -274,14 +284,14 @@ class Client:
             raise NotFound(f"{target}: {error.code} {error.reason or error.message}") from None
 
     def dead_letters(self) -> list[tuple[Letter, LetterState]]:
-        """Tasks that were delivered as often as allowed, oldest first, and what has become of them."""
+        """Tasks that were not finished within the allowed deliveries, oldest first, and the state of each."""
         letters = self.backend.dead_letters.peek()
         return [(letter, operations.state_of(letter, self.backend.store)) for letter in letters]
 
     def settle(self, letters: Collection[Letter]) -> LetterState:
-        """Run again what one recording's dead letters tell of, unless it is done, and take them away.
+        """Run the stages of one recording's dead letters again, unless they have succeeded, and remove the letters.
 
-        Raises NotFinal.
+        Raises NotFinal if the recording has not finished.
         """
         return operations.settle(letters, self.world)
 
@@ -290,19 +300,19 @@ class Client:
         return self.backend.store.recordings(status=status, limit=limit)
 
     def explain(self, recording: str) -> list[Moment]:
-        """The life-story of one recording. Raises NotFound."""
+        """What happened to a recording, in order of time. Raises NotFound."""
         found = self.get(recording)
         partials = self.backend.store.partials(found.id)
         revisions = range(1, found.revision + 1)
         leases = [self.backend.store.lease(found.id, stage, number) for number in revisions for stage in Stage]
-        return life_story(found, partials, [lease for lease in leases if lease], utc_now())
+        return timeline(found, partials, [lease for lease in leases if lease], utc_now())
 
     def completions(self, timeout: float) -> Iterator[Completion]:
-        """Completion events as they come, until none has come for `timeout` seconds."""
+        """Yield completion events as they arrive, until none arrives for `timeout` seconds."""
         return self.backend.completions.receive(timeout)
 
     def work(self) -> bool:
-        """On a folder that nobody works on: do its work in this process, until `close`. Whether it does."""
+        """Work on the folder in this process until `close`, unless another process does. True if this one does."""
         if self.directory is None or self._working:
             return self._working
         from speechpipe.embedded.runner import AlreadyRunning, Runner

@@ -1,4 +1,4 @@
-"""The life-story of one recording: what happened to it, when, and why. Pure."""
+"""The timeline of a recording: what happened to it, when and why. Pure."""
 
 from __future__ import annotations
 
@@ -26,18 +26,16 @@ _ORDER = (
 
 
 class Moment(Frozen):
-    """One thing that happened."""
+    """One step of a timeline."""
 
     at: Time
-    what: str  #: one of _ORDER
+    what: str  #: the kind of step, one of _ORDER
     stage: Stage | None = None
     detail: str = ""
 
 
-def life_story(
-    recording: Recording, partials: Iterable[Partial], leases: Iterable[Lease], now: datetime
-) -> list[Moment]:
-    """Everything that the store knows of a recording, by time; at one time, causes before effects."""
+def timeline(recording: Recording, partials: Iterable[Partial], leases: Iterable[Lease], now: datetime) -> list[Moment]:
+    """Everything the store knows about a recording, sorted by time; at the same time, causes before effects."""
     partials, leases = list(partials), list(leases)
     performed = {(lease.stage, lease.revision) for lease in leases}
     late = {(p.stage, p.revision) for p in partials if p.analysis or p.analysis_uri} - performed
@@ -54,10 +52,10 @@ def life_story(
         ),
     ]
     if recording.finished_at and recording.status is Status.ERASED:
-        detail = "all but this id was erased"
+        detail = "everything except this id was erased"
         moments.append(Moment(at=recording.finished_at, what="erased", detail=detail))
     elif recording.finished_at:
-        detail = f"the record is there: {recording.status.value}"
+        detail = f"record written: {recording.status.value}"
         moments.append(Moment(at=recording.finished_at, what="joined", detail=detail))
     if recording.announced_at:
         detail = f"event {recording.id}.r{recording.revision}.{recording.status.value}"
@@ -68,7 +66,7 @@ def life_story(
 def _upload(recording: Recording) -> str:
     source = recording.source
     if recording.status is Status.ERASED:
-        return f"an object of {source.uri}, generation {source.generation}"
+        return f"an object in {source.uri}, generation {source.generation}"
     return f"{source.uri}, {source.size} bytes, generation {source.generation}"
 
 
@@ -81,13 +79,13 @@ def _seen(recording: Recording) -> str:
         detail += ", options " + ", ".join(f"{name}={value}" for name, value in options.items())
     if recording.quote:
         detail += f", {_estimate(recording.quote)}"
-    if recording.accepted_at is None:  # held, so its time has not begun; or rejected
+    if recording.accepted_at is None:  # it is held, so it has no deadline yet, or it was rejected
         return detail
-    return f"{detail}, due by {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
+    return f"{detail}, deadline {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
 
 
 def _estimate(quote: Quote) -> str:
-    length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else ", guessed from its size")
+    length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else ", guessed from the size")
     return length + (f", {about(quote.cost)}" if quote.cost else "")
 
 
@@ -95,27 +93,27 @@ def _hold(recording: Recording) -> Iterable[Moment]:
     if recording.hold:
         yield Moment(at=recording.queued_at, what="held", detail=recording.hold.message)
         if recording.accepted_at:
-            yield Moment(at=recording.accepted_at, what="released", detail="somebody let it run")
+            yield Moment(at=recording.accepted_at, what="released", detail="released manually")
 
 
 def _revision(recording: Recording, late: Collection[tuple[Stage, int]]) -> Iterable[Moment]:
-    """The beginning of the revision that is there now, if it is not the first: earlier ones' is not kept."""
+    """When the current revision started, unless it is the first. The starts of earlier revisions are not stored."""
     if recording.revised_at is None:
         return
-    came = [stage for stage in recording.rerun if (stage, recording.revision) in late]
-    again = [stage for stage in recording.rerun if stage not in came]
+    arrived = [stage for stage in recording.rerun if (stage, recording.revision) in late]
+    again = [stage for stage in recording.rerun if stage not in arrived]
     kept = [stage for stage in recording.options.stages if stage not in recording.rerun]
     parts = [
         f"{' and '.join(stages)} {what}"
-        for stages, what in ((again, "again"), (came, "came late"), (kept, "as before"))
+        for stages, what in ((again, "rerun"), (arrived, "arrived late"), (kept, "kept"))
         if stages
     ]
-    detail = f"revision {recording.revision}: {', '.join(parts)}; due by {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
+    detail = f"revision {recording.revision}: {', '.join(parts)}; deadline {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
     yield Moment(at=recording.revised_at, what="revised", detail=detail)
 
 
-def _of(revision: int) -> str:
-    """What tells a later revision's moments from the first one's."""
+def _prefix(revision: int) -> str:
+    """Mark the steps of later revisions than the first."""
     return f"r{revision}: " if revision > 1 else ""
 
 
@@ -123,25 +121,25 @@ def _queued(recording: Recording, stage: Stage) -> list[Moment]:
     half = recording.halves[stage]
     if half.status == HalfStatus.SKIPPED or half.queued_at is None or recording.status is Status.HELD:
         return []
-    detail = f"{_of(recording.revision) if stage in recording.rerun else ''}task published"
+    detail = f"{_prefix(recording.revision) if stage in recording.rerun else ''}task published"
     return [Moment(at=half.queued_at, what="queued", stage=stage, detail=detail)]
 
 
 def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
     for attempt in lease.attempts:
-        detail = f"{_of(lease.revision)}attempt {attempt.number} by {attempt.holder}"
+        detail = f"{_prefix(lease.revision)}attempt {attempt.number} by {attempt.holder}"
         yield Moment(at=attempt.started_at, what="attempt", stage=lease.stage, detail=detail)
         if attempt.ended_at:
             reason = f" ({attempt.error})" if attempt.error else ""
-            detail = f"{_of(lease.revision)}attempt {attempt.number} {attempt.outcome}{reason}"
+            detail = f"{_prefix(lease.revision)}attempt {attempt.number} {attempt.outcome}{reason}"
             yield Moment(at=attempt.ended_at, what="attempt ended", stage=lease.stage, detail=detail)
     if lease.holder and lease.until:
-        state = "holds the lease until" if lease.until > now else "let its lease run out at"
+        state = " holds the lease until" if lease.until > now else "'s lease expired at"
         yield Moment(
             at=lease.attempts[-1].started_at,
             what="leased",
             stage=lease.stage,
-            detail=f"{_of(lease.revision)}{lease.holder} {state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
+            detail=f"{_prefix(lease.revision)}{lease.holder}{state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
         )
 
 
@@ -154,8 +152,8 @@ def _partial(partial: Partial, *, late: bool) -> Moment:
         if analysis.cost:
             detail += f", {about(analysis.cost)}"
     else:
-        detail = f"value in {partial.analysis_uri}"
+        detail = f"result in {partial.analysis_uri}"
     if late:
-        detail += "; it came after the stage had been given up"
-    detail = _of(partial.revision) + detail
+        detail += "; arrived after the stage was given up"
+    detail = _prefix(partial.revision) + detail
     return Moment(at=partial.finished_at, what="partial", stage=partial.stage, detail=detail)

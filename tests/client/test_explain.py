@@ -1,8 +1,8 @@
-"""A recording's life-story, where it was run again, came late or was erased."""
+"""The timeline of a recording that was run again, finished late or was erased."""
 
 from __future__ import annotations
 
-from speechpipe.client.explain import life_story
+from speechpipe.client.explain import timeline
 from speechpipe.contract import Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.pipeline import operations
@@ -15,7 +15,7 @@ def story(sim: Simulation) -> list[tuple[str, str | None, str]]:
     recording = sim.only()
     revisions = range(1, recording.revision + 1)
     leases = [sim.store.lease(recording.id, stage, number) for number in revisions for stage in Stage]
-    moments = life_story(recording, sim.store.partials(recording.id), filter(None, leases), sim.clock())
+    moments = timeline(recording, sim.store.partials(recording.id), filter(None, leases), sim.clock())
     return [(moment.what, moment.stage, moment.detail) for moment in moments]
 
 
@@ -39,7 +39,7 @@ def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
         ("partial", "r2: fixed, 0.2 s for 4.0 s of audio"),
     ]
     (revised,) = (detail for what, _, detail in told if what == "revised")
-    assert revised.startswith("revision 2: ser again, stt as before; due by ")
+    assert revised.startswith("revision 2: ser rerun, stt kept; deadline ")
     assert told[-1] == ("announced", None, f"event {sim.only().id}.r2.completed")
 
 
@@ -60,9 +60,9 @@ def test_a_value_that_came_late_is_told_so() -> None:
     told = [(what, detail) for what, stage, detail in story(sim) if stage in (None, Stage.STT)]
     assert any(what == "partial" and detail.startswith("timeout: ") for what, detail in told)
     (late,) = (detail for what, detail in told if what == "partial" and detail.startswith("r2: "))
-    assert late.endswith("; it came after the stage had been given up")
+    assert late.endswith("; arrived after the stage was given up")
     (revised,) = (detail for what, detail in told if what == "revised")
-    assert revised.startswith("revision 2: stt came late, ser as before")
+    assert revised.startswith("revision 2: stt arrived late, ser kept")
 
 
 def test_of_an_erased_recording_only_its_end_is_told() -> None:
