@@ -214,7 +214,7 @@ def test_a_recording_that_takes_the_process_down_every_time_is_given_up(
 
 def test_a_full_disk_stops_nobody_for_good(folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "UNUSABLE_SECONDS", 0.01)
-    full = dict.fromkeys(("take", "acknowledge", "refuse"), 5)  # calls that find no room
+    full = dict.fromkeys(("take", "acknowledge", "redeliver"), 5)  # calls that find no room
 
     def failing(name: str) -> Callable[..., object]:
         real = getattr(LocalBus, name)
