@@ -219,7 +219,7 @@ def release(
     recordings: OptionalRecordingNames = None,
     everything: Annotated[bool, typer.Option("--all", help="Release every held recording.")] = False,
 ) -> None:
-    """Let recordings run that were held because of a cap, and print what each is estimated to take."""
+    """Release recordings that are held because of a cap, and print the estimate for each."""
     if everything == bool(recordings):
         raise typer.BadParameter("name the recordings or use --all", param_hint="--all")
     client = connect(context)
@@ -276,7 +276,7 @@ def list_(
     context: typer.Context,
     status: Annotated[Status | None, typer.Option(help="List only recordings in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each recording.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per recording.")] = False,
 ) -> None:
     """List recordings, newest first."""
     recordings = connect(context).recordings(status=status, limit=limit)

@@ -45,10 +45,12 @@ def backfill(
 ) -> None:
     """Make recordings of objects whose upload event was lost or predates speechpipe. Skips known objects.
 
-    The caps and the prefix come from this shell's environment (SPEECHPIPE_MAX_*, SPEECHPIPE_UPLOADS_PREFIX), not from
-    the ingest function. You need an operator's permissions. For any bucket other than the uploads bucket, you, ingest's
-    account and both workers' accounts also need roles/storage.objectViewer on it. Exit with status 1 if an object could
-    not be processed; --resume retries it.
+    The caps and the prefix come from this shell's environment
+    (SPEECHPIPE_MAX_*, SPEECHPIPE_UPLOADS_PREFIX), not from the ingest function.
+    You need an operator's permissions. For any bucket other than the uploads
+    bucket, you, ingest's account and both workers' accounts also need
+    roles/storage.objectViewer on it. Exit with status 1 if an object could not
+    be processed; --resume retries it.
     """
     from speechpipe.pipeline import backfill as filling
 

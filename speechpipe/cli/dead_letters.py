@@ -21,12 +21,12 @@ commands = typer.Typer(
     no_args_is_help=True,
     help="List, show or redrive dead letters: tasks that were not finished within the allowed deliveries.",
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each letter.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON per letter.")]
 
 
 @commands.command("list")
 def list_letters(context: typer.Context, as_json: AsJson = False) -> None:
-    """List dead letters, oldest first, each with its state since. Removes none."""
+    """List dead letters, oldest first, with the current state of each. Removes none."""
     found = connect(context).dead_letters()
     if as_json:
         for letter, state in found:
@@ -78,8 +78,9 @@ def redrive_letters(
 ) -> None:
     """Run the stages of dead letters again as the recording's next revision, and remove the letters.
 
-    A letter whose stage has succeeded since, or whose recording was erased, is removed without running anything. Exit
-    with status 1 if a letter could not be removed.
+    A letter whose stage has succeeded since, or whose recording was erased, is
+    removed without running anything. Exit with status 1 if a letter could not
+    be removed.
     """
     if everything == bool(ids):
         raise typer.BadParameter("name the letters or use --all", param_hint="--all")

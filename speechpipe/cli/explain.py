@@ -23,7 +23,7 @@ from speechpipe.observe.log import printable
 def explain(
     context: typer.Context,
     recording: RecordingName,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line for each step.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per step.")] = False,
 ) -> None:
     """Explain what happened to a recording, when and why."""
     client = connect(context)

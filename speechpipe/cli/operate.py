@@ -1,7 +1,7 @@
 """The operators' commands: redrive, replay, backfill, erase, dead-letters.
 
 If one recording fails, each command continues with the others and then exits with status 1. Each can be stopped and
-run again.
+run again. The paragraphs of help are wrapped for terminals of 80 columns, because Typer keeps their line breaks.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ def redrive(
 ) -> None:
     """Run recordings again as their next revision. A stage that is not run again keeps its outcome.
 
-    --since alone selects recordings that ended as completed, partial or failed, except those run again since TIME, so
-    an interrupted command can simply be repeated. Exit with status 1 if a recording could not be run again.
+    --since alone selects recordings that ended as completed, partial or failed,
+    except those run again since TIME, so an interrupted command can simply be
+    repeated. Exit with status 1 if a recording could not be run again.
     """
     if bool(recordings) == bool(failed or partial or since):
         raise typer.BadParameter("name the recordings or select them with --failed, --partial or --since")
@@ -101,8 +102,9 @@ def replay(
 ) -> None:
     """Announce outcomes again: publish the same events with the same ids. Nothing is computed or changed.
 
-    --since selects finished recordings by when they were first seen. Choose it early enough: subscribers recognise
-    events that they already have by their ids. Exit with status 1 if an outcome could not be announced.
+    --since selects finished recordings by when they were first seen. Choose it
+    early enough: subscribers recognise events that they already have by their
+    ids. Exit with status 1 if an outcome could not be announced.
     """
     if bool(recordings) == bool(since):
         raise typer.BadParameter("name the recordings or select them with --since")
@@ -138,8 +140,9 @@ def erase(
 ) -> None:
     """Erase recordings: transcript, emotions, partials, files. Keeps a tombstone with the id, and announces it.
 
-    An id selects one recording; a URI or a name selects every upload under it. Erased data cannot be restored.
-    Recordings that are already erased are not an error; to delete the upload of one, name it by URI or name. Exit with
+    An id selects one recording; a URI or a name selects every upload under it.
+    Erased data cannot be restored. Recordings that are already erased are not
+    an error; to delete the upload of one, name it by URI or name. Exit with
     status 1 if a recording does not exist or could not be erased.
     """
     client = connect(context)

@@ -51,7 +51,7 @@ def quote(
     ] = "",
     option: OptionList = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line for each recording, then one for the total.")
+        bool, typer.Option("--json", help="Print one line of JSON per recording, and one for the total.")
     ] = False,
 ) -> None:
     """Print the length and the estimated cost of recordings. Nothing is uploaded or run.

@@ -25,8 +25,9 @@ def report(
 ) -> None:
     """Write a recording's report anew as one HTML page. Replaces an existing file.
 
-    Without --embed or --audio the page asks for the recording's file when somebody wants to listen, or plays a link
-    from its own address: report.html#audio=LINK.
+    Without --embed or --audio the page asks for the recording's file when
+    somebody wants to listen, or plays a link from its own address:
+    report.html#audio=LINK.
     """
     from speechpipe.record.report import data_url, render_report
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from speechpipe.backends import local
 from speechpipe.backends.ports import Analyse, Backend
-from speechpipe.client.explain import Moment, timeline
+from speechpipe.client.explain import Moment, history
 from speechpipe.contract import Completion, Letter, Record, Recording, Source, Stage, Status
 from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.contract.options import parse_options
@@ -305,7 +305,7 @@ class Client:
         partials = self.backend.store.partials(found.id)
         revisions = range(1, found.revision + 1)
         leases = [self.backend.store.lease(found.id, stage, number) for number in revisions for stage in Stage]
-        return timeline(found, partials, [lease for lease in leases if lease], utc_now())
+        return history(found, partials, [lease for lease in leases if lease], utc_now())
 
     def completions(self, timeout: float) -> Iterator[Completion]:
         """Yield completion events as they arrive, until none arrives for `timeout` seconds."""

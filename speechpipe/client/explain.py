@@ -1,4 +1,4 @@
-"""The timeline of a recording: what happened to it, when and why. Pure."""
+"""The history of a recording: what happened to it, when and why. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ORDER = (
 
 
 class Moment(Frozen):
-    """One step of a timeline."""
+    """One step of a history."""
 
     at: Time
     what: str  #: the kind of step, one of _ORDER
@@ -34,7 +34,7 @@ class Moment(Frozen):
     detail: str = ""
 
 
-def timeline(recording: Recording, partials: Iterable[Partial], leases: Iterable[Lease], now: datetime) -> list[Moment]:
+def history(recording: Recording, partials: Iterable[Partial], leases: Iterable[Lease], now: datetime) -> list[Moment]:
     """Everything the store knows about a recording, sorted by time; at the same time, causes before effects."""
     partials, leases = list(partials), list(leases)
     performed = {(lease.stage, lease.revision) for lease in leases}

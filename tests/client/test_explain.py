@@ -1,8 +1,8 @@
-"""The timeline of a recording that was run again, finished late or was erased."""
+"""The history of a recording that was run again, finished late or was erased."""
 
 from __future__ import annotations
 
-from speechpipe.client.explain import timeline
+from speechpipe.client.explain import history
 from speechpipe.contract import Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.pipeline import operations
@@ -15,7 +15,7 @@ def story(sim: Simulation) -> list[tuple[str, str | None, str]]:
     recording = sim.only()
     revisions = range(1, recording.revision + 1)
     leases = [sim.store.lease(recording.id, stage, number) for number in revisions for stage in Stage]
-    moments = timeline(recording, sim.store.partials(recording.id), filter(None, leases), sim.clock())
+    moments = history(recording, sim.store.partials(recording.id), filter(None, leases), sim.clock())
     return [(moment.what, moment.stage, moment.detail) for moment in moments]
 
 

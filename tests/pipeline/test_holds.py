@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechpipe.client.explain import timeline
+from speechpipe.client.explain import history
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.contract.errors import ErrorCode, NotFound, SettingsMissing
 from speechpipe.contract.prices import preset
@@ -362,7 +362,7 @@ def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -
 
     def story() -> list[tuple[str, str]]:
         found = sim.only()
-        return [(m.what, m.detail) for m in timeline(found, sim.store.partials(found.id), [], sim.clock())]
+        return [(m.what, m.detail) for m in history(found, sim.store.partials(found.id), [], sim.clock())]
 
     assert [what for what, _ in story()] == ["uploaded", "seen", "held"]
     assert "60.0 s of audio, about 0.0003 USD" in story()[1][1]
