@@ -98,8 +98,8 @@ def _sdk_roots() -> list[Path]:
     if beside.is_dir():
         return [beside]
     command = [binary, "info", "--format=value(installation.sdk_root)"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
-    return [Path(told) / "platform"] if told else []
+    sdk_root = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+    return [Path(sdk_root) / "platform"] if sdk_root else []
 
 
 def _newest(root: Path, pattern: str) -> Path | None:

@@ -36,7 +36,7 @@ def install(service: str) -> JumpingClock | None:
     """Add faults to every backend that this process connects to. Returns a jumping clock, or None without a seed."""
     if not os.environ.get(SEED):
         return None
-    start = counters("starts").add(service)  # each of its processes has faults of its own
+    start = counters("starts").add(service)  # every restart of a service has different faults
     seed = f"{os.environ[SEED]} {service} {start}"
     chaos = Faults(seed, counters("faults"), GOOGLE_ERRORS)
     connect = gcp.connect

@@ -1,7 +1,8 @@
 """The real worker with a canned engine: `python canned_worker.py`, with a worker's environment.
 
-What a file begins with says what happens: `fail-stt` or `fail-ser` fails in that stage's worker whenever it comes,
-`slow` takes some seconds, `RIFF0` is a recording; anything else is decoded as the real engines do it.
+The start of a file says what happens: `fail-stt` or `fail-ser` fails in that stage's worker in every attempt, `hang`
+never returns from its first attempt in the stt worker and is a recording otherwise, as `RIFF0` always is. Anything else
+is decoded as the real engines do it.
 """
 
 from __future__ import annotations
@@ -30,13 +31,22 @@ from speechpipe.contract import (
 from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from workers.__main__ import serve
-from workers.audio.reader import prepare
+from workers.audio.reader import open_audio
 
 MODEL = Model(name="canned", revision="0", engine="none 0")
 
 
+def first_attempt() -> bool:
+    """Whether no process has called this before, with the same folder CANNED_HANGS."""
+    try:
+        Path(os.environ["CANNED_HANGS"], "hung").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 class Canned:
-    """Says what a file's first bytes ask for."""
+    """Returns, or raises, what a file's first bytes ask for."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -44,13 +54,13 @@ class Canned:
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
         with path.open("rb") as file:
             content = file.read(8)
-        if not content.startswith((b"fail-", b"slow", b"RIFF0")):
-            with prepare(path, max_seconds=60) as recording:
+        if not content.startswith((b"fail-", b"hang", b"RIFF0")):
+            with open_audio(path, max_seconds=60) as recording:
                 list(recording)
         if content.startswith(f"fail-{self.stage.value}".encode()):
             raise MemoryError("an engine's message that quotes content")
-        if content.startswith(b"slow"):
-            time.sleep(4)
+        if content.startswith(b"hang") and self.stage is Stage.STT and first_attempt():
+            time.sleep(3600)  # until somebody kills this process
         progress(0.5)
         audio = Audio(duration=2.0, channels=1, sample_rate=16000, sha256="0" * 64)
         return Analysis(value=self.value(), audio=audio, model=MODEL, compute_seconds=0.1)

@@ -66,7 +66,7 @@ def test_every_hop_of_a_recording_is_in_one_connected_trace(tracer: User) -> Non
     wait_for(lambda: sum(span.name == "ingest" for span in trace_of(tracer, recording)) >= 2)
 
     def complete() -> list[Span]:
-        """The trace once every span is written: each is when it ends, which may be after the recording is announced."""
+        """The trace, once every span is written; a span may end after the recording is announced."""
         found = trace_of(tracer, recording)
         return found if {span.name for span in found} >= HOPS and not lost(found) else []
 

@@ -1,10 +1,10 @@
-"""The decoder under fuzz: `workers.audio.decoder.stream` in limited children, which take a batch of inputs each.
+"""The decoder under fuzz: `workers.audio.decoder.decode_stream` in limited children, which take a batch of inputs each.
 
-A worker forks a child for each recording; here a child takes a batch, which is ten times faster. It has the worker's
-limits on memory, and of each input the outcome is written to a pipe before the next begins: if the child dies, the
-input that it was at is the finding. What is wrong besides a crash: more than MOST_SECONDS of processor time, an
-exception other than Rejected, a message with a path or FFmpeg's words in it, more audio than the cap, blocks of other
-shapes than promised, and facts that do not fit the blocks.
+A worker forks a child for each recording; here a child takes a batch, which is ten times faster. The child has the
+worker's memory limits, and it writes each outcome to a pipe before it starts the next input: if it dies, the input it
+was reading is the finding. Besides a crash, findings are: more than MOST_SECONDS of processor time, an exception other
+than Rejected, a message that contains a path or FFmpeg's words, more audio than the cap, blocks of the wrong shape, and
+facts that do not match the blocks.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ import numpy as np
 from speechpipe.contract.errors import Rejected
 from tests.fuzz.mutation import mutated_bytes
 from tests.fuzz.seeds import media
-from workers.audio.decoder import SAMPLE_RATE, Facts, Head, stream
+from workers.audio.decoder import SAMPLE_RATE, Facts, Head, decode_stream
 from workers.audio.decoder_process import MEMORY_BYTES
 
 MAX_SECONDS = 30.0  #: the cap that the decoder is given
 MOST_SECONDS = 10.0  #: of processor time for one input; the slowest good seed takes 0.02
 _FFMPEGS_WORDS = ("Errno", "returned", "av.error", "[Err", "AVERROR", "input")
-#: A folder in memory where there is one: thousands of small files.
+#: In memory if possible, for thousands of small files.
 _FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one input went."""
+    """The outcome of one input."""
 
     index: int
-    how: str  #: `read`, a code, or `finding`
+    how: str  #: `read`, an error code, or `finding`
     detail: str = ""
     seconds: float = 0.0  #: of processor time
-    peak_mb: float = 0.0  #: of the child so far
+    peak_mb: float = 0.0  #: the child's peak memory so far
 
 
-def make(chance: random.Random) -> bytes:
-    """An input."""
-    return mutated_bytes(chance, media())
+def make(rng: random.Random) -> bytes:
+    """Make an input."""
+    return mutated_bytes(rng, media())
 
 
 def run_batch(inputs: Sequence[tuple[int, bytes]]) -> Iterator[Outcome]:
-    """The outcome of each input, by number; a batch whose child dies goes on with another child."""
+    """The outcome of each numbered input. If the child dies, a new one continues with the rest of the batch."""
     left = list(inputs)
     while left:
         done = 0
@@ -85,7 +85,7 @@ def _child(inputs: Sequence[tuple[int, bytes]]) -> Iterator[Outcome]:
     status = os.waitpid(child, 0)[1]
     if finished < len(inputs):
         how = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"status {status}"
-        yield Outcome(inputs[finished][0], "finding", f"the process was ended by {how}")
+        yield Outcome(inputs[finished][0], "finding", f"the process was killed by {how}")
 
 
 def _work(inputs: Sequence[tuple[int, bytes]], out: Any) -> None:
@@ -95,7 +95,7 @@ def _work(inputs: Sequence[tuple[int, bytes]], out: Any) -> None:
         path = Path(name) / "input"
         for index, content in inputs:
             path.write_bytes(content)
-            # The alarm kills: nobody handles it. Twice over, for it counts the processor time of this thread alone.
+            # Nobody handles this signal, so it kills the child. Twice the limit, because the timer counts all threads.
             signal.setitimer(signal.ITIMER_PROF, 2 * MOST_SECONDS)
             began = time.process_time()
             how, detail = decode(path)
@@ -109,7 +109,7 @@ def _work(inputs: Sequence[tuple[int, bytes]], out: Any) -> None:
 
 
 def decode(path: Path) -> tuple[str, str]:
-    """How the decoder takes a file, mixed and split: `read`, a code, or `finding` and what is wrong."""
+    """Decode a file, mixed and split. Returns `read`, an error code, or `finding`, and what is wrong."""
     ways = [_decode(path, split=split) for split in (False, True)]
     return next((way for way in ways if way[0] == "finding"), ways[0])
 
@@ -118,19 +118,19 @@ def _decode(path: Path, *, split: bool) -> tuple[str, str]:
     try:
         return _whole(path, split=split)
     except Rejected as rejected:
-        told = rejected.message
-        if str(path) in told or any(word in told for word in _FFMPEGS_WORDS) or not told.isprintable():
-            return "finding", f"the message tells of us: {told!r}"
-        return rejected.code.value, told
+        message = rejected.message
+        if str(path) in message or any(word in message for word in _FFMPEGS_WORDS) or not message.isprintable():
+            return "finding", f"the message exposes internals: {message!r}"
+        return rejected.code.value, message
     except MemoryError:
-        return "memory", ""  # in a worker: decode_failed, in words
+        return "memory", ""  # a worker reports decode_failed
     except Exception as error:
         return "finding", "".join(traceback.format_exception(error))
 
 
 def _whole(path: Path, *, split: bool) -> tuple[str, str]:
     samples, channels, facts, heads = 0, 0, None, 0
-    for part in stream(path, split=split, max_seconds=MAX_SECONDS):
+    for part in decode_stream(path, split=split, max_seconds=MAX_SECONDS):
         if isinstance(part, Head):
             heads += 1
             assert samples == 0
