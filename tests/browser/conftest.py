@@ -1,4 +1,4 @@
-"""Chromium, driven by Playwright. Playwright brings no browser here: the system's is used."""
+"""Chromium, driven by Playwright. The browser is the system's, not one that Playwright downloads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
-    "--no-sandbox",  # CI is root in a container
+    "--no-sandbox",  # CI runs as root in a container
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -23,14 +23,18 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+#: Playwright's limit for everything a test waits for: long enough for a busy machine.
+WAIT_MS = 60_000
+
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for a module's tests; each has a context of its own.
+    """One browser for all tests of a module; each test has its own context.
 
-    Not for the session: while Playwright is there, this thread has an event loop that runs, and `asyncio.run` of other
-    modules' tests would refuse.
+    It does not last for the whole session: while Playwright is open, this thread has a running event loop, and
+    `asyncio.run` in other modules' tests would fail.
     """
     if CHROMIUM is None:
         missing = "there is no Chromium: apt-get install chromium"
@@ -48,7 +52,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """The address of a server of what is in `tmp_path`."""
+    """The URL of a server for the files in `tmp_path`."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path)) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()

@@ -1,4 +1,4 @@
-"""Records to look at, and sound to go with them."""
+"""Records to show in a browser, and audio for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from speechpipe.record.combine import combine
 from tests.doubles import TRANSCRIPT, source
 from tests.record.test_combine import MODEL, partial, recording
 
-#: What the default model says, in its order.
+#: The labels of the default model, in its order.
 LABELS = (
     *("sadness", "fear", "angry", "happiness", "disgust", "neutral", "surprise"),
     *("positive", "negative", "excitement", "frustrated", "other", "unknown"),
@@ -39,7 +39,7 @@ HOSTILE = (
 )
 
 
-def sound(seconds: float, rate: int = 8000) -> bytes:
+def silence(seconds: float, rate: int = 8000) -> bytes:
     """A WAV of silence."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
@@ -54,7 +54,9 @@ def data_url(content: bytes) -> str:
     return "data:audio/wav;base64," + base64.b64encode(content).decode()
 
 
-def said(number: int, start: float, text: str, *, channel: int = 0, split: bool = False, pace: float = 0.3) -> Segment:
+def make_segment(
+    number: int, start: float, text: str, *, channel: int = 0, split: bool = False, pace: float = 0.3
+) -> Segment:
     words = text.split()
     return TRANSCRIPT.segments[0].model_copy(
         update={
@@ -72,13 +74,13 @@ def said(number: int, start: float, text: str, *, channel: int = 0, split: bool 
     )
 
 
-def window(start: float, end: float, top: str, channel: int = 0) -> EmotionWindow:
+def make_window(start: float, end: float, top: str, channel: int = 0) -> EmotionWindow:
     ranked = [top, *(label for label in LABELS if label != top)]
     scores = tuple(LabelScore(name=label, score=0.9 / (1 + place)) for place, label in enumerate(ranked))
     return EmotionWindow(start=start, end=end, channel=channel, scores=scores)
 
 
-def made(
+def make_record(
     segments: tuple[Segment, ...],
     windows: tuple[EmotionWindow, ...],
     *,
@@ -87,7 +89,7 @@ def made(
     options: Options | None = None,
     cautions: tuple[Caution, ...] = (),
 ) -> Record:
-    """A record of both halves, as `combine` makes it."""
+    """A record of two completed halves, from `combine`."""
     options = options or Options()
     channels = 2 if options.channels == "split" else 1
     peaks = tuple(int(120 + 100 * random.Random(n).random()) for n in range(800))
@@ -105,7 +107,7 @@ def made(
     }
     record = combine(_recording(name, options), halves)
     assert record is not None
-    return Record.model_validate_json(record.model_dump_json())  # rounded, as it is read from a store
+    return Record.model_validate_json(record.model_dump_json())  # rounded, as when read from a store
 
 
 def _recording(name: str, options: Options) -> Recording:
@@ -113,36 +115,39 @@ def _recording(name: str, options: Options) -> Recording:
 
 
 def call() -> Record:
-    """Six seconds with a change of mood."""
-    segments = (said(0, 0.3, "I ordered a blue phone last Sunday."), said(1, 3.0, "It is still not here today."))
-    return made(segments, (window(0.2, 2.5, "neutral"), window(2.9, 5.2, "angry")), seconds=6)
+    """Six seconds with one change of emotion."""
+    segments = (
+        make_segment(0, 0.3, "I ordered a blue phone last Sunday."),
+        make_segment(1, 3.0, "It is still not here today."),
+    )
+    return make_record(segments, (make_window(0.2, 2.5, "neutral"), make_window(2.9, 5.2, "angry")), seconds=6)
 
 
 def stereo() -> Record:
-    """Two who speak, for a while at once."""
+    """Two speakers, who overlap for a while."""
     segments = (
-        said(0, 0.3, "Good evening, how can I help you?", split=True),
-        said(1, 1.8, "I want my money back today.", channel=1, split=True),
-        said(2, 4.0, "I am sorry to hear that.", split=True),
+        make_segment(0, 0.3, "Good evening, how can I help you?", split=True),
+        make_segment(1, 1.8, "I want my money back today.", channel=1, split=True),
+        make_segment(2, 4.0, "I am sorry to hear that.", split=True),
     )
-    windows = (window(0.2, 2.4, "neutral"), window(1.7, 3.9, "angry", 1), window(3.9, 6.0, "sadness"))
-    return made(segments, windows, seconds=6.5, options=Options(channels="split"))
+    windows = (make_window(0.2, 2.4, "neutral"), make_window(1.7, 3.9, "angry", 1), make_window(3.9, 6.0, "sadness"))
+    return make_record(segments, windows, seconds=6.5, options=Options(channels="split"))
 
 
 def silent() -> Record:
-    return made((), (), seconds=6, cautions=(Caution(code="no_speech", message="no speech was found"),))
+    return make_record((), (), seconds=6, cautions=(Caution(code="no_speech", message="no speech was found"),))
 
 
 def half(missing: Stage) -> Record:
-    """Of which one half failed."""
+    """One half failed."""
     record = call()
-    there = Stage.SER if missing is Stage.STT else Stage.STT
+    other = Stage.SER if missing is Stage.STT else Stage.STT
     value = Emotions(vocabulary=VOCABULARY, windows=record.emotion_windows)
     transcript = TRANSCRIPT.model_copy(update={"segments": record.segments})
     assert record.audio is not None
     partials = {
         missing: partial(missing, failure=ErrorCode.OUT_OF_MEMORY),
-        there: partial(there, value=value if there is Stage.SER else transcript, audio=record.audio),
+        other: partial(other, value=value if other is Stage.SER else transcript, audio=record.audio),
     }
     result = combine(recording(), partials)
     assert result is not None
@@ -156,9 +161,13 @@ def rejected() -> Record:
 
 
 def hostile() -> Record:
-    """Every text that somebody else may choose."""
-    segments = tuple(s.model_copy(update={"speaker": HOSTILE}) for s in (said(0, 0.3, f"hello {HOSTILE}", pace=0.2),))
-    record = made(segments, (window(0.2, 5, "angry"),), seconds=6, name=HOSTILE, options=Options(ref=HOSTILE))
+    """Hostile text in every field that somebody else can choose."""
+    segments = tuple(
+        s.model_copy(update={"speaker": HOSTILE}) for s in (make_segment(0, 0.3, f"hello {HOSTILE}", pace=0.2),)
+    )
+    record = make_record(
+        segments, (make_window(0.2, 5, "angry"),), seconds=6, name=HOSTILE, options=Options(ref=HOSTILE)
+    )
     scores = (LabelScore(name=HOSTILE, score=0.9), LabelScore(name="neutral", score=0.1))
     windows = (EmotionWindow(start=0, end=5, scores=scores),)
     vocabulary = Vocabulary(id=HOSTILE, labels=(HOSTILE, "neutral"), primary=(HOSTILE, "neutral"), activation="softmax")
@@ -179,8 +188,8 @@ def hostile() -> Record:
     )
 
 
-def long(words: int, *, seed: int = 0) -> Record:
-    """A recording of many hours: sentences of 4 to 20 words, a window every five seconds."""
+def long_call(words: int, *, seed: int = 0) -> Record:
+    """A long recording: sentences of 4 to 20 words, an emotion window every five seconds."""
     chance = random.Random(seed)
     vocabulary = ("where", "is", "my", "order", "it", "should", "have", "been", "here", "on", "Friday", "thank", "you")
     segments: list[Segment] = []
@@ -188,18 +197,18 @@ def long(words: int, *, seed: int = 0) -> Record:
     while count < words:
         length = chance.randint(4, 20)
         text = " ".join(chance.choice(vocabulary) for _ in range(length)).capitalize() + "."
-        segments.append(said(len(segments), round(at, 2), text, pace=0.33))
+        segments.append(make_segment(len(segments), round(at, 2), text, pace=0.33))
         at = segments[-1].end + chance.choice([0.1, 0.4, 1.2])
         count += length
     moods = ["neutral"] * 3 + ["angry", "sadness", "happiness"]
-    windows = tuple(window(n * 5.0, n * 5.0 + 5, chance.choice(moods)) for n in range(int(at / 5) + 1))
-    record = made((), windows, seconds=at + 1)
-    heard = tuple(_heard(segment, windows[int(segment.start / 5)]) for segment in segments)
+    windows = tuple(make_window(n * 5.0, n * 5.0 + 5, chance.choice(moods)) for n in range(int(at / 5) + 1))
+    record = make_record((), windows, seconds=at + 1)
+    scored = tuple(_scored(segment, windows[int(segment.start / 5)]) for segment in segments)
     summary = record.summary.model_copy(update={"words": count})
-    return record.model_copy(update={"segments": heard, "summary": summary})
+    return record.model_copy(update={"segments": scored, "summary": summary})
 
 
-def _heard(segment: Segment, window: EmotionWindow) -> Segment:
+def _scored(segment: Segment, window: EmotionWindow) -> Segment:
     top = window.scores[0]
     emotion = SegmentEmotion(top=top.name, confidence=top.score, margin=0.4, coverage=1.0, scores=window.scores)
     words = tuple(word.model_copy(update={"emotion": top.name}) for word in segment.words)

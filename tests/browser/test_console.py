@@ -1,12 +1,13 @@
-"""The console in a real browser: on the emulators as somebody uses it, on a folder what strangers can do to it.
+"""The console in a real browser: everyday use on the emulators, hostile input and accessibility on a folder.
 
-`SCREENSHOTS=docs/images pytest tests/browser/test_console.py` takes the pictures of the documentation.
+`SCREENSHOTS=docs/images pytest tests/browser/test_console.py` takes the screenshots for the documentation.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -23,65 +24,67 @@ from speechpipe.contract import Recording, Stage, Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported
 from tests.backends.examples import NOW, finished, recording
+from tests.browser.conftest import WAIT_MS
 from tests.doubles import TRANSCRIPT, FixedEngine, segment
-from tests.emulators.conftest import started
+from tests.emulators.conftest import TEST_SECONDS, started
 from tests.media import SAMPLES
 
 pytestmark = pytest.mark.browser
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
-#: What changes how other text reads, ends a tag or an attribute, or runs.
+#: Text that closes tags and attributes, runs scripts, or changes how the text around it reads.
 HOSTILE = """<script>hacked=1</script>"'><img src=x onerror=hacked=1>\u202egpj.exe\u2066 \x1b[31m&lt; ${hacked=1}.wav"""
 Open = Callable[..., Page]
-
-
+#: The player's clock after the first second: which second it shows when it is read is a matter of luck.
+PLAYED = re.compile(r"^0:(0[1-9]|[1-5]\d) / ")
+WAIT_SECONDS = WAIT_MS / 1000
 REFUSED = "net::ERR_CONNECTION_REFUSED"
 
 
 @pytest.fixture
 def trouble() -> list[str]:
-    """What went wrong in the page."""
+    """Errors in the page."""
     return []
 
 
 @pytest.fixture
 def visit(chromium: Browser, trouble: list[str]) -> Iterator[Open]:
-    """Open an address; at the end nothing may have gone wrong in any page."""
+    """Open a URL. At the end of the test, `trouble` must be empty."""
     contexts: list[BrowserContext] = []
 
-    def failed(request: Request) -> None:
-        # Of what nobody wants to see any more, and of a page that asks once more when the test's server has ended.
+    def note_failure(request: Request) -> None:
+        # Ignored: requests that the page cancelled, and its last ones after the test's server has stopped.
         if request.failure not in ("net::ERR_ABORTED", REFUSED):
             trouble.append(f"failed: {request.method} {request.url}")
 
-    def said(message: ConsoleMessage) -> None:
+    def note_message(message: ConsoleMessage) -> None:
         if REFUSED not in message.text:
             trouble.append(f"console: {message.text}")
 
-    def opened(url: str, **how: Any) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **how})
+    def open_page(url: str, **options: Any) -> Page:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("console", said)
-        page.on("requestfailed", failed)
+        page.on("console", note_message)
+        page.on("requestfailed", note_failure)
         page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
         page.goto(url)
         expect(page.locator("#live")).to_have_text("Live")
-        trouble.clear()  # an icon, say, that was asked for twice
+        trouble.clear()  # from loading, such as an icon that was requested twice
         return page
 
-    yield opened
+    yield open_page
     for context in contexts:
         for page in context.pages:
-            page.goto("about:blank")  # ends its stream of events before the server does
+            page.goto("about:blank")  # closes its event stream before the server stops
         context.close()
     assert trouble == []
 
 
-def shot(page: Page, name: str) -> None:
-    """A picture for the documentation, where one is wanted."""
+def screenshot(page: Page, name: str) -> None:
+    """Take a screenshot for the documentation if SCREENSHOTS is set."""
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png")
 
@@ -101,12 +104,12 @@ def drop(page: Page, files: dict[str, bytes]) -> None:
 
 
 def row(page: Page, name: str) -> Locator:
-    """The line of a recording."""
+    """The row of a recording."""
     return page.locator("#rows tr").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
-def accessible(page: Page) -> None:
-    """axe-core finds nothing serious, nor anything moderate."""
+def assert_accessible(page: Page) -> None:
+    """axe-core finds no violations."""
     page.evaluate(AXE)
     found = page.evaluate("axe.run(document, { iframes: false })")
     assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found["violations"]] == []
@@ -118,32 +121,33 @@ def accessible(page: Page) -> None:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """The local cloud with real workers and the bundled models."""
-    made = LocalCloud(
+    cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
         settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
     )
-    started(made)
-    yield made
-    made.stop()
+    started(cloud)
+    yield cloud
+    cloud.stop()
 
 
-def breaks(route: Route) -> None:
-    """Have the first 256 KiB arrive, and the connection end."""
+def break_connection(route: Route) -> None:
+    """Deliver the first 256 KiB, then break the connection."""
     content = (SAMPLES / "order_inquiry.wav").read_bytes()
     headers = {"content-range": f"bytes 0-{2**18 - 1}/{len(content)}"}
-    assert httpx.put(route.request.url, content=content[: 2**18], headers=headers).status_code == 308
+    assert httpx.put(route.request.url, content=content[: 2**18], headers=headers, timeout=60).status_code == 308
     route.abort()
 
 
-def go_on(route: Route) -> None:
-    """As if nobody looked."""
+def pass_on(route: Route) -> None:
+    """Let a request through."""
     route.continue_()
 
 
 @pytest.mark.emulators
 @pytest.mark.engines
 @pytest.mark.slow
-def test_somebody_uploads_listens_searches_runs_again_and_erases(
+@pytest.mark.timeout(TEST_SECONDS)
+def test_upload_playback_search_redrive_and_erase(
     cloud: LocalCloud, visit: Open, trouble: list[str], tmp_path: Path
 ) -> None:
     sent: list[tuple[str, str]] = []
@@ -152,66 +156,69 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
         with Console(client, processes=cloud.running) as console:
             page = visit(console.url)
             page.on("request", lambda request: sent.append((request.method, request.url)))
-            broken = iter([True])  # one upload's connection breaks when a part has arrived, and it goes on there
-            page.route("**/*upload_id=*order_inquiry*", lambda route: (breaks if next(broken, False) else go_on)(route))
+            broken = iter([True])  # one upload's connection breaks halfway, and the upload resumes there
+            page.route(
+                "**/*upload_id=*order_inquiry*",
+                lambda route: (break_connection if next(broken, False) else pass_on)(route),
+            )
             names = ["changing_mood.m4a", "order_inquiry.wav", "angry_customer.ogg"]
             drop(page, {name: (SAMPLES / name).read_bytes() for name in names})
             for name in names:
                 expect(row(page, name)).to_be_visible()
-            shot(page, "console-uploads")
+            screenshot(page, "console-uploads")
             for name in names:
                 expect(row(page, name).locator(".state")).to_have_text("completed", timeout=180_000)
             storage = cloud.environment()["STORAGE_EMULATOR_HOST"]
             put = [url for method, url in sent if method == "PUT"]
-            assert len(put) == 5  # the broken one, and the question how much of it is there
+            assert len(put) == 5  # one per file, and two more for the one that broke: how much arrived, then the rest
             with client.backend.uploads.open(client.get("order_inquiry.wav").source) as file:
                 assert file.read() == (SAMPLES / "order_inquiry.wav").read_bytes()
             assert all(url.startswith(storage) for url in put), put  # to the bucket, not through the console
             assert all("upload_id" in line or "ERR_FAILED" in line for line in trouble), trouble
             trouble.clear()
             expect(page.locator("#figures")).to_contain_text("9 running")
-            shot(page, "console-list")
-            accessible(page)
+            screenshot(page, "console-list")
+            assert_accessible(page)
 
             page.get_by_role("link", name="changing_mood.m4a").click()
             report = page.frame_locator("#report")
             expect(report.locator("body[data-ready=player]")).to_be_attached()
             expect(page.locator("#story li b").first).to_have_text("uploaded")
-            accessible(page)
+            assert_accessible(page)
             report.get_by_role("button", name="Play").click()
             expect(report.get_by_role("button", name="Pause")).to_be_visible()
-            playing = report.locator("audio")
-            expect(report.locator("#clock")).to_contain_text("0:01")
+            audio = report.locator("audio")
+            expect(report.locator("#clock")).to_contain_text(PLAYED)
             report.get_by_role("button", name="Pause").click()
             word = report.locator(".s").nth(3).locator(".w").nth(2)
             word.click()
-            said = client.record("changing_mood.m4a").segments[3].words[2]
-            assert playing.evaluate("(audio) => audio.currentTime") == pytest.approx(said.start, abs=0.05)
+            spoken = client.record("changing_mood.m4a").segments[3].words[2]
+            assert audio.evaluate("(audio) => audio.currentTime") == pytest.approx(spoken.start, abs=0.05)
             expect(word).to_have_class("w on")
-            shot(page, "console-recording")
+            screenshot(page, "console-recording")
 
             page.get_by_role("button", name="Redrive emotions").click()
             expect(page.locator("#one-facts")).to_contain_text("revision 2")
             page.evaluate("scrollTo(0, 0)")
-            shot(page, "console-again")
-            expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=60_000)
+            screenshot(page, "console-again")
+            expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=180_000)
             assert client.get("changing_mood.m4a").rerun == (Stage.SER,)
             expect(page.frame_locator("#report").locator("body[data-ready=player]")).to_be_attached()
 
             stored = client.record("changing_mood.m4a").artifacts.report
             assert stored is not None
             (tmp_path / "report.html").write_bytes(client.backend.results.read(stored))
-            alone = page.context.new_page()  # as it would be read years later, somewhere else
+            alone = page.context.new_page()  # as somebody would open the stored file elsewhere, years later
             alone.goto((tmp_path / "report.html").as_uri())
             alone.get_by_role("button", name="Play").click()
-            expect(alone.locator("#clock")).to_contain_text("0:01")
+            expect(alone.locator("#clock")).to_contain_text(PLAYED)
             alone.close()
 
             page.get_by_role("link", name="All recordings").click()
             page.get_by_label("Search").fill("kettle")
             expect(page.locator("#count")).to_contain_text("1 recording")
             expect(row(page, "changing_mood.m4a")).to_be_visible()
-            shot(page, "console-search")
+            screenshot(page, "console-search")
             page.get_by_role("button", name="Clear filters").click()
             page.locator("#filters [name=emotion]").select_option("anger")
             expect(row(page, "angry_customer.ogg")).to_be_visible()
@@ -221,8 +228,8 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
             page.get_by_role("link", name="angry_customer.ogg").click()
             page.get_by_role("button", name="Erase…").click()
             page.get_by_label("Also delete the uploaded file").check()
-            shot(page, "console-erase")
-            accessible(page)
+            screenshot(page, "console-erase")
+            assert_accessible(page)
             page.get_by_role("button", name="Erase", exact=True).click()
             expect(page.locator("#said")).to_have_text("Erased angry_customer.ogg")
             expect(row(page, "angry_customer.ogg")).to_have_count(0)
@@ -236,15 +243,15 @@ def test_somebody_uploads_listens_searches_runs_again_and_erases(
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[Client]:
-    """A folder that is worked on, and the engine says what it is told."""
+    """A client of a folder, with an engine that returns a hostile transcript."""
     hostile = TRANSCRIPT.model_copy(update={"segments": (segment(0.0, 2.0, f"said {HOSTILE}"),)})
-    engines = {Stage.STT: Says(hostile), Stage.SER: FixedEngine(Stage.SER)}
+    engines = {Stage.STT: TranscriptEngine(hostile), Stage.SER: FixedEngine(Stage.SER)}
     with Client(folder, engines=lambda: engines) as made:
         yield made
 
 
-class Says(FixedEngine):
-    """An engine that hears what it is told to hear."""
+class TranscriptEngine(FixedEngine):
+    """An engine that returns a given transcript."""
 
     def __init__(self, transcript: Any) -> None:
         super().__init__(Stage.STT)
@@ -254,14 +261,14 @@ class Says(FixedEngine):
         return super().__call__(path, options, progress).model_copy(update={"value": self._transcript})
 
 
-def test_a_hostile_name_hostile_metadata_and_hostile_words_are_text(client: Client, audio: Path, visit: Open) -> None:
-    name = HOSTILE.replace("/", "∕")  # which a file's name cannot hold
+def test_hostile_names_metadata_and_words_are_shown_as_text(client: Client, audio: Path, visit: Open) -> None:
+    name = HOSTILE.replace("/", "∕")  # a file name cannot contain a slash
     uploads = client.backend.uploads
     for source in (
         uploads.upload(audio, "rejected.wav", {"x-of-a-tool": HOSTILE}),
         uploads.upload(audio, name, {"ref": "".join(filter(str.isprintable, HOSTILE))}),
     ):
-        client.wait(source.recording_id, timeout=30)
+        client.wait(source.recording_id, timeout=WAIT_SECONDS)
     visible = name.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd").replace("\u2066", "\ufffd")
     with Console(client) as console:
         page = visit(console.url)
@@ -269,7 +276,7 @@ def test_a_hostile_name_hostile_metadata_and_hostile_words_are_text(client: Clie
         expect(link).to_have_text(visible)
         expect(page.locator("#rows .name span").first).to_contain_text("said <script>hacked=1</script>")
         expect(page.locator("#rows .name span").last).to_contain_text("given '<script>hacked=1</script>")
-        shot(page, "console-hostile")
+        screenshot(page, "console-hostile")
         link.click()
         expect(page.locator("#one-name")).to_have_text(visible)
         expect(page.frame_locator("#report").locator("body[data-ready]")).to_be_attached()
@@ -285,7 +292,7 @@ def test_a_hostile_name_hostile_metadata_and_hostile_words_are_text(client: Clie
         expect(page.locator("#said")).to_contain_text("<script>hacked=1<")
 
 
-def test_the_page_cannot_be_made_to_run_what_it_was_not_served(client: Client, visit: Open, trouble: list[str]) -> None:
+def test_injected_markup_and_scripts_do_not_run(client: Client, visit: Open, trouble: list[str]) -> None:
     with Console(client) as console:
         page = visit(console.url)
         refused = page.evaluate(
@@ -302,8 +309,8 @@ def test_the_page_cannot_be_made_to_run_what_it_was_not_served(client: Client, v
         trouble.clear()
 
 
-def test_everything_can_be_done_with_the_keyboard(client: Client, audio: Path, visit: Open) -> None:
-    client.submit(audio, name="one.wav").result(timeout=30)
+def test_everything_works_with_the_keyboard(client: Client, audio: Path, visit: Open) -> None:
+    client.submit(audio, name="one.wav").result(timeout=WAIT_SECONDS)
     with Console(client) as console:
         page = visit(console.url)
         link = row(page, "one.wav").get_by_role("link")
@@ -311,7 +318,7 @@ def test_everything_can_be_done_with_the_keyboard(client: Client, audio: Path, v
         page.keyboard.press("Tab")
         expect(page.locator(".skip")).to_be_focused()
         page.keyboard.press("Enter")
-        for _ in range(30):  # a date has a stop for each of its parts
+        for _ in range(30):  # a date field has a tab stop for each of its parts
             page.keyboard.press("Tab")
             if link.evaluate("(link) => link === document.activeElement"):
                 break
@@ -328,16 +335,14 @@ def test_everything_can_be_done_with_the_keyboard(client: Client, audio: Path, v
         expect(link).to_be_focused()
 
 
-def test_nothing_of_one_recording_can_be_clicked_on_the_page_of_the_next(
-    client: Client, audio: Path, visit: Open
-) -> None:
+def test_no_button_of_one_recording_remains_on_the_page_of_the_next(client: Client, audio: Path, visit: Open) -> None:
     for name in ("one.wav", "two.wav"):
-        client.submit(audio, name=name).result(timeout=30)
+        client.submit(audio, name=name).result(timeout=WAIT_SECONDS)
     with Console(client) as console:
         page = visit(console.url)
         page.get_by_role("link", name="one.wav").click()
         expect(page.get_by_role("button", name="Erase…")).to_be_visible()
-        page.route("**/api/recordings/rec_*", lambda route: None)  # the answer about the next does not come
+        page.route("**/api/recordings/rec_*", lambda route: None)  # the response for the next one never arrives
         page.evaluate(f"location.hash = '#/{client.get('two.wav').id}'")
         expect(page.locator("#one-name")).to_have_text("…")
         expect(page.locator("#one-view").get_by_role("button")).to_have_count(0)
@@ -345,21 +350,23 @@ def test_nothing_of_one_recording_can_be_clicked_on_the_page_of_the_next(
         page.unroute_all()
 
 
-def test_it_is_readable_on_a_phone_and_in_the_dark(client: Client, audio: Path, visit: Open) -> None:
-    client.submit(audio, name="a rather long name of a call with a customer from somewhere.wav").result(timeout=30)
+def test_it_is_readable_on_a_phone_and_in_dark_mode(client: Client, audio: Path, visit: Open) -> None:
+    client.submit(audio, name="a rather long name of a call with a customer from somewhere.wav").result(
+        timeout=WAIT_SECONDS
+    )
     with Console(client) as console:
         page = visit(console.url, viewport={"width": 390, "height": 800}, color_scheme="dark", device_scale_factor=2)
         expect(page.locator("#rows tr")).to_have_count(1)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        accessible(page)
-        shot(page, "console-phone")
+        assert_accessible(page)
+        screenshot(page, "console-phone")
         page.locator("#rows a").click()
         expect(page.frame_locator("#report").locator("body[data-ready]")).to_be_attached()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        accessible(page)
+        assert_accessible(page)
 
 
-def test_progress_runs_and_a_file_that_would_be_rejected_is_refused_at_once(
+def test_progress_is_shown_and_an_invalid_upload_is_refused_immediately(
     folder: Path, audio: Path, visit: Open, trouble: list[str]
 ) -> None:
     gate = threading.Event()
@@ -377,30 +384,31 @@ def test_progress_runs_and_a_file_that_would_be_rejected_is_refused_at_once(
         page.get_by_label("Language").first.fill("klingon")
         drop(page, {"second.wav": b"audio"})
         expect(page.locator("#uploads .bad")).to_contain_text("option 'language': given 'klingon'")
-        trouble.clear()  # the browser notes the 422
+        trouble.clear()  # the browser logs the 422
 
 
 @pytest.mark.slow
-def test_a_list_of_ten_thousand_is_quick(client: Client, visit: Open) -> None:
-    """Only as much is drawn as can be seen, and each question is answered within a blink. Figures: benchmarks."""
+def test_a_list_of_ten_thousand_is_fast(client: Client, visit: Open) -> None:
+    """Only the visible rows are drawn, and no query takes seconds. `benchmarks.console` measures how long they take."""
+    fast = 15_000  # instead of 20 to 300 ms, for a busy machine
     fill(client, 10_000)
     with Console(client) as console:
         page = visit(console.url)
-        expect(page.locator("#count")).to_contain_text("10,000 recordings", timeout=60_000)
+        expect(page.locator("#count")).to_contain_text("10,000 recordings", timeout=180_000)
         assert page.locator("#rows tr").count() < 60
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        expect(row(page, "call 0.wav")).to_be_visible()
+        expect(row(page, "call 0.wav")).to_be_visible(timeout=fast)
         assert page.locator("#rows tr").count() < 60
         page.evaluate("scrollTo(0, 0)")
         page.get_by_label("Search").fill("call 99")
-        expect(page.locator("#count")).to_contain_text("111 recordings")  # 99, 99x and 99xx
+        expect(page.locator("#count")).to_contain_text("111 recordings", timeout=fast)  # 99, 99x and 99xx
         page.get_by_label("Search").fill("")
         page.get_by_role("combobox", name="Status").select_option("failed")
-        expect(page.locator("#count")).to_contain_text("1,000 recordings")
+        expect(page.locator("#count")).to_contain_text("1,000 recordings", timeout=fast)
 
 
 def fill(client: Client, count: int) -> list[Recording]:
-    """Put recordings that ended into a store."""
+    """Put finished recordings into a store."""
     made = []
     for number in range(count):
         status = Status.FAILED if number % 10 == 0 else Status.COMPLETED

@@ -1,4 +1,4 @@
-"""Subtitles by the browser's own WebVTT parser, in a real `<track>`."""
+"""Subtitles as the browser's own WebVTT parser reads them, in a real `<track>`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ READ = """async () => {
 }"""
 
 
-def browse(chromium: Browser, site: str, folder: Path, record: Record) -> Any:
-    """What the browser understands of a record's tracks."""
-    # The sound is in the page: to seek in a file, a server must know about ranges, and Python's does not.
-    (folder / "index.html").write_text(PAGE.format(sound=records.data_url(records.sound(8))))
+def parse_in_browser(chromium: Browser, site: str, folder: Path, record: Record) -> Any:
+    """A record's cues as the browser parses them."""
+    # The audio is embedded in the page, because seeking in a file needs range requests, which Python's server lacks.
+    (folder / "index.html").write_text(PAGE.format(sound=records.data_url(records.silence(8))))
     (folder / "transcript.vtt").write_text(transcript_vtt(record), encoding="utf-8")
     (folder / "emotion.vtt").write_text(emotion_vtt(record), encoding="utf-8")
     with chromium.new_context() as context:
@@ -54,41 +54,41 @@ def browse(chromium: Browser, site: str, folder: Path, record: Record) -> Any:
     return found
 
 
-def test_a_call_of_two(chromium: Browser, site: str, tmp_path: Path) -> None:
+def test_two_speakers(chromium: Browser, site: str, tmp_path: Path) -> None:
     record = records.stereo()
-    found = browse(chromium, site, tmp_path, record)
-    mine = cues(record)
+    found = parse_in_browser(chromium, site, tmp_path, record)
+    expected = cues(record)
     assert [(cue["start"], cue["end"], cue["text"]) for cue in found["said"]] == [
-        (cue.start, cue.end, "\n".join(cue.lines)) for cue in mine
+        (cue.start, cue.end, "\n".join(cue.lines)) for cue in expected
     ]
-    assert [cue["voices"] for cue in found["said"]] == [[cue.speaker] for cue in mine]
+    assert [cue["voices"] for cue in found["said"]] == [[cue.speaker] for cue in expected]
     assert [cue["classes"] for cue in found["said"]] == [["neutral"], ["angry"], ["sadness"]]
     assert found["shown"] == ["Good evening,\nhow can I help you?", "I want my money back today."]
     assert [json.loads(cue["raw"])["emotion"] for cue in found["how"]] == ["neutral", "angry", "sadness"]
     assert [cue["start"] for cue in found["how"]] == [window.start for window in record.emotion_windows]
 
 
-def test_texts_of_strangers_are_text(chromium: Browser, site: str, tmp_path: Path) -> None:
+def test_hostile_text_stays_text(chromium: Browser, site: str, tmp_path: Path) -> None:
     record = records.hostile()
-    found = browse(chromium, site, tmp_path, record)
+    found = parse_in_browser(chromium, site, tmp_path, record)
     assert [cue["text"] for cue in found["said"]] == ["\n".join(cue.lines) for cue in cues(record)]
     shown = "".join("".join(cue["text"].split()) for cue in found["said"])
     assert shown.startswith("hello<script>hacked=1</script>")
     assert [json.loads(cue["raw"])["emotion"] for cue in found["how"]] == [records.HOSTILE]
 
 
-def test_long_talk_in_other_scripts(chromium: Browser, site: str, tmp_path: Path) -> None:
+def test_long_sentences_in_other_scripts(chromium: Browser, site: str, tmp_path: Path) -> None:
     texts = (
         "吾輩は猫である。名前はまだ無い。",
         "ฉันสั่งซื้อเครื่องพิมพ์สีน้ำเงินเมื่อวันพฤหัสบดีที่แล้ว",
         "أريد أن أعرف متى ستصل الطابعة؟",
     )
     segments = tuple(
-        records.said(number, 0.5 + 2.4 * number, text, pace=2.0 / len(text.split()))
+        records.make_segment(number, 0.5 + 2.4 * number, text, pace=2.0 / len(text.split()))
         for number, text in enumerate(texts)
     )
-    record = records.made(segments, (), seconds=8)
-    found = browse(chromium, site, tmp_path, record)
+    record = records.make_record(segments, (), seconds=8)
+    found = parse_in_browser(chromium, site, tmp_path, record)
     assert "".join(cue["text"] for cue in found["said"]).replace("\n", "").replace(" ", "") == "".join(texts).replace(
         " ", ""
     )
