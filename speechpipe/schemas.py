@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechpipe.backends.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
+from speechpipe.backends.gcp.indexes import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
 from speechpipe.contract import CompletionData, Frozen, Options, Partial, Record, Recording, Stage, Task, resources
 from speechpipe.observe.metrics import METRICS
 from speechpipe.record import tables

@@ -15,7 +15,8 @@ from google.cloud.firestore import DocumentReference
 
 from speechpipe.backends import gcp
 from speechpipe.backends.gcp.documents import from_document, to_document
-from speechpipe.backends.gcp.firestore import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED, FirestoreStore
+from speechpipe.backends.gcp.firestore import FirestoreStore
+from speechpipe.backends.gcp.indexes import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
 from speechpipe.backends.gcp.storage import GcsUploads
 from speechpipe.cli.quote import Estimate, estimates
 from speechpipe.contract import Source, Stage

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import Route
 
-from speechpipe.backends.gcp import firestore
+from speechpipe.backends.gcp import indexes
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Stage, resources
 from speechpipe.contract.resources import Service, Subscription
@@ -279,13 +279,13 @@ def test_firestore_has_the_indexes_that_our_queries_need(plan: Plan) -> None:
         for index in plan.of("google_firestore_index")
         if index.values["collection"] == "recordings"
     }
-    assert planned == set(firestore.COMPOSITE_INDEXES)
+    assert planned == set(indexes.COMPOSITE_INDEXES)
 
 
 def test_firestore_deletes_expired_documents(plan: Plan) -> None:
     fields = plan.of("google_firestore_field")
     timed = {(each.values["collection"], each.values["field"]) for each in fields if each.values["ttl_config"]}
-    assert timed == set(firestore.TIME_TO_LIVE)
+    assert timed == set(indexes.TIME_TO_LIVE)
 
 
 def test_firestore_does_not_index_bulky_fields(plan: Plan) -> None:
@@ -295,7 +295,7 @@ def test_firestore_does_not_index_bulky_fields(plan: Plan) -> None:
         for each in fields
         if [config["indexes"] for config in each.values["index_config"]] == [[]]
     }
-    assert exempt - set(firestore.TIME_TO_LIVE) == set(firestore.UNINDEXED)
+    assert exempt - set(indexes.TIME_TO_LIVE) == set(indexes.UNINDEXED)
 
 
 def test_fields_and_indexes_are_in_the_one_database(plan: Plan) -> None:

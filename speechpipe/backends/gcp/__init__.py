@@ -1,8 +1,8 @@
 """Google Cloud, and its emulators: Firestore, Pub/Sub and Cloud Storage behind the ports.
 
 The same clients talk to the emulators when `FIRESTORE_EMULATOR_HOST`, `PUBSUB_EMULATOR_HOST` and
-`STORAGE_EMULATOR_HOST` are set. Google's libraries are imported by `connect` and not with this package: they take
-most of a function's start (`docs/operate.md`), and a message that is not ours needs none of them.
+`STORAGE_EMULATOR_HOST` are set. `connect` imports Google's libraries, not this package: they take most of a
+function's start (`docs/operate.md`), and a function needs none of them to drop a message that is not for us.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["bucket", "connect"]
 
 
 def connect(settings: Project) -> Backend:
-    """Make the clients, once a process, and put the ports over them.
+    """Make Google's clients, once per process, and the ports on top of them.
 
-    Takes any settings of a project: a worker has no topics and a function no subscription, so those parts of the
-    backend have the names' defaults and are not called there.
+    Accepts the settings of any service. A worker has no topics and a function no subscription: those ports get default
+    names there and are never called.
     """
     from google.cloud import firestore, storage
 
@@ -33,8 +33,8 @@ def connect(settings: Project) -> Backend:
     from speechpipe.backends.gcp.pubsub import PubSubBus, PubSubCompletions, PubSubDeadLetters
     from speechpipe.backends.gcp.storage import GcsResults
 
-    # The library looks buckets up in a thread to label its own traces: a permission we do not ask for, and CPU that a
-    # function does not have between requests (google/cloud/storage/_opentelemetry_tracing.py).
+    # The library looks up buckets in a thread to label its own traces. That needs a permission we do not ask for, and
+    # CPU that a function does not have between requests (google/cloud/storage/_opentelemetry_tracing.py).
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     topics = settings if isinstance(settings, Topics) else Topics.model_validate({})
     client = ClientSettings.model_validate(dict(settings))
@@ -50,7 +50,7 @@ def connect(settings: Project) -> Backend:
 
 
 def bucket(name: str, project: str | None) -> GcsUploads:
-    """A bucket to read, any one. Raises SettingsMissing without credentials."""
+    """Open any bucket for reading. Raises SettingsMissing without credentials."""
     from google.auth.exceptions import GoogleAuthError
     from google.cloud import storage
 
@@ -59,7 +59,9 @@ def bucket(name: str, project: str | None) -> GcsUploads:
     try:
         return GcsUploads(storage.Client(project=project), name)
     except GoogleAuthError as error:
-        raise SettingsMissing(f"no way into gs://{name}: `gcloud auth application-default login` ({error})") from None
+        raise SettingsMissing(
+            f"no access to gs://{name}: run `gcloud auth application-default login` ({error})"
+        ) from None
 
 
 def _uploads(gcs: object, settings: Project) -> GcsUploads:

@@ -2,11 +2,11 @@
 
 No transactions. Their read locks starve under contention, the Python client retries without a pause, and an `Aborted`
 that a read raises is not retried at all (https://cloud.google.com/firestore/docs/transaction-data-contention). Two
-primitives do instead: `create()` for what exists once, and `update()` with the document's `last_update_time` as a
-precondition, which is compare-and-swap.
+primitives replace them: `create()` for documents that are created once, and `update()` with the document's
+`last_update_time` as a precondition, which is compare-and-swap.
 
-An answer can get lost and the library sends the commit again: our own write then looks like somebody else's. Where
-that matters we read what is there and compare it with what we meant to write.
+If a reply is lost, the library sends the commit again, and our own write then looks like a conflict. Where that
+matters, we read the document and compare it with what we meant to write.
 """
 
 from __future__ import annotations
@@ -36,48 +36,15 @@ from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
 
-#: Composite indexes of the queries below: the fields in order, with their direction. Production refuses a query
-#: without its index, the emulator does not. `infra/firestore.tf` and a test are compared with this.
-COMPOSITE_INDEXES: tuple[tuple[tuple[str, str], ...], ...] = (
-    (("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(status=)
-    (("announced_at", "ASCENDING"), ("status", "ASCENDING"), ("queued_at", "ASCENDING")),  # unfinished()
-    (("source.uri", "ASCENDING"), ("queued_at", "DESCENDING")),  # recordings(uri=)
-    (("source.uri", "ASCENDING"), ("status", "ASCENDING"), ("queued_at", "DESCENDING")),  # both
-    # accepted_since(): a sum wants its field in the index, and a recording without the field is not in it.
-    (("accepted_at", "ASCENDING"), ("quote.audio_seconds", "ASCENDING")),
-    (("accepted_at", "ASCENDING"), ("quote.cost.amount", "ASCENDING")),
-)
-#: Fields without any index, as (collection group, field): bulky, never queried, and a document may hold at most
-#: 40,000 index entries (https://cloud.google.com/firestore/quotas#indexes).
-UNINDEXED: tuple[tuple[str, str], ...] = (
-    ("recordings", "result"),
-    ("recordings", "summary"),
-    ("recordings", "preview"),
-    ("recordings", "halves"),
-    ("recordings", "options"),
-    ("recordings", "warnings"),
-    ("recordings", "error"),
-    ("partials", "analysis"),
-    ("partials", "failure"),
-    ("leases", "attempts"),
-)
-#: Fields with a time-to-live policy, as (collection group, field). Deleting a document leaves what lies under it, so
-#: partials and leases carry their recording's time.
-TIME_TO_LIVE: tuple[tuple[str, str], ...] = (
-    ("recordings", "expires_at"),
-    ("partials", "expires_at"),
-    ("leases", "expires_at"),
-)
-
 _WITHOUT_RESULT = [name for name in Recording.model_fields if name != "result"]
-#: Goes with every write of a recording but progress: the time of its commit, which no later commit precedes.
+#: Part of every write of a recording except progress: the time of its commit, which no later commit precedes.
 _CHANGED: dict[str, Any] = {"changed_at": SERVER_TIMESTAMP}
-#: Tries of a compare-and-swap. Its only rivals are two workers' progress, one write a second each.
-_TRIES = 20
+#: Attempts at a compare-and-swap. It competes only with the progress of two workers, one write per second each.
+_MAX_SWAPS = 20
 
 
 class FirestoreStore:
-    """`ports.Store` on Firestore. Errors of the platform go up as they are: they are somebody else's to retry."""
+    """`ports.Store` on Firestore. Passes the platform's errors on unchanged; the caller retries."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -85,7 +52,10 @@ class FirestoreStore:
     # ---------------------------------------------------------------------------------------- recordings
 
     def create_recording(self, recording: Recording) -> bool:
-        """Create; False if the id exists, even if it is our own of before a lost answer: callers go on alike."""
+        """Create a recording; False if the id exists.
+
+        If the reply to our own write is lost, this is False too; callers treat both the same way.
+        """
         try:
             self._recording(recording.id).create(to_document(recording) | _CHANGED)
         except AlreadyExists:
@@ -93,7 +63,7 @@ class FirestoreStore:
         return True
 
     def recording(self, recording_id: str) -> Recording | None:
-        """Read one."""
+        """Read a recording."""
         fields = self._recording(recording_id).get().to_dict()
         return from_document(Recording, fields) if fields else None
 
@@ -105,29 +75,29 @@ class FirestoreStore:
         after: Recording | None = None,
         limit: int = 100,
     ) -> list[Recording]:
-        """Read many; `result` is not transferred."""
+        """List recordings; `result` is not transferred."""
         query: Any = self._recordings
         if uri is not None:
             query = query.where(filter=FieldFilter("source.uri", "==", uri))
         if status is not None:
             query = query.where(filter=FieldFilter("status", "==", status.value))
         query = query.order_by("queued_at", direction=Query.DESCENDING)
-        query = query.order_by("__name__", direction=Query.DESCENDING)  # as the indexes end by themselves
+        query = query.order_by("__name__", direction=Query.DESCENDING)  # the implicit last field of every index
         if after:
             query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
-        return _read(query.limit(limit).select(_WITHOUT_RESULT))
+        return _fetch_recordings(query.limit(limit).select(_WITHOUT_RESULT))
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
-        """What was not announced: a recording that is not final never was, `revise` sees to that."""
+        """List recordings without `announced_at`: `revise` resets it, so those that are not final have none."""
         query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
         query = query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
         query = query.order_by("queued_at").order_by("__name__")
         if after:
             query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
-        return _read(query.limit(limit).select(_WITHOUT_RESULT))
+        return _fetch_recordings(query.limit(limit).select(_WITHOUT_RESULT))
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
-        """By the time of their last commit, which Firestore's clock orders as the commits were."""
+        """List changes by the time of their commit; Firestore's clock follows the order of commits."""
         query: Any = self._recordings.order_by("changed_at").order_by("__name__")
         if after:
             at, _, recording_id = after.partition(" ")
@@ -143,7 +113,10 @@ class FirestoreStore:
         return Changes(found, f"{plain(last['changed_at']).isoformat()} {last['id']}")
 
     def accepted_since(self, at: datetime) -> Totals:
-        """Two sums on the server, each a scan of its index. Two queries: one of both would leave out what has one."""
+        """Sum on the server, each field by a scan of its index.
+
+        One query for both sums would leave out recordings that have only one of the fields.
+        """
         accepted: Any = self._recordings.where(filter=FieldFilter("accepted_at", ">=", at))
 
         def total(field: str) -> float:
@@ -153,24 +126,27 @@ class FirestoreStore:
         return Totals(audio_seconds=total("quote.audio_seconds"), cost=total("quote.cost.amount"))
 
     def accept(self, recording: Recording) -> bool:
-        """Compare-and-swap. Our own write before a lost answer looks like somebody else's: callers go on alike."""
+        """Compare-and-swap.
+
+        If the reply to our own write is lost, the retry looks like a conflict; callers treat both the same way.
+        """
         document = to_document(recording)
         fields = {name: document[name] for name in ("status", "accepted_at", "deadline_at", "expires_at", "halves")}
         held = Status.HELD.value
         return self._swap(recording.id, lambda known: fields if known["status"] == held else None, once=True)
 
     def revise(self, recording: Recording) -> bool:
-        """Compare-and-swap. Our own write before a lost answer looks like somebody else's: callers go on alike."""
+        """Compare-and-swap; a lost reply looks like a conflict, as in `accept`."""
         document = to_document(recording)
 
         def change(known: dict[str, Any]) -> dict[str, Any] | None:
-            may = _final(known) and known["status"] != Status.ERASED.value and known["announced_at"] is not None
+            may = _is_final(known) and known["status"] != Status.ERASED.value and known["announced_at"] is not None
             return document if may and known["revision"] + 1 == recording.revision else None
 
         return self._swap(recording.id, change, once=True)
 
     def erase(self, tombstone: Recording) -> None:
-        """The tombstone first: under it nothing is created any more."""
+        """Write the tombstone first: nothing is created under it any more."""
         document = to_document(tombstone)
         reference = self._recording(tombstone.id)
         self._swap(tombstone.id, lambda known: None if known["status"] == Status.ERASED.value else document)
@@ -182,14 +158,14 @@ class FirestoreStore:
         """Note when a half's task was last published."""
         field = f"halves.{stage.value}.queued_at"
         with _best_effort("requeued", recording_id):
-            self._swap(recording_id, lambda known: None if _final(known) else {field: at})
+            self._swap(recording_id, lambda known: None if _is_final(known) else {field: at})
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
-        """Compare-and-swap, so that a recording that becomes final in between stays as it is."""
+        """Compare-and-swap, so that a recording that becomes final meanwhile stays unchanged."""
         half = f"halves.{stage.value}"
 
         def change(known: dict[str, Any]) -> dict[str, Any] | None:
-            if _final(known):
+            if _is_final(known):
                 return None
             return {
                 "status": Status.PROCESSING.value,
@@ -204,9 +180,10 @@ class FirestoreStore:
             self._swap(recording_id, change)
 
     def progress(self, recording_id: str, stage: Stage, share: float, expected_at: datetime | None = None) -> None:
-        """Two fields, without a look at the rest: a late one is harmless. Without `changed_at`, whose index rises.
+        """Write two fields without reading the rest: a late write is harmless.
 
-        Firestore takes 500 writes a second into such an index (https://cloud.google.com/firestore/docs/best-practices).
+        Does not touch `changed_at`: Firestore takes only 500 writes per second to an index whose values rise
+        (https://cloud.google.com/firestore/docs/best-practices).
         """
         half = f"halves.{stage.value}"
         shown = {f"{half}.progress": round(share, 6), f"{half}.expected_at": expected_at}
@@ -214,16 +191,16 @@ class FirestoreStore:
             self._recording(recording_id).update(shown)
 
     def finish(self, recording: Recording) -> bool:
-        """Write everything but `announced_at`, which is `mark_announced`'s.
+        """Write everything except `announced_at`, which only `mark_announced` writes.
 
-        False also when the recording expired. Raises FailedPrecondition when others write it without end.
+        False also if the recording has expired. Raises FailedPrecondition if every attempt loses to another write.
         """
         document = to_document(recording)
         del document["announced_at"]
         return self._swap(recording.id, lambda known: document if known["revision"] == recording.revision else None)
 
     def mark_announced(self, recording_id: str, revision: int, at: datetime) -> None:
-        """Note it, unless a later revision has begun."""
+        """Note the time, unless a later revision has started."""
         self._swap(recording_id, lambda known: {"announced_at": at} if known["revision"] == revision else None)
 
     # -------------------------------------------------------------------------------------------- leases
@@ -231,7 +208,7 @@ class FirestoreStore:
     def claim(
         self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
     ) -> Lease:
-        """Take the lease: `create()` the first time, compare-and-swap after that."""
+        """Take the lease: `create()` the first time, then compare-and-swap."""
         reference, recording = self._lease(recording_id, stage, revision), self._recording(recording_id)
         both = self._client.get_all([reference, recording], field_paths=[*Lease.model_fields, "expires_at"])
         found = {each.reference.path: each for each in both}  # in any order
@@ -241,7 +218,7 @@ class FirestoreStore:
         document = to_document(wanted) | {"expires_at": _expiry_of(parent)}
         try:
             if snapshot.exists:
-                reference.update(document, option=self._unless_changed(snapshot))
+                reference.update(document, option=self._if_unchanged(snapshot))
             else:
                 reference.create(document)
         except (AlreadyExists, FailedPrecondition, DocumentNotFound) as lost:
@@ -250,39 +227,39 @@ class FirestoreStore:
         return wanted
 
     def extend(self, lease: Lease, until: datetime) -> Lease:
-        """Hold it longer."""
+        """Extend the lease."""
         wanted = Lease.model_validate(lease.model_dump() | {"until": until})
         if not self._swap_lease(lease, wanted):
             raise Busy(f"the lease on {lease.stage.value} of {lease.recording_id} was lost")
         return wanted
 
     def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
-        """Free it."""
+        """Free the lease."""
         self._swap_lease(lease, leases.released(lease, now=now, outcome=outcome, error=error))
 
     def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
-        """Read it."""
+        """Read the lease."""
         return _lease_of(self._lease(recording_id, stage, revision).get())
 
     def _swap_lease(self, lease: Lease, wanted: Lease) -> bool:
-        """Write it if the attempt in it still holds it; whether it did."""
+        """Write `wanted` if the attempt in `lease` still holds the lease; return whether it did."""
         reference = self._lease(lease.recording_id, lease.stage, lease.revision)
         snapshot = reference.get()
         known = _lease_of(snapshot)
         if known is None or not leases.holds(known, lease):
             return False
         try:
-            reference.update(to_document(wanted), option=self._unless_changed(snapshot))
+            reference.update(to_document(wanted), option=self._if_unchanged(snapshot))
         except (FailedPrecondition, DocumentNotFound):
-            return _lease_of(reference.get()) == wanted  # only our own lost answer, or a rival, changes a lease
+            return _lease_of(reference.get()) == wanted  # true if the reply to our own write was lost
         return True
 
     # ------------------------------------------------------------------------------------------ partials
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create; the same partial from before a lost answer counts as created.
+        """Create a partial. If the same one exists, the reply to our own write was lost: that counts as created.
 
-        Where the recording is erased between the look and the creation, the join that it triggers erases again.
+        If the recording is erased between our read and the creation, the join that this triggers erases again.
         """
         reference = self._partial(partial)
         recording = self._recording(partial.recording_id).get(field_paths=["expires_at", "status"])
@@ -297,12 +274,12 @@ class FirestoreStore:
         return True
 
     def partials(self, recording_id: str) -> list[Partial]:
-        """All of them, by stage and revision."""
+        """Read all partials, by stage and revision."""
         documents = self._recording(recording_id).collection("partials").stream()
         found = [from_document(Partial, document.to_dict() or {}) for document in documents]
         return sorted(found, key=lambda partial: (partial.stage, partial.revision))
 
-    # ---------------------------------------------------------------------------------------------- parts
+    # ------------------------------------------------------------------- references and compare-and-swap
 
     @property
     def _recordings(self) -> CollectionReference:
@@ -322,7 +299,7 @@ class FirestoreStore:
         reference: DocumentReference = self._recording(recording_id).collection("leases").document(name)
         return reference
 
-    def _unless_changed(self, snapshot: DocumentSnapshot[Any]) -> Any:
+    def _if_unchanged(self, snapshot: DocumentSnapshot[Any]) -> Any:
         return self._client.write_option(last_update_time=snapshot.update_time)
 
     def _swap(
@@ -332,26 +309,27 @@ class FirestoreStore:
         *,
         once: bool = False,
     ) -> bool:
-        """Change fields of a recording as its status, revision and `announced_at` ask for; False if nothing changed.
+        """Write the fields that `change` makes of status, revision and `announced_at`; False if it makes none.
 
-        What is there already, from before an answer that got lost, counts as changed; with `once` it is somebody
-        else's. Raises FailedPrecondition after many tries.
+        After a conflict, fields that have the wanted values already count as written, because the reply to our own
+        write may have been lost. With `once` they count as another caller's. Raises FailedPrecondition after
+        `_MAX_SWAPS` conflicts.
         """
         reference = self._recording(recording_id)
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_SWAPS):
             snapshot = reference.get(field_paths=["status", "revision", "announced_at"])
             known = snapshot.to_dict()
             fields = change(known) if known else None
             if fields is None:
                 return False
             try:
-                reference.update(fields | _CHANGED, option=self._unless_changed(snapshot))
+                reference.update(fields | _CHANGED, option=self._if_unchanged(snapshot))
             except DocumentNotFound:
                 return False
             except FailedPrecondition:
-                if not once and _holds(reference, fields):
+                if not once and _has_fields(reference, fields):
                     return True
-                if attempt == _TRIES - 1:
+                if attempt == _MAX_SWAPS - 1:
                     raise
             else:
                 return True
@@ -360,21 +338,21 @@ class FirestoreStore:
 
 @contextmanager
 def _best_effort(what: str, recording_id: str) -> Iterator[None]:
-    """Go on without it: an hour of a GPU's work must not be lost because a progress bar could not move."""
+    """Log and ignore errors: an hour of GPU work must not be lost because a progress bar could not move."""
     try:
         yield
     except (GoogleAPICallError, RetryError) as error:
         extra = {"action": "not_shown", "recording_id": recording_id}
-        log.warning("%s could not be shown: %s", what, type(error).__name__, extra=extra)
+        log.warning("%s could not be written: %s", what, type(error).__name__, extra=extra)
 
 
-def _holds(reference: DocumentReference, fields: dict[str, Any]) -> bool:
-    """Whether a document has these fields with these values."""
+def _has_fields(reference: DocumentReference, fields: dict[str, Any]) -> bool:
+    """Whether a document has all these fields with these values."""
     snapshot = reference.get(field_paths=list(fields))
     return snapshot.exists and all(plain(snapshot.get(name)) == plain(value) for name, value in fields.items())
 
 
-def _final(known: dict[str, Any]) -> bool:
+def _is_final(known: dict[str, Any]) -> bool:
     return Status(known["status"]).is_final
 
 
@@ -388,6 +366,6 @@ def _expiry_of(recording: DocumentSnapshot[Any]) -> datetime | None:
     return expires_at
 
 
-def _read(query: Any) -> list[Recording]:
+def _fetch_recordings(query: Any) -> list[Recording]:
     documents: Iterable[DocumentSnapshot[Any]] = query.stream()
     return [from_document(Recording, document.to_dict() or {}) for document in documents]

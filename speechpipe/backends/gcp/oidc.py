@@ -1,8 +1,8 @@
-"""Who calls: OpenID Connect tokens of Google's that Pub/Sub, Eventarc and Cloud Scheduler send as `Authorization`.
+"""Check callers by the OpenID Connect tokens that Pub/Sub, Eventarc and Cloud Scheduler send as `Authorization`.
 
-A second line behind Cloud Run's own check, which lets in whoever may invoke the service: here it has to be the one
-account that `infra/` made for it, and the token one that Google signed, in time, for this service. What the tokens
-hold: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions.
+A second line behind Cloud Run's own check, which admits everybody who may invoke the service. Here the caller must be
+the one account that `infra/` made for it, with an unexpired token that Google signed for this service. Claims of these
+tokens: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ from google.oauth2 import id_token
 from speechpipe.contract.errors import Untrusted
 from speechpipe.settings import CallerSettings
 
-#: Google's certificates by the id of their key.
+#: Google's certificates by key id.
 CERTIFICATES_URL = "https://www.googleapis.com/oauth2/v1/certs"
 ISSUERS = ("accounts.google.com", "https://accounts.google.com")
 CLOCK_SKEW_SECONDS = 10
 FETCH_SECONDS = 10.0
-#: How long certificates are kept if the answer does not say; and for how much longer if no newer ones can be had.
-KEPT_SECONDS, KEPT_LONGER_SECONDS = 3600.0, 24 * 3600.0
+#: How long certificates are cached if the response does not say, and how much longer if newer ones cannot be fetched.
+CACHED_SECONDS, STALE_SECONDS = 3600.0, 24 * 3600.0
 
 _BEARER = re.compile(r"bearer ([\w.~+/=-]+)", re.IGNORECASE | re.ASCII)
 
 
 class Certificates(transport.Request):
-    """Fetches certificates as google-auth wants it, and again when the answer's `max-age` is over. Thread-safe."""
+    """A transport for google-auth that caches certificates for the response's `max-age`. Thread-safe."""
 
     def __init__(self, fetch: transport.Request | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch, self._clock = fetch or Request(), clock
         self._lock = threading.Lock()
-        self._kept: transport.Response | None = None
-        self._until = 0.0
+        self._cached: transport.Response | None = None
+        self._fresh_until = 0.0
 
     def __call__(self, url: str, method: str = "GET", *_: Any, **__: Any) -> transport.Response:
-        """The answer. Raises TransportError if there is none, and none was kept that is not too old."""
+        """Return the certificates. Raises TransportError if they cannot be fetched and the cached ones are too old."""
         with self._lock:
-            if self._kept is None or self._clock() >= self._until:
+            if self._cached is None or self._clock() >= self._fresh_until:
                 self._renew(url, method)
-            assert self._kept
-            return self._kept
+            assert self._cached
+            return self._cached
 
     def _renew(self, url: str, method: str) -> None:
         try:
             response = self._fetch(url, method=method, timeout=FETCH_SECONDS)
-            if response.status != 200 or not _is_an_object(response.data):
+            if response.status != 200 or not _is_json_object(response.data):
                 raise exceptions.TransportError(f"certificates: {response.status}")  # type: ignore[no-untyped-call]
         except exceptions.TransportError:
-            # Google's keys overlap by days: better the old ones than no work.
-            if self._kept is None or self._clock() >= self._until + KEPT_LONGER_SECONDS:
+            # Google's keys overlap by days, so cached certificates beat refusing all work.
+            if self._cached is None or self._clock() >= self._fresh_until + STALE_SECONDS:
                 raise
             return
         age = re.search(r"max-age=(\d+)", response.headers.get("cache-control") or "")
-        self._kept, self._until = response, self._clock() + (float(age[1]) if age else KEPT_SECONDS)
+        self._cached, self._fresh_until = response, self._clock() + (float(age[1]) if age else CACHED_SECONDS)
 
 
-def _is_an_object(content: bytes) -> bool:
+def _is_json_object(content: bytes) -> bool:
     try:
         return isinstance(json.loads(content), dict)
     except ValueError:
@@ -73,50 +73,50 @@ def _is_an_object(content: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Callers:
-    """The accounts that may call, and what their tokens have to be for."""
+    """The accounts that may call, and the audience that their tokens must have."""
 
     emails: frozenset[str]
-    audience: str | None  #: None: Cloud Run's own check sees to it
+    audience: str | None  #: None: only Cloud Run's own check looks at it
     certificates: transport.Request = field(default_factory=Certificates)
 
     def check(self, authorization: str | None) -> None:
-        """Return if the header `Authorization` holds the token of a caller.
+        """Return if the header `Authorization` has the token of an allowed caller.
 
-        Raises Untrusted, whose reason never quotes the token, and TransportError if Google's certificates are not
-        to be had. Blocks on the network when they have to be fetched.
+        Raises Untrusted if not, with a reason that never quotes the token, and TransportError if Google's certificates
+        cannot be fetched. Blocks on the network while fetching them.
         """
         if not authorization:
-            raise Untrusted(401, "there is no token")
+            raise Untrusted(401, "the request has no token")
         bearer = _BEARER.fullmatch(authorization.strip())
         if bearer is None:
-            raise Untrusted(401, "the header holds no bearer token")
+            raise Untrusted(401, "the header has no bearer token")
         claims = self._verified(bearer[1])
         if claims.get("iss") not in ISSUERS:
-            raise Untrusted(401, "the token is of another issuer")
+            raise Untrusted(401, "the token is from another issuer")
         if self.audience is not None and claims.get("aud") != self.audience:
             raise Untrusted(403, "the token is for another audience")
         if claims.get("email_verified") is not True or claims.get("email") not in self.emails:
-            raise Untrusted(403, "the token is of another caller")
+            raise Untrusted(403, "the token is from another caller")
 
     def _verified(self, token: str) -> Mapping[str, Any]:
-        """The claims of a token that is signed and in time."""
+        """The claims of a token, once its signature and times are verified."""
         try:
-            # Without the audience: google-auth's own message would quote what the token says.
+            # The audience is checked later, because google-auth's error message would quote the token's.
             claims = id_token.verify_token(
                 token, self.certificates, certs_url=CERTIFICATES_URL, clock_skew_in_seconds=CLOCK_SKEW_SECONDS
             )
         except exceptions.TransportError:
             raise
-        except Exception as error:  # strangers' bytes: whatever the parser makes of them is not a signature
-            # Its messages quote the token, and its types do not tell these apart.
+        except Exception as error:  # untrusted bytes: any error of the parser means a bad token
+            # The messages quote the token, and the exception types do not tell these two cases apart.
             late, early = str(error).startswith("Token expired"), str(error).startswith("Token used too early")
-            reason = "the token has expired" if late else "the token is of the future" if early else None
-            raise Untrusted(401, reason or "it is no token that Google signed") from None
+            reason = "the token has expired" if late else "the token is not valid yet" if early else None
+            raise Untrusted(401, reason or "it is not a token that Google signed") from None
         if not isinstance(claims, Mapping):
-            raise Untrusted(401, "the token holds no claims")
+            raise Untrusted(401, "the token has no claims")
         return claims
 
 
 def callers(settings: CallerSettings) -> Callers | None:
-    """Who may call, as the settings say; None where nobody is named, as on a laptop."""
+    """The allowed callers of the settings; None if they name none, as on a laptop."""
     return Callers(frozenset(settings.callers), settings.audience) if settings.callers else None

@@ -1,4 +1,4 @@
-"""Topics and the completion subscription on Pub/Sub."""
+"""The task and completion topics, the completion subscription and the dead letters on Pub/Sub."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from speechpipe.settings import Topics
 
 log = logging.getLogger(__name__)
 
-#: The library tries again for a minute by itself; after that the caller's caller does.
+#: The library retries for a minute; after that, our caller's caller does.
 PUBLISH_SECONDS = 60.0
-#: One request of a pull; an empty topic answers at its end.
+#: Timeout of a pull; an empty subscription answers when it ends.
 PULL_SECONDS = 10.0
-#: The same where people look at what is there: nothing for so long, and that was all.
-LOOK_SECONDS = 3.0
-#: Messages of one request at most.
-_PULLED = 1000
+#: Timeout of a pull of dead letters: if none arrives for that long, there are no more.
+PEEK_SECONDS = 3.0
+#: The most messages per request.
+_MAX_MESSAGES = 1000
 
 
 class PubSubBus:
@@ -38,9 +38,9 @@ class PubSubBus:
 
     @cached_property
     def _publisher(self) -> PublisherClient:
-        """Made on first use: a worker and a give-up function never publish.
+        """Created on first use, because workers and the give-up function never publish.
 
-        Without batches: we wait for each message, and the library would wait 10 ms for more before it sends one.
+        Without batching: we wait for each message, and the library would hold it back 10 ms to wait for more.
         """
         return PublisherClient(batch_settings=BatchSettings(max_messages=1))
 
@@ -66,25 +66,25 @@ class PubSubCompletions:
 
     @cached_property
     def _subscriber(self) -> SubscriberClient:
-        """Made on first use: only clients receive."""
+        """Created on first use, because only clients receive."""
         return SubscriberClient()
 
     def receive(self, timeout: float) -> Iterator[Completion]:
-        """Yield events, one pull each: what a caller who stops early did not take, nobody has hidden from others."""
-        patience = time.monotonic() + timeout
-        while (left := patience - time.monotonic()) > 0:
+        """Yield events, one per pull, so that a caller who stops early hides no other events from anybody."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
             completion = self._next(min(left, PULL_SECONDS))
             if completion is not None:
                 yield completion
-                patience = time.monotonic() + timeout
+                deadline = time.monotonic() + timeout
 
     def _next(self, seconds: float) -> Completion | None:
         request = {"subscription": self._path, "max_messages": 1}
         try:
             response = self._subscriber.pull(request=request, timeout=seconds, retry=None)
-        except (DeadlineExceeded, Cancelled):  # nothing came; the emulator may notice the deadline first, and cancel
+        except (DeadlineExceeded, Cancelled):  # no message; the emulator may notice the deadline first and cancel
             return None
-        except ServiceUnavailable:  # the connection went: ask again, not at once
+        except ServiceUnavailable:  # the connection broke: pause before the next pull
             time.sleep(min(seconds, 1.0))
             return None
         for received in response.received_messages:
@@ -98,20 +98,20 @@ class PubSubCompletions:
 
 
 class PubSubDeadLetters:
-    """`ports.DeadLetters` on a pull subscription. Whoever looks has them hidden from others for that moment."""
+    """`ports.DeadLetters` on a pull subscription. Listing hides the letters from others for a moment."""
 
     def __init__(self, project: str, subscription: str) -> None:
         self._path = f"projects/{project}/subscriptions/{subscription}"
 
     @cached_property
     def _subscriber(self) -> SubscriberClient:
-        """Made on first use: only people look."""
+        """Created on first use, because only people list dead letters."""
         return SubscriberClient()
 
     def peek(self) -> list[Letter]:
-        """Pull all and put them back. What is no task of ours is left there, and said."""
+        """Pull all and put them back. Logs messages that are not tasks and leaves them there."""
         letters = {}
-        for received in self._all().values():
+        for received in self._pull_all().values():
             message = received.message
             try:
                 letter = wire.letter_from_message(
@@ -124,14 +124,14 @@ class PubSubDeadLetters:
         return sorted(letters.values(), key=lambda letter: (letter.at, letter.id))
 
     def acknowledge(self, ids: Collection[str]) -> None:
-        """Pull all, acknowledge those and put the others back: a message is acknowledged by a delivery of it."""
-        self._all(take=frozenset(ids))
+        """Pull all, acknowledge these and put the others back: only a delivery of a message can be acknowledged."""
+        self._pull_all(take=frozenset(ids))
 
-    def _all(self, take: Collection[str] = ()) -> dict[str, Any]:
-        """All messages by id, each received once; those of `take` are acknowledged and the others put back."""
+    def _pull_all(self, take: Collection[str] = ()) -> dict[str, Any]:
+        """Pull all messages, acknowledge those in `take`, put the others back; return all by id."""
         found: dict[str, Any] = {}
         try:
-            while received := self._pulled():
+            while received := self._pull():
                 taken = [each.ack_id for each in received if each.message.message_id in take]
                 if taken:
                     self._subscriber.acknowledge(request={"subscription": self._path, "ack_ids": taken})
@@ -139,19 +139,19 @@ class PubSubDeadLetters:
                 if take and found.keys() >= set(take):
                     break
         finally:
-            back = [each.ack_id for name, each in found.items() if name not in take]
-            for start in range(0, len(back), _PULLED):
+            returned = [each.ack_id for name, each in found.items() if name not in take]
+            for start in range(0, len(returned), _MAX_MESSAGES):
                 request = {
                     "subscription": self._path,
-                    "ack_ids": back[start : start + _PULLED],
+                    "ack_ids": returned[start : start + _MAX_MESSAGES],
                     "ack_deadline_seconds": 0,
                 }
                 self._subscriber.modify_ack_deadline(request=request)
         return found
 
-    def _pulled(self) -> list[Any]:
-        request = {"subscription": self._path, "max_messages": _PULLED}
+    def _pull(self) -> list[Any]:
+        request = {"subscription": self._path, "max_messages": _MAX_MESSAGES}
         try:
-            return list(self._subscriber.pull(request=request, timeout=LOOK_SECONDS, retry=None).received_messages)
+            return list(self._subscriber.pull(request=request, timeout=PEEK_SECONDS, retry=None).received_messages)
         except (DeadlineExceeded, Cancelled):  # as in `PubSubCompletions`
             return []
