@@ -1,4 +1,4 @@
-"""What others read of us, written out: JSON Schemas for users and the description of the system for Terraform.
+"""Generate the files that others read: JSON Schemas for users and the system description for Terraform.
 
 `python -m speechpipe.schemas [--check]`
 """
@@ -21,7 +21,7 @@ TYPES: tuple[type[Frozen], ...] = (CompletionData, Options, Partial, Record, Rec
 
 
 def schemas() -> dict[str, str]:
-    """File -> JSON Schema (draft 2020-12) as it is written out."""
+    """The JSON Schemas (draft 2020-12): file name -> text."""
     texts = {}
     for kind in TYPES:
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
@@ -31,7 +31,7 @@ def schemas() -> dict[str, str]:
 
 
 def system() -> dict[str, Any]:
-    """Everything in the cloud that the code relies on, for `infra/`: what stands here is not written there again."""
+    """All cloud resources that the code relies on. `infra/` reads them from here and does not repeat them."""
     return {
         "functions": {name.value: f"functions/{name.value}.py" for name in resources.FUNCTIONS},
         "workers": {stage.value: resources.WORKERS[stage].value for stage in Stage},
@@ -55,8 +55,8 @@ def system() -> dict[str, Any]:
     }
 
 
-def written() -> dict[str, str]:
-    """Every file, relative to the root of the source tree, and its text."""
+def generated() -> dict[str, str]:
+    """All generated files: path relative to the root of the source tree -> text."""
     return schemas() | {
         "docs/schemas/bigquery.json": json.dumps(tables.schema(), indent=2) + "\n",
         "infra/system.json": json.dumps(system(), indent=2) + "\n",
@@ -64,9 +64,9 @@ def written() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them; with --check say which are not current, and fail."""
+    """Write the stale files; with --check, only list them and fail."""
     stale = []
-    for name, text in written().items():
+    for name, text in generated().items():
         path = ROOT / name
         if path.exists() and path.read_text() == text:
             continue

@@ -7,13 +7,13 @@ import pytest
 
 from speechpipe.contract import Record
 from speechpipe.pipeline.outcomes import completion_event
-from speechpipe.schemas import ROOT, written
+from speechpipe.schemas import ROOT, generated
 from tests.record.test_artifacts import record
 
 
-@pytest.mark.parametrize("name", written())
+@pytest.mark.parametrize("name", generated())
 def test_the_committed_schema_is_current(name: str) -> None:
-    assert (ROOT / name).read_text() == written()[name], "run `make schemas`"
+    assert (ROOT / name).read_text() == generated()[name], "run `make schemas`"
 
 
 def test_a_record_and_its_event_fit_their_schemas() -> None:

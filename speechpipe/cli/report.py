@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from speechpipe.cli.arguments import RecordingName, connect
 from speechpipe.cli.terminal import err
-from speechpipe.settings import MOST_EMBEDDED_BYTES
+from speechpipe.settings import MAX_EMBEDDED_BYTES
 
 
 def report(
@@ -49,9 +49,9 @@ def report(
 
 
 def _check_size(size: int) -> None:
-    if size > MOST_EMBEDDED_BYTES:
+    if size > MAX_EMBEDDED_BYTES:
         raise typer.BadParameter(
-            f"the audio has {size >> 20} MiB, but a page can embed at most {MOST_EMBEDDED_BYTES >> 20} MiB:"
+            f"the audio has {size >> 20} MiB, but a page can embed at most {MAX_EMBEDDED_BYTES >> 20} MiB:"
             " give --audio a smaller copy, or leave both options out and the page asks for the file",
             param_hint="--embed or --audio",
         )

@@ -73,7 +73,7 @@ def test_audio_that_is_too_large_to_embed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("speechpipe.cli.report.MOST_EMBEDDED_BYTES", 4)
+    monkeypatch.setattr("speechpipe.cli.report.MAX_EMBEDDED_BYTES", 4)
     run("submit", str(audio), "--wait")
     status, _, err = run("report", "call.wav", "--audio", str(audio), "-o", str(tmp_path / "a.html"))
     assert status == 2
