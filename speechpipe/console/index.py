@@ -233,7 +233,7 @@ def _where(query: Query, now: datetime) -> tuple[list[str], list[Any]]:
 
 
 def _fts_query(text: str) -> str:
-    """What somebody typed as an FTS5 query: every word must occur, at least as the start of a longer word."""
+    """A search as an FTS5 query: every word must occur, at least as the start of a longer word."""
     words = re.findall(r"\w+", text)
     return " ".join(f'"{word}"*' for word in words)
 

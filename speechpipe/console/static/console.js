@@ -410,7 +410,7 @@ function confirmErase(recording) {
   dialog.showModal();
 }
 
-/** Remove everything of the previous recording, so that nothing of it is visible or clickable under the next URL. */
+/** Clear the previous recording, so that none of its content or buttons remain under the next URL. */
 function clearRecording() {
   for (const part of ["facts", "problem", "halves", "actions", "files", "source"]) $(`one-${part}`).replaceChildren();
   $("story").replaceChildren();
