@@ -130,6 +130,13 @@ def test_the_status_counts_recordings(user: User) -> None:
     assert user.cloud.sweep()
 
 
+def run_example(environment: dict[str, str], name: str, *arguments: str) -> tuple[int, str, str]:
+    """Run an example; (exit status, stdout, stderr)."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    return ran.returncode, ran.stdout, ran.stderr
+
+
 def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path: Path) -> None:
     (tmp_path / "a call.wav").write_bytes(b"RIFF0")
     environment = user.cloud.environment() | {
@@ -143,18 +150,30 @@ def test_the_examples_work_with_nothing_but_the_environment(user: User, tmp_path
         )
 
     def example(name: str, *arguments: str) -> str:
-        command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
-        ran = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-        )
-        assert (ran.returncode, ran.stderr) == (0, "")
-        return ran.stdout
+        status, out, err = run_example(environment, name, *arguments)
+        assert (status, err) == (0, "")
+        return out
 
     recording = example("drop_file.py", str(tmp_path / "a call.wav"), "language=de").strip()
     polled = example("poll_result.py", recording).splitlines()
     assert polled == ["status: completed", "text: Grüße", "emotion: Joy"]
     received = example("completions.py", recording)
     assert f"dev.speechpipe.recording.v1.completed gs://uploads/{PREFIX}a call.wav Joy" in received
+
+
+def test_the_examples_say_in_a_sentence_what_does_not_exist(user: User) -> None:
+    environment = user.cloud.environment() | {
+        "SPEECHPIPE_UPLOADS_BUCKET": "no-such-bucket",
+        "SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "no-such-subscription",
+    }
+    project = user.cloud.ids.project
+    assert run_example(environment, "drop_file.py", __file__) == (1, "", "there is no bucket no-such-bucket\n")
+    sentence = f"there is no subscription no-such-subscription in project {project}\n"
+    assert run_example(environment, "completions.py", "rec_none") == (1, "", sentence)
+    status, out, err = run_example(environment, "poll_result.py", "rec_none", "--timeout", "1")
+    assert (status, out) == (1, "")
+    assert err.startswith("there is no recording rec_none (waited ")
+    assert len(err.splitlines()) == 1
 
 
 def test_the_client_and_the_command_line_work_with_the_same_environment(user: User, tmp_path: Path) -> None:
