@@ -1,4 +1,4 @@
-"""Recordings for tests: the bundled samples, longer ones made of them, and files that are none."""
+"""Recordings for tests: the bundled samples, longer ones made of these, and files that are not recordings."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ RATE = 16000
 
 
 def samples() -> list[dict[str, Any]]:
-    """What the bundled samples say: file, channels, turns, options."""
+    """The bundled samples: file, channels, turns and options of each."""
     listed: list[dict[str, Any]] = json.loads((SAMPLES / "samples.json").read_text())
     return listed
 
 
 def spoken(sample: dict[str, Any]) -> str:
-    """A sample's words in the order of time, over all channels."""
+    """A sample's words in order of time, over all channels."""
     return " ".join(turn["text"] for turn in sorted(sample["turns"], key=lambda turn: turn["start"]))
 
 
 def lay_out(chosen: list[dict[str, Any]], folder: Path) -> None:
-    """A new folder with these samples, and their options beside them."""
+    """Create a folder with these samples, and their options in sidecar files."""
     folder.mkdir()
     for sample in chosen:
         (folder / sample["file"]).write_bytes((SAMPLES / sample["file"]).read_bytes())
@@ -40,13 +40,13 @@ def lay_out(chosen: list[dict[str, Any]], folder: Path) -> None:
 
 
 def comparable(record: Record) -> dict[str, Any]:
-    """A record without what differs between two runs and two backends: ids, places, times, attempts."""
+    """A record without what differs between runs or backends: ids, locations, times, attempts."""
     body = record.model_dump(mode="json", exclude={"timing", "artifacts", "recording_id"})
-    for moving in ("uri", "bucket", "generation", "created_at", "crc32c", "content_type"):
-        body["source"].pop(moving)
+    for field in ("uri", "bucket", "generation", "created_at", "crc32c", "content_type"):
+        body["source"].pop(field)
     for half in body["halves"].values():
-        for moving in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds"):
-            half.pop(moving)
+        for field in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds"):
+            half.pop(field)
     return body
 
 
@@ -56,7 +56,7 @@ def words(text: str) -> list[str]:
 
 
 def word_errors(expected: str, given: str) -> int:
-    """Edit distance in words."""
+    """The edit distance in words."""
     reference, hypothesis = words(expected), words(given)
     row = list(range(len(hypothesis) + 1))
     for i, word in enumerate(reference, 1):
@@ -67,7 +67,7 @@ def word_errors(expected: str, given: str) -> int:
 
 
 def write_wav(path: Path, samples: NDArray[np.int16], rate: int = RATE) -> None:
-    """A mono 16-bit WAV."""
+    """Write a mono 16-bit WAV."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -76,7 +76,7 @@ def write_wav(path: Path, samples: NDArray[np.int16], rate: int = RATE) -> None:
 
 
 def joined(path: Path, seconds: float) -> str:
-    """A WAV of at least so many seconds, made of the mono samples with pauses; its text."""
+    """Write a WAV of at least so many seconds from the mono samples, with pauses. Return its text."""
     mono = [sample for sample in samples() if sample["channels"] == 1]
     pieces: list[NDArray[np.int16]] = []
     texts: list[str] = []
@@ -92,8 +92,8 @@ def joined(path: Path, seconds: float) -> str:
 
 
 def empty_files(folder: Path) -> dict[str, tuple[str, str]]:
-    """Files that are no recording; name -> (status, error code) that each must end with."""
-    (folder / "text.wav").write_text("this is no audio\n" * 20)
+    """Write files that are not recordings. Return the expected (status, error code) by file name."""
+    (folder / "text.wav").write_text("this is not audio\n" * 20)
     (folder / "empty.wav").touch()
     (folder / "playlist.wav").write_text(f"ffconcat version 1.0\nfile '{SAMPLES / 'missing_table.flac'}'\n")
     (folder / "headers.mp3").write_bytes(_mp3()[:300])
@@ -123,14 +123,15 @@ def _silent_video(path: Path) -> None:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two comparable records are equal but for rounding: what shares a batch changes a score's last digits.
+    """Whether two comparable records are equal except for rounding.
 
-    Figures are kept to four decimals at least: one may be rounded up here and down there.
+    The other rows of a batch may change a score's last digits. Records keep at least four decimals, so a value may be
+    rounded up in one record and down in the other.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) < 1.01e-4  # 0.0001, and what floats make of it
+        return abs(one - other) < 1.01e-4  # 0.0001 plus float error
     return bool(one == other)

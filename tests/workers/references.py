@@ -1,4 +1,4 @@
-"""Files that name another as the place of their sound: playlists, session descriptions, QuickTime references."""
+"""Files that refer to another file for their audio: playlists, session descriptions, QuickTime references."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def referring(target: str) -> dict[str, bytes]:
-    """Files that name another as the place of their sound, by the end of their name."""
+    """Files that refer to `target` for their audio, by file extension."""
     port = target.rpartition(":")[2].partition("/")[0]
     playlists = {
         ".m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n",
@@ -28,7 +28,7 @@ def referring(target: str) -> dict[str, bytes]:
 
 
 def movie_referring(target: str, kind: bytes = b"url ") -> bytes:
-    """A QuickTime movie whose samples lie in another file: an external data reference ('dref')."""
+    """A QuickTime movie whose samples are in another file: an external data reference ('dref')."""
 
     def atom(name: bytes, *parts: bytes) -> bytes:
         body = b"".join(parts)

@@ -1,4 +1,4 @@
-"""The batcher with an engine that is a function: gates instead of sleeping, so that every schedule is chosen."""
+"""The batcher with a function as its engine. Gates instead of sleeps, so that each test chooses its schedule."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row:
 
 
 class Engine:
-    """Echoes rows as `name!`; remembers its batches; waits at a gate in each; fails as it is told."""
+    """Echoes rows as `name!`, records its batches, waits at a gate in each, and fails on request."""
 
     def __init__(self, fail: Callable[[Sequence[Row]], BaseException | None] = lambda rows: None) -> None:
         self.batches: list[list[Row]] = []
@@ -81,7 +81,7 @@ def start(
     )
 
 
-def held(engine: Engine) -> None:
+def wait_for_batch(engine: Engine) -> None:
     """Wait until the engine is inside its next batch."""
     assert engine.entered.acquire(timeout=PATIENCE)
 
@@ -96,48 +96,48 @@ def results(futures: Sequence[Future[str]]) -> list[str]:
 def test_a_row_runs_immediately_when_the_engine_is_idle(make: Make) -> None:
     engine = Engine()
     with make(engine).admit(1) as recording:
-        assert recording.submit(Row("only")).result(PATIENCE) == "only!"  # nothing else ever comes
+        assert recording.submit(Row("only")).result(PATIENCE) == "only!"  # no other row ever arrives
     assert engine.names == [["only"]]
 
 
-def test_two_batches_may_run_at_a_time_and_share_what_gathers(make: Make) -> None:
+def test_two_batches_may_run_in_parallel_and_share_the_queued_rows(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine, parallel_batches=2)
     with batcher.admit(1) as one, batcher.admit(1) as two:
         first = one.submit(Row("1"))
-        held(engine)
+        wait_for_batch(engine)
         second = two.submit(Row("2"))
-        held(engine)
+        wait_for_batch(engine)
         rest = [recording.submit(Row(name)) for recording in (one, two) for name in ("3", "4", "5")]
         assert engine.names == [["1"], ["2"]]
         engine.gate.set()
         assert results([first, second, *rest]) == ["1!", "2!", *2 * ("3!", "4!", "5!")]
-    assert len(engine.names[2]) == 3  # of six, though there is room for four
+    assert len(engine.names[2]) == 3  # of six, although there is room for four
 
 
-def test_a_shutdown_waits_for_both_batches_and_then_gives_both_back(make: Make) -> None:
+def test_a_shutdown_waits_for_both_batches_and_then_fails_both(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine, parallel_batches=2)
     with batcher.admit(1) as recording:
         futures = [recording.submit(Row("1"))]
-        held(engine)
+        wait_for_batch(engine)
         futures.append(recording.submit(Row("2")))
-        held(engine)
+        wait_for_batch(engine)
         batcher.close(0.0)
         for future in futures:
             with pytest.raises(Busy):
                 recording.result(future)
 
 
-def test_rows_of_different_recordings_gather_while_the_engine_works_and_share_a_batch(make: Make) -> None:
+def test_rows_of_different_recordings_queue_while_the_engine_is_busy_and_share_a_batch(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine)
     with batcher.admit(1) as one, batcher.admit(1) as two, batcher.admit(1) as three:
         first = one.submit(Row("1"))
-        held(engine)
+        wait_for_batch(engine)
         rest = [two.submit(Row("2")), three.submit(Row("3")), one.submit(Row("1b"))]
         engine.gate.set()
         assert results([first, *rest]) == ["1!", "2!", "3!", "1b!"]
@@ -151,7 +151,7 @@ def test_rows_of_different_keys_never_share_a_batch(make: Make) -> None:
     batcher = make(engine)
     with batcher.admit(1) as one, batcher.admit(1) as two:
         futures = [one.submit(Row("0"))]
-        held(engine)
+        wait_for_batch(engine)
         futures += [s.submit(Row(f"{n}", key)) for s, n, key in [(one, 1, "a"), (one, 2, "b"), (two, 3, "b")]]
         futures += [two.submit(Row("4", "a"))]
         engine.gate.set()
@@ -166,12 +166,12 @@ def test_a_long_recording_leaves_room_for_short_ones(make: Make) -> None:
     batcher = make(engine, rows_per_batch=4)
     with batcher.admit(50) as long, batcher.admit(2) as short:
         futures = [long.submit(Row("first"))]
-        held(engine)
+        wait_for_batch(engine)
         futures += [long.submit(Row(f"long {n}")) for n in range(8)]
         late = [short.submit(Row(f"short {n}")) for n in range(2)]
         engine.gate.set()
         results([*futures, *late])
-    assert sorted(engine.names[1]) == ["long 0", "long 1", "short 0", "short 1"]  # not behind the eight
+    assert sorted(engine.names[1]) == ["long 0", "long 1", "short 0", "short 1"]  # not after the eight
 
 
 def test_a_rare_key_is_not_starved_by_a_common_one(make: Make) -> None:
@@ -180,20 +180,20 @@ def test_a_rare_key_is_not_starved_by_a_common_one(make: Make) -> None:
     batcher = make(engine, rows_per_batch=1)
     with batcher.admit(9) as common, batcher.admit(1) as rare:
         futures = [common.submit(Row("first"))]
-        held(engine)
+        wait_for_batch(engine)
         futures += [common.submit(Row(f"common {n}")) for n in range(2)] + [rare.submit(Row("rare", "b"))]
         engine.gate.set()
         results(futures)
     assert engine.names.index(["rare"]) <= 2
 
 
-def test_a_recording_knows_its_share_of_the_batches(make: Make) -> None:
+def test_a_recording_knows_its_usage_of_the_batches(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine, rows_per_batch=4)
     with batcher.admit(1) as one, batcher.admit(1) as two:
         first = one.submit(Row("first", seconds=2))
-        held(engine)
+        wait_for_batch(engine)
         rest = [one.submit(Row("1", seconds=1)), two.submit(Row("2", seconds=3))]
         engine.gate.set()
         results([first, *rest])
@@ -204,7 +204,7 @@ def test_a_recording_knows_its_share_of_the_batches(make: Make) -> None:
         assert 0 < two.usage.engine_seconds < one.usage.engine_seconds + two.usage.engine_seconds
 
 
-def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_batches_share_the_engine_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     gates = {name: threading.Event() for name in ("1", "2")}
@@ -214,19 +214,19 @@ def test_batches_at_a_time_share_the_seconds_of_the_engine(make: Make, monkeypat
         assert gates[rows[0].name].wait(PATIENCE)
 
     engine.fail = wait_at_its_gate
-    with (lanes := make(engine, parallel_batches=2)).admit(1) as one, lanes.admit(1) as two:
+    with (batcher := make(engine, parallel_batches=2)).admit(1) as one, batcher.admit(1) as two:
         first = one.submit(Row("1"))
-        held(engine)
+        wait_for_batch(engine)
         now[0] += 1  # alone
         second = two.submit(Row("2"))
-        held(engine)
+        wait_for_batch(engine)
         now[0] += 4  # both
         gates["1"].set()
         first.result(PATIENCE)
         now[0] += 10  # alone again
         gates["2"].set()
         second.result(PATIENCE)
-        now[0] += 100  # nothing runs
+        now[0] += 100  # idle
         assert (one.usage.engine_seconds, two.usage.engine_seconds) == (1 + 4 / 2, 4 / 2 + 10)
 
 
@@ -239,14 +239,14 @@ def test_a_poisonous_row_fails_alone(make: Make) -> None:
     batcher = make(engine, rows_per_batch=8)
     with batcher.admit(1) as one, batcher.admit(1) as two:
         first = one.submit(Row("first"))
-        held(engine)
+        wait_for_batch(engine)
         good = [one.submit(Row(f"{n}")) for n in range(4)] + [two.submit(Row(f"{n}")) for n in range(4, 7)]
         bad = two.submit(Row("bad"))
         engine.gate.set()
         assert results([first, *good]) == ["first!", *(f"{n}!" for n in range(7))]
         with pytest.raises(ValueError, match="poison"):
             two.result(bad)
-        assert one.submit(Row("later")).result(PATIENCE) == "later!"  # and the thread lives
+        assert one.submit(Row("later")).result(PATIENCE) == "later!"  # the thread survives
     assert batcher.rows_per_batch == 8
 
 
@@ -256,7 +256,7 @@ def test_out_of_memory_halves_the_batches_and_carries_on(make: Make) -> None:
     batcher = make(engine, rows_per_batch=8)
     with batcher.admit(1) as recording:
         futures = [recording.submit(Row("first"))]
-        held(engine)
+        wait_for_batch(engine)
         futures += [recording.submit(Row(f"{n}")) for n in range(8)]
         engine.gate.set()
         assert results(futures) == ["first!", *(f"{n}!" for n in range(8))]
@@ -266,7 +266,7 @@ def test_out_of_memory_halves_the_batches_and_carries_on(make: Make) -> None:
     assert max(len(batch) for batch in engine.batches[tried:]) <= 2
 
 
-def test_a_row_that_is_too_large_by_itself_gets_the_error(make: Make) -> None:
+def test_a_row_that_is_too_large_on_its_own_gets_the_error(make: Make) -> None:
     engine = Engine(lambda rows: MemoryError() if rows[0].name == "huge" else None)
     with make(engine).admit(1) as recording:
         with pytest.raises(MemoryError):
@@ -274,7 +274,7 @@ def test_a_row_that_is_too_large_by_itself_gets_the_error(make: Make) -> None:
         assert recording.result(recording.submit(Row("small"))) == "small!"
 
 
-def test_an_engine_that_loses_rows_is_an_error_and_nobody_gets_anothers_result(make: Make) -> None:
+def test_an_engine_that_loses_rows_is_an_error_and_no_row_gets_anothers_result(make: Make) -> None:
     batcher: Batcher[Row, str] = Batcher(
         lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4, max_seconds_in_flight=10
     )
@@ -286,7 +286,7 @@ def test_an_engine_that_loses_rows_is_an_error_and_nobody_gets_anothers_result(m
 # ----------------------------------------------------------------------------------------------------------- bounds
 
 
-def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make) -> None:
+def test_over_the_limit_in_flight_it_is_busy_until_a_recording_leaves(make: Make) -> None:
     batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(5):
         with batcher.admit(5), pytest.raises(Busy), batcher.admit(0.1):
@@ -295,7 +295,7 @@ def test_beyond_the_bound_in_flight_it_is_busy_until_somebody_leaves(make: Make)
             pass
 
 
-def test_a_long_recording_has_short_ones_beside_it_but_no_other_long_one(make: Make) -> None:
+def test_short_recordings_are_admitted_beside_a_long_one_but_no_second_long_one(make: Make) -> None:
     batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(8), batcher.admit(1) as short:
         assert short.submit(Row("short")).result(PATIENCE) == "short!"
@@ -303,7 +303,7 @@ def test_a_long_recording_has_short_ones_beside_it_but_no_other_long_one(make: M
             pass
 
 
-def test_a_recording_longer_than_the_bound_is_let_in_when_there_is_nobody_else(make: Make) -> None:
+def test_a_recording_longer_than_the_limit_is_admitted_when_there_is_no_other(make: Make) -> None:
     batcher = make(Engine(), max_seconds_in_flight=10)
     with batcher.admit(1), pytest.raises(Busy), batcher.admit(36_000):
         pass
@@ -322,14 +322,16 @@ def test_submitting_waits_for_room_and_no_row_is_lost(make: Make) -> None:
 
         thread = threading.Thread(target=work)
         thread.start()
-        held(engine)
-        assert len(recording.queue) <= 4  # two batches' worth, however many there are to come
+        wait_for_batch(engine)
+        assert len(recording.queue) <= 4  # two batches' worth, however many are to follow
         engine.gate.set()
         thread.join(PATIENCE)
         assert results(futures) == [f"{n}!" for n in range(50)]
 
 
-def test_who_waits_is_asked_to_tick_and_may_leave_by_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_thread_ticks_and_an_error_from_the_tick_ends_the_wait(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.batcher.TICK_SECONDS", 0.01)
     engine = Engine()
     engine.gate.clear()
@@ -343,7 +345,7 @@ def test_who_waits_is_asked_to_tick_and_may_leave_by_it(make: Make, monkeypatch:
     stopping.set()
     with batcher.admit(1, tick) as recording:
         running = recording.submit(Row("running"))
-        held(engine)
+        wait_for_batch(engine)
         dropped = recording.submit(Row("waiting"))
         with pytest.raises(InterruptedError):
             recording.result(running)
@@ -356,22 +358,22 @@ def test_who_waits_is_asked_to_tick_and_may_leave_by_it(make: Make, monkeypatch:
     engine.gate.set()
     with batcher.admit(1) as recording:
         assert recording.submit(Row("next")).result(PATIENCE) == "next!"
-    assert engine.names == [["running"], ["next"]]  # what was dropped never ran
+    assert engine.names == [["running"], ["next"]]  # the dropped rows never ran
 
 
 # --------------------------------------------------------------------------------------------------------- shutdown
 
 
-def test_closing_lets_the_running_batch_end_and_hands_back_the_rest(make: Make) -> None:
+def test_closing_lets_the_running_batch_finish_and_cancels_the_rest(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine, rows_per_batch=1)
     with batcher.admit(1) as recording:
         running, waiting = recording.submit(Row("running")), recording.submit(Row("waiting"))
-        held(engine)
+        wait_for_batch(engine)
         closing = threading.Thread(target=batcher.close, args=(PATIENCE,))
         closing.start()
-        with pytest.raises(Busy):  # at once: the engine has not moved
+        with pytest.raises(Busy):  # immediately, while the engine is still at the gate
             recording.result(waiting)
         engine.gate.set()
         closing.join(PATIENCE)
@@ -390,13 +392,13 @@ def test_closing_does_not_wait_for_an_engine_that_hangs(make: Make) -> None:
     batcher = make(engine)
     with batcher.admit(1) as recording:
         stuck = recording.submit(Row("stuck"))
-        held(engine)
+        wait_for_batch(engine)
         batcher.close(0.0)
         with pytest.raises(Busy):
             recording.result(stuck)
 
 
-def test_closing_frees_whoever_waits_for_room(make: Make) -> None:
+def test_closing_releases_threads_that_wait_for_room(make: Make) -> None:
     engine = Engine()
     engine.gate.clear()
     batcher = make(engine, rows_per_batch=1)
@@ -412,7 +414,7 @@ def test_closing_frees_whoever_waits_for_room(make: Make) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    held(engine)
+    wait_for_batch(engine)
     batcher.close(0.0)
     assert ended.wait(PATIENCE)
     thread.join()
@@ -431,7 +433,7 @@ def test_closing_frees_whoever_waits_for_room(make: Make) -> None:
     rows_per_batch=st.integers(1, 5),
     memory=st.integers(1, 5),
 )
-def test_whatever_the_schedule_each_row_gets_its_own_result_or_its_own_error(
+def test_in_every_schedule_each_row_gets_its_own_result_or_its_own_error(
     recordings: list[list[tuple[str, str]]], rows_per_batch: int, memory: int
 ) -> None:
     def fail(rows: Sequence[Row]) -> BaseException | None:

@@ -1,4 +1,4 @@
-"""The table of odd media (`make odd-media`): what is right, what is not, and that it says so."""
+"""The table of odd media (`make odd-media`): which outcomes it calls right or wrong."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.media import SAMPLES, empty_files
 
 
 @pytest.mark.engines
-def test_a_folder_of_odd_files_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_and_wrong_outcomes_for_a_folder_of_odd_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
     rejected = empty_files(folder)

@@ -1,4 +1,4 @@
-"""How an engine's time was used: rows, batches and padding, as the engines count them."""
+"""How the engines count their use of time: rows, batches and padding."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SAMPLE = SAMPLES / next(sample["file"] for sample in samples() if sample["channe
 
 
 def ignore(share: float) -> None:
-    """Progress that nobody watches."""
+    """Ignore the progress."""
 
 
 @pytest.mark.engines
 @pytest.mark.parametrize("stage", Stage)
-def test_the_work_of_a_recording_fits_its_times(stage: Stage) -> None:
+def test_the_counters_of_a_recording_fit_its_times(stage: Stage) -> None:
     engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
     analysis = engine(SAMPLE, Options(), ignore)
     again = engine(SAMPLE, Options(), ignore)
     work = analysis.work
     assert work is not None
     assert again.work is not None
-    assert again.work.rows == work.rows  # not added up
+    assert again.work.rows == work.rows  # not accumulated over recordings
     assert 0 < work.engine_seconds <= analysis.compute_seconds
     assert 0 < work.rows <= work.row_slots
     assert 0 < work.filled_seconds <= work.padded_seconds
@@ -37,7 +37,7 @@ def test_the_work_of_a_recording_fits_its_times(stage: Stage) -> None:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("stage", Stage)
-def test_silence_is_no_work(stage: Stage, tmp_path: Path) -> None:
+def test_silence_needs_no_rows(stage: Stage, tmp_path: Path) -> None:
     write_wav(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE * 3, np.int16))
     engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
     work = engine(tmp_path / "silent.wav", Options(), ignore).work

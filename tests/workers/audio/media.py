@@ -1,4 +1,4 @@
-"""Media files for the tests, made with PyAV: a tone in whatever container and codec a test wants; and whole reading."""
+"""Media files for tests, made with PyAV: a tone in any container and codec. Also decodes whole recordings."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Decoded:
 
 
 def decode(path: Path, *, split: bool = False, max_seconds: float) -> Decoded:
-    """A whole recording, by the process that decodes."""
-    with open_audio(path, split=split, max_seconds=max_seconds) as recording:
-        samples = as_float(np.concatenate(list(recording), axis=1))
-        return Decoded(samples, recording.audio, recording.cautions)
+    """Decode a whole recording in the decoder process."""
+    with open_audio(path, split=split, max_seconds=max_seconds) as stream:
+        samples = as_float(np.concatenate(list(stream), axis=1))
+        return Decoded(samples, stream.audio, stream.cautions)
 
 
 def tone(seconds: float, hertz: float = 440.0, rate: int = RATE) -> npt.NDArray[np.float32]:
@@ -43,7 +43,7 @@ def write_audio(
     rate: int = RATE,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode equally long channels, -1 to 1, into the container that the name ends in."""
+    """Encode channels of equal length, -1 to 1, into the container given by the file's extension."""
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=options or {})
@@ -52,7 +52,7 @@ def write_audio(
 
 
 def write_video(path: Path, sound: npt.NDArray[np.float32] | None, *, seconds: float = 1.0) -> Path:
-    """A small moving picture, with or without sound."""
+    """A small video, with or without audio."""
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=10)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"

@@ -28,8 +28,8 @@ def sound_of(name: str, *, split: bool = False) -> Sound:
         return np.concatenate(list(recording), axis=1)
 
 
-def heard(sound: Sound, rules: ChunkRules, sizes: Iterator[int]) -> list[Chunk]:
-    """The stretches of one channel that comes in blocks of these sizes."""
+def chunked(sound: Sound, rules: ChunkRules, sizes: Iterator[int]) -> list[Chunk]:
+    """The chunks of one channel whose audio arrives in blocks of these sizes."""
     chunker = _ChannelChunker(0, rules)
     found: list[Chunk] = []
     at = 0
@@ -46,11 +46,11 @@ def spans(found: Sequence[Chunk]) -> list[Span]:
 
 @pytest.mark.parametrize("rules", [EMOTION, TEXT], ids=["emotion", "text"])
 @pytest.mark.parametrize("name", ["happy_customer.mp3", "changing_mood.m4a"])
-def test_blocks_of_any_size_give_the_same_stretches_with_their_own_audio(name: str, rules: ChunkRules) -> None:
+def test_blocks_of_any_size_give_the_same_chunks_with_their_own_audio(name: str, rules: ChunkRules) -> None:
     (sound,) = sound_of(name)
-    whole = heard(sound, rules, itertools.repeat(len(sound)))
+    whole = chunked(sound, rules, itertools.repeat(len(sound)))
     random = np.random.default_rng(0)
-    pieces = heard(sound, rules, iter(lambda: int(random.integers(1, 30_000)), None))
+    pieces = chunked(sound, rules, iter(lambda: int(random.integers(1, 30_000)), None))
     assert len(whole) > 1
     assert spans(pieces) == spans(whole)
     for one, other in zip(pieces, whole, strict=True):
@@ -60,53 +60,53 @@ def test_blocks_of_any_size_give_the_same_stretches_with_their_own_audio(name: s
         assert one.speech == other.speech
 
 
-def test_without_a_length_to_keep_to_they_are_the_joined_spans_of_the_whole() -> None:
+def test_without_a_length_limit_chunks_are_the_joined_spans_of_the_whole_recording() -> None:
     (sound,) = sound_of("changing_mood.m4a")
-    found = heard(sound, replace(EMOTION, shortest=0.0), itertools.repeat(16_000))
+    found = chunked(sound, replace(EMOTION, shortest=0.0), itertools.repeat(16_000))
     bare = vad.find(sound)
     assert spans(found) == vad.join(bare, gap=0.3, pad=0.1, duration=len(sound) / 16_000)
     assert [span for chunk in found for span in chunk.speech] == bare
 
 
-def test_a_long_stretch_is_cut_in_pauses() -> None:
+def test_a_long_chunk_is_cut_in_pauses() -> None:
     (sound,) = sound_of("changing_mood.m4a")
-    found = heard(sound, TEXT, itertools.repeat(16_000))
+    found = chunked(sound, TEXT, itertools.repeat(16_000))
     assert all(chunk.span.length <= 8.0 for chunk in found)
     assert [span for chunk in found for span in chunk.speech] == vad.find(sound)
 
 
-def test_speech_of_a_moment_is_widened_but_not_out_of_the_recording() -> None:
+def test_a_short_chunk_is_widened_but_not_beyond_the_recording() -> None:
     (sound,) = sound_of("happy_customer.mp3")
     first = vad.find(sound)[0]
     sound = sound[round(first.start * 16_000) : round(first.start * 16_000) + 12_000]
-    (only,) = heard(sound, EMOTION, itertools.repeat(1000))
+    (only,) = chunked(sound, EMOTION, itertools.repeat(1000))
     assert only.span == Span(0.0, 0.75)
-    (only,) = heard(np.pad(sound, (0, 16_000)), EMOTION, itertools.repeat(1000))
+    (only,) = chunked(np.pad(sound, (0, 16_000)), EMOTION, itertools.repeat(1000))
     assert only.span.length >= 1.0
     assert len(only.samples) == round(only.span.length * 16_000)
 
 
-def test_what_is_held_does_not_grow_with_the_length() -> None:
+def test_buffered_audio_does_not_grow_with_the_length() -> None:
     (sound,) = sound_of("changing_mood.m4a")
     chunker = _ChannelChunker(0, TEXT)
-    held = []
+    buffered = []
     for _ in range(10):
         for at in range(0, len(sound), 16_000):
             list(chunker.feed(sound[at : at + 16_000]))
-            held.append(len(chunker._audio) / 16_000)
-    assert max(held) < 20
+            buffered.append(len(chunker._audio) / 16_000)
+    assert max(buffered) < 20
 
 
 def test_speech_without_a_pause_is_cut_to_fit_whispers_window() -> None:
     (sound,) = sound_of("changing_mood.m4a")
     spoken = np.concatenate([sound[round(s.start * 16_000) : round(s.end * 16_000)] for s in vad.find(sound)])
     rules = ChunkRules(gap=2.0, pad=0.0, longest=28.0)
-    found = heard(np.tile(spoken, 10), rules, itertools.repeat(16_000))
+    found = chunked(np.tile(spoken, 10), rules, itertools.repeat(16_000))
     assert all(chunk.span.length <= chunks.MAX_UNBROKEN for chunk in found)
     assert sum(chunk.span.length for chunk in found) > 0.9 * 10 * len(spoken) / 16_000
 
 
-def test_only_the_channels_that_are_wanted() -> None:
+def test_only_the_chosen_channels_are_read() -> None:
     path = SAMPLES / "support_call_stereo.wav"
     with open_audio(path, split=True, max_seconds=100) as recording:
         both = list(chunks.speech_chunks(recording, EMOTION))
@@ -119,10 +119,10 @@ def test_only_the_channels_that_are_wanted() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from([0, 1]), min_size=1, max_size=60), st.integers(1, 40_000))
-def test_stretches_stay_in_order_and_inside(pattern: list[int], size: int) -> None:
+def test_chunks_are_in_order_and_inside_the_recording(pattern: list[int], size: int) -> None:
     (sound,) = sound_of("happy_customer.mp3")
     voice = sound[round(vad.find(sound)[0].start * 16_000) :][:8000]
     mixed = np.concatenate([voice if on else np.zeros(8000, np.int16) for on in pattern])
-    found = heard(mixed, TEXT, itertools.repeat(size))
+    found = chunked(mixed, TEXT, itertools.repeat(size))
     assert all(0 <= span.start < span.end <= len(mixed) / 16_000 for span in spans(found))
     assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(spans(found)))

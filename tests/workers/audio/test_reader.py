@@ -1,4 +1,4 @@
-"""The process that decodes: what it is given, what it may do, and what its end means."""
+"""The decoder process: what it gets, what it may do, and what it means if it ends."""
 
 from __future__ import annotations
 
@@ -26,51 +26,51 @@ from workers.audio.reader import AudioStream, DecoderLost, open_audio
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Five minutes: more than is decoded ahead."""
+    """Five minutes, which is more than a child decodes ahead."""
     return write_audio(tmp_path / "a.flac", [tone(300)], codec="flac")
 
 
 @pytest.fixture
-def recording(file: Path) -> Iterator[AudioStream]:
+def stream(file: Path) -> Iterator[AudioStream]:
     with open_audio(file, max_seconds=600) as opened:
         yield opened
 
 
-def child_of(recording: AudioStream) -> Path:
-    return Path(f"/proc/{recording._child}")
+def child_of(stream: AudioStream) -> Path:
+    return Path(f"/proc/{stream._child}")
 
 
-def test_blocks_come_while_the_rest_is_not_decoded_yet(recording: AudioStream) -> None:
-    blocks = iter(recording)
+def test_blocks_arrive_while_the_rest_is_not_decoded_yet(stream: AudioStream) -> None:
+    blocks = iter(stream)
     block = next(blocks)
     assert block.dtype == np.int16
-    assert block.shape[0] == recording.channels == 1
-    assert recording.expected_seconds == pytest.approx(300)
+    assert block.shape[0] == stream.channels == 1
+    assert stream.expected_seconds == pytest.approx(300)
     with pytest.raises(RuntimeError, match="not all blocks"):
-        _ = recording.audio
+        _ = stream.audio
     assert block.shape[1] + sum(block.shape[1] for block in blocks) == 300 * 16_000
-    assert recording.audio.duration == 300
+    assert stream.audio.duration == 300
 
 
-def test_many_recordings_at_once(file: Path) -> None:
+def test_many_recordings_are_decoded_in_parallel(file: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: decode(file, max_seconds=600).audio.duration, range(24)))
     assert found == [300] * 24
 
 
-def test_a_file_that_is_not_there_is_no_fault_of_the_recording(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_a_rejection(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_audio(tmp_path / "gone.wav", max_seconds=600)
 
 
-def test_a_little_too_long_shows_while_it_is_read(file: Path) -> None:
-    with open_audio(file, max_seconds=299) as recording, pytest.raises(Rejected, match="at most 299 seconds"):
-        for _ in recording:
+def test_a_recording_slightly_too_long_is_rejected_while_it_is_read(file: Path) -> None:
+    with open_audio(file, max_seconds=299) as stream, pytest.raises(Rejected, match="at most 299 seconds"):
+        for _ in stream:
             pass
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_too_long_shows_at_once_where_it_can_be_sought(file: Path, known: bool) -> None:
+def test_too_long_is_raised_immediately_if_the_file_is_seekable(file: Path, known: bool) -> None:
     if not known:
         content = bytearray(file.read_bytes())
         content[22:26] = bytes(4)  # samples in all
@@ -79,30 +79,30 @@ def test_too_long_shows_at_once_where_it_can_be_sought(file: Path, known: bool) 
         open_audio(file, max_seconds=200)
 
 
-def test_closing_ends_the_child(recording: AudioStream) -> None:
-    child = child_of(recording)
+def test_closing_ends_the_child(stream: AudioStream) -> None:
+    child = child_of(stream)
     assert child.exists()
-    recording.close()
+    stream.close()
     assert not child.exists()
 
 
-# ------------------------------------------------------------------------------------------------ what it may do
+# ------------------------------------------------------------------------------------------------ what a child may do
 
 
-def test_it_holds_no_socket_file_or_secret_of_the_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_has_no_socket_file_or_secret_of_the_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader.stop()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/secret")
-    with socket.create_server(("127.0.0.1", 0)) as server, open_audio(file, max_seconds=600) as recording:
-        child = child_of(recording)
-        held = {os.readlink(fd) for fd in (child / "fd").iterdir() if fd.name != "2"}  # errors are printed
-        assert os.readlink(f"/proc/self/fd/{server.fileno()}") not in held
-        assert len([name for name in held if name.startswith("socket:")]) == 1
-        assert {name for name in held if name.startswith("/") and not name.startswith("/dev/")} <= {str(file)}
+    with socket.create_server(("127.0.0.1", 0)) as server, open_audio(file, max_seconds=600) as stream:
+        child = child_of(stream)
+        opened = {os.readlink(fd) for fd in (child / "fd").iterdir() if fd.name != "2"}  # errors are printed
+        assert os.readlink(f"/proc/self/fd/{server.fileno()}") not in opened
+        assert len([name for name in opened if name.startswith("socket:")]) == 1
+        assert {name for name in opened if name.startswith("/") and not name.startswith("/dev/")} <= {str(file)}
         assert b"GOOGLE" not in (child / "environ").read_bytes()
 
 
-def test_it_runs_where_nothing_is_and_under_limits(recording: AudioStream) -> None:
-    child = child_of(recording)
+def test_a_child_runs_in_a_deleted_directory_and_under_limits(stream: AudioStream) -> None:
+    child = child_of(stream)
     assert os.readlink(child / "cwd").endswith("(deleted)")
     limits = {line[:25].strip(): line[25:].split()[0] for line in (child / "limits").read_text().splitlines()[1:]}
     assert limits["Max address space"] == str(MEMORY_BYTES)
@@ -111,13 +111,13 @@ def test_it_runs_where_nothing_is_and_under_limits(recording: AudioStream) -> No
     assert limits["Max file size"] == limits["Max processes"] == limits["Max core file size"] == "0"
 
 
-def test_while_it_decodes_no_second_file_or_socket_can_be_opened(file: Path) -> None:
-    """By the kernel, whatever a demuxer or an exploit asks for: a child in which FFmpeg opens another file instead."""
+def test_while_a_child_decodes_it_can_open_no_second_file_or_socket(file: Path) -> None:
+    """The kernel refuses, whatever a demuxer or an exploit tries: here FFmpeg opens another file in a child."""
 
     def child() -> Iterator[str]:
         parts = decode_stream(file, max_seconds=600)
         next(parts)
-        yield from (_refusal(lambda: av.open(str(file))), _refusal(socket.socket), _refusal(file.open))
+        yield from (_error_of(lambda: av.open(str(file))), _error_of(socket.socket), _error_of(file.open))
 
     ours, theirs = socket.socketpair()
     if not os.fork():
@@ -133,7 +133,7 @@ def test_while_it_decodes_no_second_file_or_socket_can_be_opened(file: Path) -> 
     os.wait()
 
 
-def _refusal(opening: Callable[[], object]) -> str:
+def _error_of(opening: Callable[[], object]) -> str:
     try:
         opening()
     except OSError as error:
@@ -142,9 +142,9 @@ def _refusal(opening: Callable[[], object]) -> str:
 
 
 def test_addresses_in_a_file_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every kind of playlist and reference: nobody connects, and a pipe that would block whoever opens it does not.
+    """For every kind of playlist and reference: nobody connects to the server, and nobody opens the pipe.
 
-    Were it opened, the outcome would be another: its child would hang and be killed.
+    Opening the pipe would block, so the child would hang and be killed, with another error message.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reader, "STALL_SECONDS", 5.0)
@@ -164,8 +164,8 @@ def test_addresses_in_a_file_are_not_followed(tmp_path: Path, monkeypatch: pytes
             server.accept()
 
 
-def test_the_movie_does_refer_to_another_file(tmp_path: Path) -> None:
-    """Else the test above would show nothing: FFmpeg, told to, finds the sound."""
+def test_the_movie_really_refers_to_another_file(tmp_path: Path) -> None:
+    """Otherwise the test above would prove nothing: if allowed, FFmpeg finds the audio."""
     sound = write_audio(tmp_path / "sound.wav", [tone(1)], codec="pcm_s16le")
     (tmp_path / "a.mov").write_bytes(movie_referring(str(sound), kind=b"alis"))
     follow = {"enable_drefs": "1", "use_absolute_path": "1"}
@@ -173,28 +173,28 @@ def test_the_movie_does_refer_to_another_file(tmp_path: Path) -> None:
         assert sum(frame.samples for frame in container.decode(audio=0)) == 16_000
 
 
-# -------------------------------------------------------------------------------------------------- how it ends
+# -------------------------------------------------------------------------------------------------- how a child ends
 
 
 @pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGXCPU, signal.SIGALRM, signal.SIGABRT])
-def test_a_file_that_brings_decoding_down_is_rejected(recording: AudioStream, how: signal.Signals) -> None:
-    os.kill(int(child_of(recording).name), how)
+def test_a_file_that_crashes_its_child_is_rejected(stream: AudioStream, how: signal.Signals) -> None:
+    os.kill(int(child_of(stream).name), how)
     with pytest.raises(Rejected, match="damaged") as caught:
-        list(recording)
+        list(stream)
     assert caught.value.code is ErrorCode.DECODE_FAILED
 
 
-def test_one_that_hangs_is_rejected(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_hangs_its_child_is_rejected(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "STALL_SECONDS", 0.1)
-    with open_audio(file, max_seconds=600) as recording:
-        child = child_of(recording)
+    with open_audio(file, max_seconds=600) as stream:
+        child = child_of(stream)
         os.kill(int(child.name), signal.SIGSTOP)
         with pytest.raises(Rejected, match="too much time"):
-            list(recording)
+            list(stream)
     assert not child.exists()
 
 
-def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reader_is_not_a_stall(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "STALL_SECONDS", 1.0)
     with open_audio(file, max_seconds=600) as slow:
         began = time.monotonic()
@@ -203,8 +203,10 @@ def test_a_reader_that_takes_its_time_is_no_hang(file: Path, monkeypatch: pytest
         assert sum(block.shape[1] for block in slow) == 300 * 16_000
 
 
-def ends(monkeypatch: pytest.MonkeyPatch, path: Path, work: Callable[[], object], **limits: float) -> tuple[int, bytes]:
-    """Wait status and messages of a real child that does this in place of decoding."""
+def run_child(
+    monkeypatch: pytest.MonkeyPatch, path: Path, work: Callable[[], object], **limits: float
+) -> tuple[int, bytes]:
+    """The wait status and the messages of a real child that calls `work` instead of decoding."""
 
     def decode_stream(path: Path, **_: object) -> Iterator[None]:
         work()
@@ -223,50 +225,50 @@ def forever() -> None:
         pass
 
 
-def test_one_that_takes_too_much_processor_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_takes_too_much_processor_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_process, "_CPU_SECONDS", 0.0)
-    status, said = ends(monkeypatch, file, forever)
+    status, sent = run_child(monkeypatch, file, forever)
     assert os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-    assert said == b""
+    assert sent == b""
 
 
-def test_one_that_gives_nothing_in_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = ends(monkeypatch, file, forever, stall_seconds=0.1)
+def test_a_child_that_delivers_nothing_in_time_is_killed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, sent = run_child(monkeypatch, file, forever, stall_seconds=0.1)
     assert os.WTERMSIG(status) == signal.SIGALRM
-    assert said == b""
+    assert sent == b""
 
 
-def test_one_that_takes_too_much_memory_is_told_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = ends(monkeypatch, file, lambda: bytearray(MEMORY_BYTES))
+def test_too_much_memory_is_reported_as_such(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, sent = run_child(monkeypatch, file, lambda: bytearray(MEMORY_BYTES))
     assert status == 0
-    assert b"decode_failed" in said
-    assert b"too much memory" in said
+    assert b"decode_failed" in sent
+    assert b"too much memory" in sent
 
 
-def test_one_that_writes_a_file_cannot(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    status, _ = ends(monkeypatch, file, lambda: (tmp_path / "a").write_bytes(b"a"))
+def test_a_child_cannot_write_a_file(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _ = run_child(monkeypatch, file, lambda: (tmp_path / "a").write_bytes(b"a"))
     assert os.waitstatus_to_exitcode(status) == 1  # EFBIG: Python ignores the signal
     assert (tmp_path / "a").stat().st_size == 0
 
 
-def test_an_end_from_outside_is_no_fault_of_the_recording(recording: AudioStream) -> None:
-    os.kill(int(child_of(recording).name), signal.SIGKILL)
+def test_a_child_killed_from_outside_does_not_reject_the_recording(stream: AudioStream) -> None:
+    os.kill(int(child_of(stream).name), signal.SIGKILL)
     with pytest.raises(DecoderLost):
-        list(recording)
+        list(stream)
 
 
-def test_the_process_is_replaced_when_it_is_gone(file: Path) -> None:
-    with open_audio(file, max_seconds=600) as recording:
+def test_a_dead_decoder_process_is_replaced(file: Path) -> None:
+    with open_audio(file, max_seconds=600) as stream:
         assert reader._process._running is not None
         reader._process._running[0].kill()
-        assert sum(block.shape[1] for block in recording) == 300 * 16_000  # its child goes on
+        assert sum(block.shape[1] for block in stream) == 300 * 16_000  # its child continues
     assert decode(file, max_seconds=600).audio.duration == 300
 
 
 @pytest.mark.parametrize(
     "messages",
     [
-        [(b"H", b"null"), *[(b"B", bytes(2 * 16_000))] * 100],  # on and on
+        [(b"H", b"null"), *[(b"B", bytes(2 * 16_000))] * 100],  # endlessly
         [(b"H", b"null"), (b"B", bytes(3))],
         [(b"H", b'"long"')],
         [(b"R", b"not JSON")],
@@ -274,7 +276,7 @@ def test_the_process_is_replaced_when_it_is_gone(file: Path) -> None:
         [(b"H", b"1"), (b"B", bytes(32_000)), (b"F", b'{"audio": {"duration": -1}, "cautions": []}')],
     ],
 )
-def test_a_child_that_was_taken_over_cannot_say_what_it_likes(
+def test_a_compromised_child_cannot_send_anything_it_likes(
     file: Path, messages: list[tuple[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -282,20 +284,20 @@ def test_a_child_that_was_taken_over_cannot_say_what_it_likes(
     monkeypatch.setattr(reader._process, "start_child", lambda _: (0, ours))
     monkeypatch.setattr(reader._process, "end_child", lambda _: 0)
     with theirs, ThreadPoolExecutor(1) as thread:
-        said = b"".join(HEADER.pack(kind, 1, len(content)) + content for kind, content in messages)
-        speaking = thread.submit(theirs.sendall, said)
+        messages_sent = b"".join(HEADER.pack(kind, 1, len(content)) + content for kind, content in messages)
+        sending = thread.submit(theirs.sendall, messages_sent)
         with pytest.raises(Rejected) as caught:
             list(open_audio(file, max_seconds=10))
         ours.close()
-        speaking.exception()
+        sending.exception()
     assert caught.value.code is ErrorCode.DECODE_FAILED
 
 
-def test_a_length_that_cannot_be_is_not_expected(tmp_path: Path) -> None:
+def test_an_impossible_length_is_not_expected(tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.flac", [tone(1)], codec="flac")
     content = bytearray(path.read_bytes())
     content[22:26] = b"\xff" * 4  # samples in all
     path.write_bytes(content)
-    with open_audio(path, max_seconds=600) as recording:
-        assert recording.expected_seconds is None
-        assert sum(block.shape[1] for block in recording) == 16_000
+    with open_audio(path, max_seconds=600) as stream:
+        assert stream.expected_seconds is None
+        assert sum(block.shape[1] for block in stream) == 16_000

@@ -18,7 +18,7 @@ from workers.audio.vad import Span
 SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
 
 
-def test_nobody_speaks_in_silence_noise_or_nothing() -> None:
+def test_no_speech_is_found_in_silence_noise_or_empty_audio() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, 48_000).astype(np.float32)
     for samples in (np.zeros(0, np.float32), np.zeros(100, np.float32), np.zeros(48_000, np.float32), noise):
         assert vad.find(samples) == []
@@ -26,7 +26,7 @@ def test_nobody_speaks_in_silence_noise_or_nothing() -> None:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("sample", json.loads((SAMPLES / "samples.json").read_text()), ids=lambda s: s["file"])
-def test_speech_is_found_where_somebody_speaks(sample: dict) -> None:  # type: ignore[type-arg]
+def test_speech_is_found_where_there_is_speech(sample: dict) -> None:  # type: ignore[type-arg]
     split = sample["channels"] > 1
     decoded = decode(SAMPLES / sample["file"], split=split, max_seconds=100)
     for channel, samples in enumerate(decoded.samples):
@@ -43,7 +43,7 @@ def test_speech_is_found_where_somebody_speaks(sample: dict) -> None:  # type: i
 
 @pytest.mark.parametrize("sample", ["happy_customer.mp3", "changing_mood.m4a"])
 @pytest.mark.parametrize("longest", [20 * 60.0, 3.0, 1.0, 0.5])
-def test_speech_is_found_block_by_block_as_faster_whisper_finds_it_in_the_whole(sample: str, longest: float) -> None:
+def test_speech_found_block_by_block_is_what_faster_whisper_finds_in_the_whole(sample: str, longest: float) -> None:
     decoded = decode(SAMPLES / sample, max_seconds=100).samples[0]
     noise = np.random.default_rng(0).normal(0, 0.003, 20_000).astype(np.float32)
     samples = np.concatenate([decoded, noise, decoded[: len(decoded) // 2 + 100]])  # ends in speech
@@ -70,16 +70,16 @@ def test_speech_is_found_block_by_block_as_faster_whisper_finds_it_in_the_whole(
     assert len(found) > 3
 
 
-def test_the_model_says_of_every_chunk_what_faster_whispers_says() -> None:
-    """Of speech, noise, silence and clipping; and its file is what the committed script makes of theirs."""
+def test_the_model_gives_every_frame_the_probability_that_faster_whispers_gives() -> None:
+    """For speech, noise, silence and clipping. The committed script generates its file from faster-whisper's."""
     random = np.random.default_rng(0)
     speech_of = decode(SAMPLES / "happy_customer.mp3", max_seconds=100).samples[0]
     noise = random.normal(0, 1, 80_000) * np.geomspace(1e-6, 10, 80_000)
     audio = np.concatenate([speech_of, noise.clip(-1, 1), np.zeros(20_000), np.sign(speech_of)]).astype(np.float32)
-    chunks = audio[: len(audio) // 576 * 576].reshape(-1, 576)
+    frames = audio[: len(audio) // 576 * 576].reshape(-1, 576)
     state = {"h": np.zeros((1, 1, 128), np.float32), "c": np.zeros((1, 1, 128), np.float32)}
-    ours, theirs = (model.run(None, {"input": chunks, **state}) for model in (vad._model(), get_vad_model().session))
-    assert len(chunks) > 500
+    ours, theirs = (model.run(None, {"input": frames, **state}) for model in (vad._model(), get_vad_model().session))
+    assert len(frames) > 500
     assert ours[0].max() > 0.9
     assert ours[0].min() < 0.01
     for one, other in zip(ours, theirs, strict=True):
@@ -87,7 +87,7 @@ def test_the_model_says_of_every_chunk_what_faster_whispers_says() -> None:
     assert rewritten(original()).SerializeToString() == TARGET.read_bytes()
 
 
-def test_close_spans_are_joined_and_padded_half_way_at_most() -> None:
+def test_close_spans_are_joined_and_padded_at_most_half_way() -> None:
     spans = [Span(1.0, 2.0), Span(2.1, 3.0), Span(3.5, 4.0), Span(9.0, 9.8)]
     assert vad.join(spans, gap=0.3, pad=0.4, duration=10.0) == [
         Span(0.6, 3.25),
@@ -104,7 +104,9 @@ lists_of_spans = st.lists(st.floats(0.01, 5), max_size=20).map(
 
 
 @given(lists_of_spans, st.floats(0, 3), st.floats(0, 3))
-def test_joining_keeps_order_loses_no_speech_and_stays_inside(spans: list[Span], gap: float, pad: float) -> None:
+def test_joined_spans_are_in_order_lose_no_speech_and_stay_inside_the_recording(
+    spans: list[Span], gap: float, pad: float
+) -> None:
     duration = spans[-1].end + 0.5 if spans else 1.0
     joined = vad.join(spans, gap=gap, pad=pad, duration=duration)
     assert all(0 <= span.start <= span.end <= duration for span in joined)

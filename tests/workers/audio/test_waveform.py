@@ -16,17 +16,17 @@ from workers.audio.waveform import WaveformBuilder
 
 
 def waveforms(samples: npt.NDArray[np.int16], cuts: list[int]) -> list[tuple[int, ...]]:
-    made = WaveformBuilder()
+    builder = WaveformBuilder()
     for block in np.split(samples, sorted(cuts), axis=1):
-        made.add(block)
-    return [waveform.peaks for waveform in made.waveforms()]
+        builder.add(block)
+    return [waveform.peaks for waveform in builder.waveforms()]
 
 
 def level(magnitude: float) -> int:
     return round(255 * math.sqrt(magnitude / 32768))
 
 
-def test_loud_and_quiet_parts_stand_where_they_are() -> None:
+def test_loud_and_quiet_parts_are_in_their_place() -> None:
     samples = np.zeros((2, 1_000_000), np.int16)
     samples[0, 250_000:500_000] = 8192
     samples[1, -1] = -32768  # the lowest value has no positive counterpart
@@ -38,43 +38,43 @@ def test_loud_and_quiet_parts_stand_where_they_are() -> None:
     assert right == (*(0,) * 799, 255)
 
 
-def test_as_many_peaks_as_there_are_samples_of_a_click() -> None:
+def test_a_few_samples_give_as_many_peaks() -> None:
     assert waveforms(np.array([[0, 32767, -8]], np.int16), []) == [(0, 255, level(8))]
 
 
-def test_many_channels_share_what_there_is() -> None:
+def test_many_channels_share_the_limit_on_peaks() -> None:
     peaks = waveforms(np.full((64, 50_000), 99, np.int16), [])
     assert [set(channel) for channel in peaks] == [{level(99)}] * 64
     assert sum(map(len, peaks)) <= 2 * WAVEFORM_PEAKS
 
 
 @given(st.integers(1, 60_000), st.lists(st.integers(0, 60_000), max_size=6), st.integers(0, 2**32 - 1))
-def test_blocks_make_no_visible_difference(length: int, cuts: list[int], seed: int) -> None:
+def test_block_sizes_make_no_visible_difference(length: int, cuts: list[int], seed: int) -> None:
     samples = np.random.default_rng(seed).integers(-32768, 32768, (1, length), np.int16)
     (whole,), (cut,) = waveforms(samples, []), waveforms(samples, [cut for cut in cuts if cut < length])
     assert len(whole) == len(cut) == min(length, WAVEFORM_PEAKS)
     assert max(whole) == max(cut) == min(255, level(np.abs(samples.astype(int)).max()))
 
 
-def test_nothing_has_no_waveforms() -> None:
+def test_no_audio_has_no_waveform() -> None:
     assert WaveformBuilder().waveforms() == ()
 
 
 @pytest.mark.parametrize("blocks", [200, 2000])
 def test_memory_does_not_grow_with_the_length(blocks: int) -> None:
     block = np.ones((1, 65_536), np.int16)
-    made = WaveformBuilder()
-    made.add(block)
+    builder = WaveformBuilder()
+    builder.add(block)
     tracemalloc.start()
     for _ in range(blocks):
-        made.add(block)
+        builder.add(block)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4_000_000
 
 
 @pytest.mark.parametrize(("split", "channels"), [(False, 1), (True, 2)])
-def test_a_decoded_recording_has_one_a_channel(tmp_path: Path, split: bool, channels: int) -> None:
+def test_a_decoded_recording_has_one_waveform_per_channel(tmp_path: Path, split: bool, channels: int) -> None:
     file = write_audio(tmp_path / "a.wav", [tone(2), np.zeros_like(tone(2))], codec="pcm_s16le")
     waveforms = decode(file, split=split, max_seconds=60).audio.waveforms
     assert [waveform.channel for waveform in waveforms] == list(range(channels))

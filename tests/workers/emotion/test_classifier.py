@@ -1,4 +1,4 @@
-"""The emotion engine with real transformers models: tiny, random, made here."""
+"""The emotion engine with real transformers models, tiny and random, that are made here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAMILIES = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 
 
 def make_model(folder: Path, front_end: str, *, family: str = "wav2vec2", drop: str | None = None) -> Path:
-    import transformers  # not for `make check`, which runs none of this: it takes two seconds
+    import transformers  # imported here, as it takes two seconds and `make check` runs none of these tests
 
     torch.manual_seed(0)
     config = getattr(transformers, f"{FAMILIES[family]}Config")(
@@ -59,7 +59,7 @@ def make_model(folder: Path, front_end: str, *, family: str = "wav2vec2", drop: 
 
 
 @pytest.fixture(scope="module")
-def analyser(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionEngine]:
+def engine_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmotionEngine]:
     made: dict[str, EmotionEngine] = {}
 
     def make(front_end: str = "layer", family: str = "wav2vec2") -> EmotionEngine:
@@ -88,7 +88,7 @@ Forward = Callable[[Sequence[classifier.Row]], Sequence[np.ndarray]]
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionEngine, int], list[list[classifier.Row]]]:
-    """See an engine's batches; the first waits until so many more rows are in the queue."""
+    """Record an engine's batches. The first waits until `gather` more rows are in the queue."""
 
     def watch(engine: EmotionEngine, gather: int) -> list[list[classifier.Row]]:
         seen: list[list[classifier.Row]] = []
@@ -118,34 +118,34 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmotionEngine, int], l
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("front_end", ["layer", "group"])
 def test_a_window_scores_the_same_alone_and_in_a_batch(
-    analyser: Callable[..., EmotionEngine], batches: Any, front_end: str, family: str
+    engine_with: Callable[..., EmotionEngine], batches: Any, front_end: str, family: str
 ) -> None:
-    engine = analyser(front_end, family)
+    engine = engine_with(front_end, family)
     mixed = windows(1, 3, 2.37, 2.37, 1, 2.8, 2.99)
     alone = np.concatenate([engine.logits([window]) for window in mixed])
     seen = batches(engine, len(mixed))
     together = engine.logits(mixed)
     assert max(map(len, seen)) > 1
-    differ = alone.std(axis=0).min()  # windows do: equal scores would prove nothing
+    differ = alone.std(axis=0).min()  # windows do differ: equal scores would prove nothing
     assert np.abs(together - alone).max() < min(1e-4, 0.02 * differ)
 
 
-def test_windows_share_a_batch_wherever_that_changes_nothing(
-    analyser: Callable[..., EmotionEngine], batches: Any
+def test_windows_share_a_batch_if_that_changes_no_score(
+    engine_with: Callable[..., EmotionEngine], batches: Any
 ) -> None:
     for front_end, expected in (
-        ("layer", [[8000], [16000, 16000], [44800, 48000, 48000]]),  # padded with a mask to the longest
+        ("layer", [[8000], [16000, 16000], [44800, 48000, 48000]]),  # padded to the longest, with a mask
         ("group", [[8000], [16000, 16000], [44800], [48000, 48000]]),  # never padded
     ):
-        seen = batches(analyser(front_end), 6)  # the first, alone of its length, waits for the others
-        analyser(front_end).logits(windows(0.5, 1, 3, 1, 2.8, 3))
+        seen = batches(engine_with(front_end), 6)  # the first, the only one of its length, waits for the others
+        engine_with(front_end).logits(windows(0.5, 1, 3, 1, 2.8, 3))
         assert sorted(sorted(len(row.input) for row in batch) for batch in seen) == expected
 
 
 def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
-    analyser: Callable[..., EmotionEngine], batches: Any
+    engine_with: Callable[..., EmotionEngine], batches: Any
 ) -> None:
-    engine = analyser("layer")
+    engine = engine_with("layer")
     names = ["changing_mood.m4a", "support_call_stereo.wav", "order_inquiry.wav"]
 
     def scored(name: str) -> Emotions:
@@ -166,17 +166,17 @@ def test_windows_of_different_recordings_share_a_batch_and_score_as_alone(
             assert all(abs(scores[score.name] - score.score) < 1e-4 for score in after.scores)
 
 
-def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
-    analyser: Callable[..., EmotionEngine], monkeypatch: pytest.MonkeyPatch
+def test_progress_counts_scored_windows_not_queued_ones(
+    engine_with: Callable[..., EmotionEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = analyser()
+    engine = engine_with()
     rows = 6
     forward, put = engine._forward, engine._batcher.put
     queued = threading.Semaphore(0)
     scored: list[int] = []
 
     def run(batch: Sequence[classifier.Row]) -> Sequence[np.ndarray]:
-        if not scored:  # nothing is, while the recording hands in most of its windows
+        if not scored:  # none is, while the recording submits most of its windows
             for _ in range(rows):
                 assert queued.acquire(timeout=60)
         made = forward(batch)
@@ -204,8 +204,8 @@ def test_progress_is_of_windows_that_were_scored_not_of_those_that_wait(
     assert shown[-1][0] == 1.0
 
 
-def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., EmotionEngine]) -> None:
-    engine = analyser("layer")
+def test_an_engine_with_enough_audio_in_flight_is_busy(engine_with: Callable[..., EmotionEngine]) -> None:
+    engine = engine_with("layer")
     with engine._batcher.admit(1e9), pytest.raises(Busy):
         engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None)
 
@@ -213,9 +213,9 @@ def test_an_engine_that_has_enough_to_do_is_busy(analyser: Callable[..., Emotion
 # ------------------------------------------------------------------------------------------------------- recordings
 
 
-def test_a_call_of_two_channels(analyser: Callable[..., EmotionEngine]) -> None:
+def test_a_call_on_two_channels_is_scored_on_both(engine_with: Callable[..., EmotionEngine]) -> None:
     shown: list[float] = []
-    analysis = analyser("layer")(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
+    analysis = engine_with("layer")(SAMPLES / "support_call_stereo.wav", Options(channels="split"), shown.append)
     assert isinstance(analysis.value, Emotions)
     found = analysis.value.windows
     assert {window.channel for window in found} == {0, 1}
@@ -230,10 +230,10 @@ def test_a_call_of_two_channels(analyser: Callable[..., EmotionEngine]) -> None:
     assert analysis.cautions == ()
 
 
-def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[..., EmotionEngine]) -> None:
+def test_only_the_chosen_channels_are_scored(engine_with: Callable[..., EmotionEngine]) -> None:
     path, options = SAMPLES / "support_call_stereo.wav", Options(channels="split")
-    both = analyser("layer")(path, options, lambda _: None).value
-    one = analyser("layer")(path, options.model_copy(update={"emotion": (1,)}), lambda _: None).value
+    both = engine_with("layer")(path, options, lambda _: None).value
+    one = engine_with("layer")(path, options.model_copy(update={"emotion": (1,)}), lambda _: None).value
     assert isinstance(both, Emotions)
     assert isinstance(one, Emotions)
     assert one.windows
@@ -241,39 +241,39 @@ def test_only_the_channels_that_were_asked_for_are_scored(analyser: Callable[...
     assert {window.channel for window in one.windows} == {1}
 
 
-def test_a_channel_that_is_not_there_is_named_with_what_is(analyser: Callable[..., EmotionEngine]) -> None:
+def test_a_missing_channel_is_rejected_with_the_allowed_ones(engine_with: Callable[..., EmotionEngine]) -> None:
     options = Options(channels="split", emotion=(0, 2))
     with pytest.raises(Rejected) as caught:
-        analyser("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
+        engine_with("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
     assert caught.value.code is ErrorCode.INVALID_OPTION
     assert caught.value.message == "option 'emotion': given '0,2'; allowed: 0 to 1: the recording's channels"
 
 
-def test_silence_is_a_result_with_a_remark(analyser: Callable[..., EmotionEngine], tmp_path: Path) -> None:
+def test_silence_is_a_result_with_a_caution(engine_with: Callable[..., EmotionEngine], tmp_path: Path) -> None:
     path = write_audio(tmp_path / "a.wav", [0 * tone(3)], codec="pcm_s16le")
-    analysis = analyser("layer")(path, Options(), lambda _: None)
+    analysis = engine_with("layer")(path, Options(), lambda _: None)
     assert isinstance(analysis.value, Emotions)
     assert analysis.value.windows == ()
     assert analysis.value.vocabulary.labels == tuple(LABELS.values())
     assert [caution.code for caution in analysis.cautions] == ["no_speech"]
 
 
-def test_split_of_a_mono_recording_is_remarked(analyser: Callable[..., EmotionEngine]) -> None:
-    analysis = analyser("layer")(SAMPLES / "happy_customer.mp3", Options(channels="split"), lambda _: None)
+def test_split_of_a_mono_recording_gives_a_caution(engine_with: Callable[..., EmotionEngine]) -> None:
+    analysis = engine_with("layer")(SAMPLES / "happy_customer.mp3", Options(channels="split"), lambda _: None)
     assert [caution.code for caution in analysis.cautions] == ["mono_split"]
 
 
-def test_a_window_hears_its_own_place_in_the_recording(analyser: Callable[..., EmotionEngine]) -> None:
-    engine = analyser("layer")
+def test_a_window_is_scored_on_the_audio_of_its_span(engine_with: Callable[..., EmotionEngine]) -> None:
+    engine = engine_with("layer")
     path = SAMPLES / "changing_mood.m4a"
     value = engine(path, Options(), lambda _: None).value
     assert isinstance(value, Emotions)
     samples = decode(path, max_seconds=100).samples[0]
     last = value.windows[-1]
     first, end = round(last.start * 16000), round(last.end * 16000)
-    unheard = (end - first) % GRID
-    begin = first + unheard // 2
-    [logits] = engine.logits([samples[begin : begin + end - first - unheard]])
+    unscored = (end - first) % GRID
+    begin = first + unscored // 2
+    [logits] = engine.logits([samples[begin : begin + end - first - unscored]])
     powers = np.exp(logits - logits.max())
     expected = dict(zip(LABELS.values(), powers / powers.sum(), strict=True))
     for score in last.scores:
@@ -290,7 +290,7 @@ def test_a_model_with_missing_weights_is_refused(tmp_path: Path, weight: str) ->
         load_classifier(folder, device="cpu", dtype="float32")
 
 
-def test_a_model_of_the_years_before_safetensors_loads_whole(tmp_path: Path) -> None:
+def test_a_model_from_before_safetensors_loads_completely(tmp_path: Path) -> None:
     """CAiRE's weights are a .bin with the old names of weight normalisation."""
     folder = make_model(tmp_path, "layer")
     model, _ = load_classifier(folder, device="cpu", dtype="float32")
@@ -310,7 +310,7 @@ def test_a_model_of_the_years_before_safetensors_loads_whole(tmp_path: Path) -> 
             assert torch.equal(weight, model.state_dict()[name]), name
 
 
-def test_loaded_by_its_settings_it_is_warm_and_says_what_it_is(
+def test_a_model_loaded_from_settings_is_warm_and_identifies_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = make_model(tmp_path / "tiny-emotions", "group")
@@ -323,7 +323,7 @@ def test_loaded_by_its_settings_it_is_warm_and_says_what_it_is(
     assert model.engine == f"transformers {device.installed('transformers')}"
 
 
-def test_the_bundled_demo_model_says_that_it_is_one() -> None:
+def test_the_bundled_demo_model_says_what_it_is() -> None:
     engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
     analysis = engine(SAMPLES / "angry_customer.ogg", Options(), lambda _: None)
     assert isinstance(analysis.value, Emotions)

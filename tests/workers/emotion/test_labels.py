@@ -23,13 +23,13 @@ def as_dict(scores: tuple[LabelScore, ...]) -> dict[str, float]:
     return {score.name: score.score for score in scores}
 
 
-def test_the_default_model_is_read_as_it_was_trained() -> None:
+def test_the_default_models_labels_are_those_of_its_training() -> None:
     vocabulary = vocabulary_of(CAIRE, config(*(f"LABEL_{n}" for n in range(13))))
     assert " ".join(vocabulary.labels) == CAIRE_ORDER
     assert vocabulary.primary == vocabulary.labels[:7]
     assert vocabulary.activation == "sigmoid"
     logits = np.full((1, 13), -4, np.float32)
-    logits[0, [2, 10, 12]] = [2, 3, 9]  # angry; and frustrated and unknown, which were trained on other corpora
+    logits[0, [2, 10, 12]] = [2, 3, 9]  # angry, and frustrated and unknown, which were trained on other corpora
     [scores] = scores_of(logits, vocabulary)
     assert len(scores) == 13
     assert as_dict(scores)["angry"] == pytest.approx(0.880797, abs=1e-6)
@@ -50,29 +50,29 @@ def test_sentiment_takes_the_strongest_of_each_side_not_their_number() -> None:
     assert sentiment_of(scores, vocabulary)[0].name == "POSITIVE"
 
 
-def test_a_folder_of_the_default_model_is_known_too_and_a_wrong_one_refused() -> None:
+def test_a_folder_with_the_default_model_is_recognised_and_a_wrong_one_refused() -> None:
     name = "SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
     assert vocabulary_of(name, config(*"abcdefghijklm")).labels[0] == "sadness"
     with pytest.raises(UnreadableModel, match="4 outputs"):
         vocabulary_of(name, config(*"abcd"))
 
 
-def test_another_model_is_read_by_its_own_labels() -> None:
+def test_another_model_has_the_labels_of_its_config() -> None:
     vocabulary = vocabulary_of("superb/hubert-large-superb-er", config("neu", "hap", "ang", "sad"))
     assert vocabulary.activation == "softmax"
     assert vocabulary.sentiment == {"neu": "NEUTRAL", "hap": "POSITIVE", "ang": "NEGATIVE", "sad": "NEGATIVE"}
     [scores] = scores_of(np.array([[1, 2, 3, 900]], np.float32), vocabulary)
-    assert [score.name for score in scores] == ["sad", "neu", "hap", "ang"]  # equal ones stay in the model's order
+    assert [score.name for score in scores] == ["sad", "neu", "hap", "ang"]  # equal scores stay in the model's order
     assert sum(score.score for score in scores) == pytest.approx(1)
 
 
-def test_a_multi_label_model_is_not_squeezed_into_a_sum_of_one() -> None:
+def test_the_scores_of_a_multi_label_model_need_not_add_up_to_one() -> None:
     vocabulary = vocabulary_of("x", config("angry", "happy", problem_type="multi_label_classification"))
     [scores] = scores_of(np.array([[5, 5]], np.float32), vocabulary)
     assert [score.score for score in scores] == [pytest.approx(0.993307, abs=1e-6)] * 2
 
 
-def test_other_and_unknown_never_lead_and_unknown_words_make_no_sentiment() -> None:
+def test_other_and_unknown_are_never_dominant_and_an_incomplete_set_of_labels_gives_no_sentiment() -> None:
     vocabulary = vocabulary_of("x", config("angry", "other", "<unk>", "calm"))
     assert vocabulary.primary == ("angry", "calm")
     assert vocabulary.sentiment == {}  # no positive label: a share of the others would be made up
@@ -81,11 +81,11 @@ def test_other_and_unknown_never_lead_and_unknown_words_make_no_sentiment() -> N
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_nan_and_infinity_are_refused(bad: float) -> None:
     with pytest.raises(UnreadableModel):
         scores_of(np.array([[bad, 1]], np.float32), vocabulary_of("x", config("a", "b")))
 
 
-def test_labels_that_say_nothing_are_refused() -> None:
+def test_identical_labels_are_refused() -> None:
     with pytest.raises(UnreadableModel):
         vocabulary_of("x", config("a", "a"))

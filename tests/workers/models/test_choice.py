@@ -1,4 +1,4 @@
-"""Which model is chosen, with a hub cache made here and hubs that answer, refuse, hang or are not there."""
+"""Which model is chosen, with a local cache and hubs that answer, refuse, hang or are unreachable."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def settings(**changes: Any) -> EngineSettings:
 
 def test_the_real_models_come_from_the_local_cache_at_their_pins() -> None:
     for repository, names in ((SMALL, WHISPER_FILES), (DEFAULT_CLASSIFIER, SER_FILES)):
-        fill_cache(repository, "0" * 40, names)  # another commit is not good enough
+        fill_cache(repository, "0" * 40, names)  # another commit does not count
         fill_cache(repository, PINS[repository], names)
     for stage, repository in ((Stage.STT, SMALL), (Stage.SER, DEFAULT_CLASSIFIER)):
         choice = choose(stage, settings())
@@ -66,13 +66,13 @@ def test_the_real_models_come_from_the_local_cache_at_their_pins() -> None:
         assert choice.notice is None
 
 
-def test_every_pin_is_a_whole_commit_and_every_default_has_one() -> None:
+def test_every_pin_is_a_full_commit_hash_and_every_default_has_one() -> None:
     assert all(len(pin) == 40 and set(pin) <= set("0123456789abcdef") for pin in PINS.values())
     for name in choice.DEFAULT_WHISPER.values():
         assert choice._repository(Stage.STT, name) in PINS
 
 
-def test_without_hub_and_cache_the_demo_models_step_in_and_every_result_says_so() -> None:
+def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so() -> None:
     for stage in Stage:
         choice = choose(stage, settings())
         assert choice.name == "demo"
@@ -84,18 +84,18 @@ def test_without_hub_and_cache_the_demo_models_step_in_and_every_result_says_so(
         assert "SPEECHPIPE_STT_MODEL" in caution.message
 
 
-def test_half_a_model_in_the_cache_is_none() -> None:
-    fill_cache(SMALL, PINS[SMALL], WHISPER_FILES[:-2])  # a download that was cut off
+def test_an_incomplete_model_in_the_cache_is_not_used() -> None:
+    fill_cache(SMALL, PINS[SMALL], WHISPER_FILES[:-2])  # an interrupted download
     assert choose(Stage.STT, settings()).name == "demo"
 
 
-def test_demo_is_taken_when_asked_for_even_if_the_real_ones_are_there() -> None:
+def test_demo_is_used_on_request_even_if_the_real_models_are_there() -> None:
     fill_cache(SMALL, PINS[SMALL], WHISPER_FILES)
     assert choose(Stage.STT, settings(models="demo")).name == "demo"
     assert choose(Stage.STT, settings(models="demo", stt_model="small")).name == SMALL
 
 
-def test_a_model_that_was_named_is_never_replaced() -> None:
+def test_a_named_model_is_never_replaced() -> None:
     for changes in ({"stt_model": "large-v3"}, {"models": "Systran/faster-whisper-large-v3"}):
         with pytest.raises(ModelMissing, match=r"Systran/faster-whisper-large-v3 at edaa852ec7e1 .* HF_HUB_OFFLINE"):
             choose(Stage.STT, settings(**changes))
@@ -115,7 +115,7 @@ def test_a_folder_is_a_model_and_its_revision_follows_its_content(tmp_path: Path
         choose(Stage.STT, settings(stt_model=str(folder)))
 
 
-def test_another_revision_can_be_asked_for() -> None:
+def test_another_revision_can_be_requested() -> None:
     fill_cache(SMALL, "a" * 40, WHISPER_FILES)
     assert choose(Stage.STT, settings(stt_model="small", stt_revision="a" * 40)).revision == "a" * 40
 
@@ -143,25 +143,25 @@ def answering() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("status", "there"), [(200, True), (404, True), (403, False), (407, False), (502, False)])
-def test_a_proxy_that_refuses_is_no_hub(
+def test_a_proxy_that_refuses_is_not_the_hub(
     answering: str, status: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Hub, "status", status)
     assert hub_answers(answering) is there
 
 
-def test_a_hub_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
         assert "cannot be reached" in (choose(Stage.STT, settings()).notice or "")
-        assert choose(Stage.SER, settings()).name == "demo"  # not asked a second time
+        assert choose(Stage.SER, settings()).name == "demo"  # not probed a second time
         assert time.monotonic() - began < 1.5
 
 
-def test_a_name_lookup_that_hangs_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_lookup_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def hang(*args: object, **kwargs: object) -> list[object]:
@@ -193,11 +193,11 @@ def test_with_a_hub_the_pinned_commit_is_downloaded(answering: str, monkeypatch:
     assert asked == [(SMALL, PINS[SMALL])]
     assert (choice.name, choice.revision) == (SMALL, PINS[SMALL])
     assert choose(Stage.STT, settings()).folder == choice.folder
-    assert len(asked) == 1  # the second time from the cache
+    assert len(asked) == 1  # the second time it comes from the cache
 
 
-def test_a_download_that_breaks_is_no_reason_to_stop(answering: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server answers the probe, and nothing of what huggingface_hub asks then."""
+def test_after_a_failed_download_the_demo_models_are_used(answering: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server answers the probe, but then nothing that huggingface_hub requests."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", answering)
     original = huggingface_hub.snapshot_download
@@ -213,7 +213,7 @@ def test_a_download_that_breaks_is_no_reason_to_stop(answering: str, monkeypatch
         choose(Stage.STT, settings(stt_model="small"))
 
 
-def test_the_demo_models_are_announced_to_whoever_starts_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_is_logged_for_the_demo_models(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="model"):
-        choice.load(Stage.STT, settings())  # the files of this test are no model
+        choice.load(Stage.STT, settings())  # the files of this test are not a model
     assert any("bundled demo models are in use" in record.getMessage() for record in caplog.records)

@@ -22,22 +22,20 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
 
 
 @pytest.mark.parametrize("stage", list(Stage))
-def test_a_gpu_is_used_where_there_is_one(gpu: bool, stage: Stage) -> None:
+def test_a_gpu_is_used_if_there_is_one(gpu: bool, stage: Stage) -> None:
     assert choose_device(stage, settings()) == ("cuda" if gpu else "cpu")
     assert choose_device(stage, settings(device="cpu")) == "cpu"
 
 
 @pytest.mark.parametrize(("stage", "library"), [(Stage.STT, "CTranslate2"), (Stage.SER, "torch")])
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(
-    stage: Stage, library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requiring_a_missing_gpu_is_an_error(stage: Stage, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_ct2_sees_cuda", lambda: False)
     monkeypatch.setattr(device, "torch_sees_cuda", lambda: False)
     with pytest.raises(NoSuchDevice, match=f"{library} finds no usable GPU"):
         choose_device(stage, settings(device="cuda"))
 
 
-def test_whispers_number_format_is_the_best_that_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whispers_number_format_is_the_best_that_the_device_supports(monkeypatch: pytest.MonkeyPatch) -> None:
     import ctranslate2  # type: ignore[import-untyped]
 
     offered = {"cpu": {"int8", "int8_float32", "float32"}, "cuda": {"float32", "int8", "float16", "bfloat16"}}
@@ -55,14 +53,14 @@ def test_the_classifiers_number_format(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     assert torch_dtype("cpu", settings()) == "float32"
-    assert torch_dtype("cpu", settings(compute_type="int8")) == "float32"  # CTranslate2's business
+    assert torch_dtype("cpu", settings(compute_type="int8")) == "float32"  # for CTranslate2 only
     for bf16, expected in ((True, "bfloat16"), (False, "float16")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
         assert torch_dtype("cuda", settings()) == expected
         assert torch_dtype("cuda", settings(compute_type="float32")) == "float32"
 
 
-def test_threads_are_the_setting_or_the_cores() -> None:
+def test_threads_are_the_setting_or_the_number_of_cores() -> None:
     assert cpu_threads(settings(threads=3)) == 3
     assert cpu_threads(settings()) >= 1
 
@@ -78,7 +76,7 @@ def torch_as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("torch_as_it_was")
-def test_batches_share_the_cores_and_only_intels_keep_their_own_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_share_the_cores_and_only_intel_keeps_mkl(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     def permission() -> str:
@@ -94,8 +92,8 @@ def test_batches_share_the_cores_and_only_intels_keep_their_own_library(monkeypa
 
 
 @pytest.mark.usefixtures("torch_as_it_was")
-@pytest.mark.skipif(device._vendor() == "GenuineIntel", reason="on Intel's processors nothing is permitted")
-def test_what_is_permitted_changes_no_sum() -> None:
+@pytest.mark.skipif(device._vendor() == "GenuineIntel", reason="bfloat16 is not permitted on Intel processors")
+def test_permitting_bfloat16_changes_no_product() -> None:
     import torch
 
     torch.manual_seed(0)

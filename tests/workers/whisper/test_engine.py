@@ -1,4 +1,4 @@
-"""The Whisper engine: its rules alone first, then real faster-whisper with the bundled demo model."""
+"""The Whisper engine: first its rules alone, then real faster-whisper with the bundled demo model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from workers.whisper.engine import WhisperEngine
 
 
 def found(*words: tuple[float, float], text: str = " some words", **changes: Any) -> Any:
-    """A segment as faster-whisper gives it."""
+    """A segment as returned by faster-whisper."""
     fields: dict[str, Any] = {
         "start": words[0][0] if words else 0.0,
         "end": words[-1][1] if words else 1.0,
@@ -58,13 +58,13 @@ def test_words_never_run_backwards_or_past_the_end(
     ("changes", "suspect"),
     [
         ({}, False),
-        ({"compression_ratio": 2.5}, True),  # the same again and again
+        ({"compression_ratio": 2.5}, True),  # repeats itself
         ({"avg_logprob": -1.1}, True),
-        ({"no_speech_prob": 0.9, "avg_logprob": -0.2}, False),  # sure of its words all the same
+        ({"no_speech_prob": 0.9, "avg_logprob": -0.2}, False),  # but sure of its words
         ({"no_speech_prob": 0.9, "avg_logprob": -0.7}, True),
     ],
 )
-def test_what_looks_invented_is_marked(changes: dict[str, Any], suspect: bool) -> None:
+def test_segments_that_look_invented_are_marked(changes: dict[str, Any], suspect: bool) -> None:
     segment = whisper._segment(found((0, 1), **changes), 0, "en", 0, 10)
     assert segment.quality.suspect is suspect
 
@@ -92,7 +92,7 @@ def channel_transcript(number: int, *starts: float, language: str = "en", words:
     return whisper._ChannelTranscript(number, segments, Language(code=language, confidence=0.9), float(len(starts)))
 
 
-def test_channels_become_one_conversation_in_the_order_of_time() -> None:
+def test_channels_are_merged_in_order_of_time() -> None:
     transcript = whisper._transcript(
         [channel_transcript(0, 0, 5, words=2), channel_transcript(1, 2, 5, 7, language="de")], named=True
     )
@@ -103,7 +103,7 @@ def test_channels_become_one_conversation_in_the_order_of_time() -> None:
         (3, 5, "channel 1"),
         (4, 7, "channel 1"),
     ]
-    assert transcript.language == Language(code="en", confidence=0.9)  # of the channel with most words
+    assert transcript.language == Language(code="en", confidence=0.9)  # that of the channel with most words
     assert transcript.speech_seconds == 5
 
 
@@ -121,7 +121,7 @@ _analyses: dict[tuple[WhisperEngine, str, Options], Analysis] = {}
 
 
 def analysis_of(engine: WhisperEngine, name: str, **options: Any) -> Analysis:
-    """What the engine makes of a sample: run once, since many tests look at the same."""
+    """The analysis of a sample. Each is made only once, since several tests use it."""
     key = (engine, name, Options(**options))
     if key not in _analyses:
         _analyses[key] = engine(SAMPLES / name, key[-1], lambda _: None)
@@ -159,7 +159,7 @@ def test_the_samples_are_transcribed(engine: WhisperEngine, sample: dict[str, An
 
 
 @pytest.mark.engines
-def test_words_stand_where_they_are_said(engine: WhisperEngine) -> None:
+def test_words_have_the_times_at_which_they_are_said(engine: WhisperEngine) -> None:
     [sample] = [s for s in samples() if s["file"] == "order_inquiry.wav"]
     transcript = transcribe(engine, sample["file"])
     words = [word for segment in transcript.segments for word in segment.words]
@@ -183,7 +183,7 @@ def test_a_call_of_two_channels_says_who_speaks(engine: WhisperEngine) -> None:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("kind", ["silence", "noise", "tone"])
-def test_where_nobody_speaks_nothing_is_invented(engine: WhisperEngine, tmp_path: Path, kind: str) -> None:
+def test_without_speech_nothing_is_invented(engine: WhisperEngine, tmp_path: Path, kind: str) -> None:
     sound = {
         "silence": 0 * tone(4),
         "noise": np.random.default_rng(0).normal(0, 0.05, 64_000).astype(np.float32),
@@ -196,12 +196,12 @@ def test_where_nobody_speaks_nothing_is_invented(engine: WhisperEngine, tmp_path
 
 
 @pytest.mark.engines
-def test_times_are_the_recordings_and_not_the_blocks(engine: WhisperEngine) -> None:
+def test_times_count_from_the_start_of_the_recording(engine: WhisperEngine) -> None:
     [sample] = [s for s in samples() if s["file"] == "changing_mood.m4a"]
     transcript = engine(SAMPLES / sample["file"], Options(), lambda _: None).value
     assert isinstance(transcript, Transcript)
     assert word_errors(sample["text"][0], " ".join(s.text for s in transcript.segments)) <= 8
-    assert transcript.segments[-1].end > 15  # the demo model is given a sentence at a time
+    assert transcript.segments[-1].end > 15  # the demo model gets one sentence at a time
 
 
 @pytest.mark.engines
@@ -219,7 +219,7 @@ def test_hints_longer_than_the_prompt_are_cut_and_do_no_harm(engine: WhisperEngi
 
 
 @pytest.mark.engines
-def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperEngine) -> None:
+def test_split_of_a_mono_recording_gives_a_caution_and_no_speakers(engine: WhisperEngine) -> None:
     analysis = analysis_of(engine, "happy_customer.mp3", channels="split")
     assert "mono_split" in [caution.code for caution in analysis.cautions]
     assert isinstance(analysis.value, Transcript)
@@ -227,12 +227,12 @@ def test_split_of_a_mono_recording_is_remarked_and_nobody_named(engine: WhisperE
 
 
 @pytest.mark.engines
-def test_a_language_that_was_given_is_taken_as_given(engine: WhisperEngine) -> None:
+def test_a_given_language_is_not_detected(engine: WhisperEngine) -> None:
     assert transcribe(engine, "happy_customer.mp3", language="en").language == Language(code="en", confidence=1.0)
 
 
 @pytest.mark.engines
-def test_recordings_may_come_from_threads_at_once(engine: WhisperEngine) -> None:
+def test_threads_may_analyse_recordings_in_parallel(engine: WhisperEngine) -> None:
     names = ["happy_customer.mp3", "angry_customer.ogg"]
     alone = [transcribe(engine, name) for name in names]
     together: dict[str, Transcript] = {}
@@ -252,14 +252,14 @@ def test_recordings_may_come_from_threads_at_once(engine: WhisperEngine) -> None
 
 
 @pytest.mark.engines
-def test_nothing_that_was_said_is_logged(engine: WhisperEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_content_is_logged(engine: WhisperEngine, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         engine(SAMPLES / "happy_customer.mp3", Options(hotwords="lamp"), lambda _: None)
     assert not [record for record in caplog.records if "lamp" in record.getMessage() or "mp3" in record.getMessage()]
 
 
 @pytest.mark.engines
-def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperEngine) -> None:
+def test_the_model_is_identified_by_name_and_revision(engine: WhisperEngine) -> None:
     model = analysis_of(engine, "happy_customer.mp3").model
     assert (model.name, model.device, model.compute_type) == ("demo", "cpu", "int8")
     assert re.fullmatch(r"sha256:[0-9a-f]{40}", model.revision)
@@ -267,7 +267,7 @@ def test_the_model_is_named_exactly_enough_to_find_it_again(engine: WhisperEngin
 
 
 class Limited:
-    """The demo model, or a part of it, with some of its attributes others."""
+    """The demo model, or a part of it, with some attributes replaced."""
 
     def __init__(self, whole: Any, **others: Any) -> None:
         self._whole, self._others = whole, others
@@ -277,9 +277,9 @@ class Limited:
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize(("multilingual", "told"), [(False, "knows English only"), (True, "model knows")])
-def test_a_language_that_the_model_lacks_is_rejected(
-    engine: WhisperEngine, multilingual: bool, told: str, tmp_path: Path
+@pytest.mark.parametrize(("multilingual", "reason"), [(False, "knows English only"), (True, "model knows")])
+def test_a_language_that_the_model_does_not_know_is_rejected(
+    engine: WhisperEngine, multilingual: bool, reason: str, tmp_path: Path
 ) -> None:
     tokenizer = engine._model.hf_tokenizer
     known = Limited(tokenizer, token_to_id=lambda token: None if token == "<|de|>" else tokenizer.token_to_id(token))
@@ -290,12 +290,12 @@ def test_a_language_that_the_model_lacks_is_rejected(
         other(tmp_path / "not-even-read.wav", Options(language="de"), lambda _: None)
     assert caught.value.code is ErrorCode.INVALID_OPTION
     assert "'language': given 'de'" in caught.value.message
-    assert told in caught.value.message
+    assert reason in caught.value.message
     other(SAMPLES / "happy_customer.mp3", Options(language="en"), lambda _: None)
 
 
 @pytest.mark.engines
-def test_translation_by_a_model_that_was_not_trained_for_it_is_remarked(engine: WhisperEngine) -> None:
+def test_translation_by_a_model_not_trained_for_it_gives_a_caution(engine: WhisperEngine) -> None:
     identity = Model(name="mobiuslabsgmbh/faster-whisper-large-v3-turbo", revision="1", engine="x")
     other = WhisperEngine(engine._model, identity, max_seconds=60)
     analysis = other(SAMPLES / "happy_customer.mp3", Options(task="translate"), lambda _: None)
@@ -303,7 +303,7 @@ def test_translation_by_a_model_that_was_not_trained_for_it_is_remarked(engine: 
 
 
 @pytest.mark.engines
-def test_the_cap_on_seconds_is_the_settings(engine: WhisperEngine) -> None:
+def test_the_cap_on_seconds_is_the_one_of_the_settings(engine: WhisperEngine) -> None:
     limited = WhisperEngine(engine._model, engine._identity, max_seconds=5)
     with pytest.raises(Rejected, match="too long"):
         limited(SAMPLES / "happy_customer.mp3", Options(), lambda _: None)

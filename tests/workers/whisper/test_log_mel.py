@@ -1,4 +1,4 @@
-"""Our log-mel features against faster-whisper's."""
+"""The numpy implementation of log-mel features against faster-whisper's."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def test_features_are_those_of_faster_whisper(bands: int, length: int) -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_silence_is_a_number() -> None:
+def test_silence_has_finite_features() -> None:
     features = log_mel(np.zeros(16_000, np.float32), FeatureExtractor(feature_size=80).mel_filters)
     np.testing.assert_allclose(features, -1.5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Rows in a batch: the bundled demo model on real CTranslate2, then the rules on their own."""
+"""Rows in a batch: first the bundled demo model on real CTranslate2, then the rules alone."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from workers.whisper.transcription import majority
 
 
 class Counting:
-    """A CTranslate2 model that says how many rows each of its methods got."""
+    """A CTranslate2 model that counts the rows in each call of its methods."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self.calls: list[tuple[str, int]] = []
 
     def __getattr__(self, name: str) -> Any:
-        there = getattr(self._model, name)
+        method = getattr(self._model, name)
         if name not in ("encode", "generate", "align", "detect_language"):
-            return there
+            return method
 
         def counted(rows: Any, *arguments: Any, **named: Any) -> Any:
             self.calls.append((name, rows.shape[0]))
-            return there(rows, *arguments, **named)
+            return method(rows, *arguments, **named)
 
         return counted
 
     def count(self, name: str) -> list[int]:
-        """Rows of each call of a method."""
+        """The number of rows in each call of a method."""
         return [rows for called, rows in self.calls if called == name]
 
 
@@ -61,7 +61,7 @@ def rows(model: Any) -> WhisperRows:
 
 
 def sentences(count: int) -> list[tuple[NDArray[np.int16], str]]:
-    """Sentences of several samples: audio and text."""
+    """Sentences from several samples: audio and text."""
     found = []
     for sample in samples():
         if sample["channels"] == 1:
@@ -77,8 +77,8 @@ def texts(results: Sequence[RowResult]) -> list[list[str]]:
 
 
 @pytest.mark.engines
-def test_a_row_is_answered_in_a_batch_as_by_itself(rows: WhisperRows) -> None:
-    """Languages, tasks and hints of one length may differ within the batch."""
+def test_a_row_has_the_same_result_in_a_batch_as_alone(rows: WhisperRows) -> None:
+    """Within a batch languages and tasks may differ, and hints of the same length."""
     known = [
         {"language": "en", "hints": (100, 101)},
         {"language": "de", "hints": (102, 103)},
@@ -116,7 +116,7 @@ def test_the_words_are_right_with_shorter_windows_too(model: Any) -> None:
 
 
 @pytest.mark.engines
-def test_the_encoder_computes_a_row_once_for_its_language_and_its_words(rows: WhisperRows, model: Any) -> None:
+def test_a_row_is_encoded_once_for_its_language_and_its_words(rows: WhisperRows, model: Any) -> None:
     [(audio, text)] = sentences(1)
     row = rows.row(audio)
     [detected] = rows.run([row])
@@ -127,10 +127,10 @@ def test_the_encoder_computes_a_row_once_for_its_language_and_its_words(rows: Wh
 
 
 @pytest.mark.engines
-def test_only_rows_that_fail_are_tried_again_on_the_encoder_output_that_is_there(
+def test_only_rows_that_fail_are_decoded_again_and_none_is_encoded_again(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.4)  # the demo model is sure of whatever it says
+    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.4)  # the demo model is confident in everything it says
     rows = WhisperRows(model, temperatures=(0.0, 0.4, 0.8))
     (good, text), *others = sentences(8)
     backwards = np.concatenate([audio for audio, _ in others])[::-1]
@@ -143,7 +143,7 @@ def test_only_rows_that_fail_are_tried_again_on_the_encoder_output_that_is_there
 
 
 @pytest.mark.engines
-def test_only_rows_that_can_share_a_batch_have_one_key(rows: WhisperRows) -> None:
+def test_only_rows_that_can_share_a_batch_have_the_same_key(rows: WhisperRows) -> None:
     row = Row(np.zeros(3 * SAMPLE_RATE, np.int16), language="en", hints=(1, 2))
     assert rows.key(row) == rows.key(replace(row, language="de", task="translate", hints=(3, 4)))
     for other in (replace(row, hints=(1,)), replace(row, window=500), replace(row, language=None)):
@@ -174,7 +174,7 @@ def test_a_decoding_result_is_judged_by_whispers_thresholds(
     assert (result(**changes).failed, is_silence(result(**changes))) == (failed, silence)
 
 
-def test_of_results_that_all_failed_the_likeliest_that_does_not_repeat_itself_stays() -> None:
+def test_if_all_results_failed_the_likeliest_that_does_not_repeat_itself_is_best() -> None:
     looping, unsure, worse = result(compression_ratio=9), result(avg_logprob=-1.2), result(avg_logprob=-2)
     assert best([looping, unsure, worse]) is unsure
     assert best([looping, result(compression_ratio=9, avg_logprob=-3)]) is looping
@@ -182,7 +182,7 @@ def test_of_results_that_all_failed_the_likeliest_that_does_not_repeat_itself_st
     assert best([looping, passed]) is passed
 
 
-def test_the_language_is_what_most_rows_say() -> None:
+def test_the_language_is_that_of_most_rows() -> None:
     assert majority([("en", 0.5), ("de", 0.99), ("en", 0.6)]) == Language(code="en", confidence=0.6)
     assert majority([("en", 0.5), ("de", 0.9)]) == Language(code="de", confidence=0.9)
 
@@ -193,7 +193,7 @@ def segment(said: str, seconds: float) -> Segment:
     return Segment(0, 0, 0.0, seconds, f" {said}", [], -0.1, 1.0, 0.0, timed, 0.0)
 
 
-def test_a_long_segment_is_cut_behind_its_sentences() -> None:
+def test_a_long_segment_is_cut_after_its_sentences() -> None:
     said = "It came today. Is it for me? Then"
     assert [part.text for part in whisper_words._sentences(segment(said, 16.0))] == [
         " It came today.",
