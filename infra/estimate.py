@@ -65,8 +65,8 @@ def describe_cost(accelerator: str, warm: Mapping[Stage, int]) -> Iterator[str]:
         return
     table = prices.preset(PRICE_TABLES[accelerator])
     idle = sum(count * table.per_hour[stage] for stage, count in warm.items())
-    instances = ", ".join(f"{count} {stage.value}" for stage, count in warm.items() if count)
-    yield f"  idle   {idle:.2f} {table.currency} per hour (warm: {instances or 'none'}), plus cents for storage and sweep"
+    instances = ", ".join(f"{count} {stage.value}" for stage, count in warm.items() if count) or "none"
+    yield f"  idle   {idle:.2f} {table.currency} per hour (warm: {instances}), plus cents for storage and sweep"
     for stage in Stage:
         tail = table.per_hour[stage] * IDLE_TAIL_HOURS
         yield (
