@@ -1,4 +1,4 @@
-"""Stand-ins for what cannot run in a fast test, and builders of contract values."""
+"""Test doubles for what cannot run in a fast test, and builders of contract values."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ EMOTIONS = Emotions(vocabulary=VOCABULARY, windows=(window(0.0, 2.2), window(2.2
 
 
 class FixedEngine:
-    """An engine that always gives the same analysis, or raises what it is told to."""
+    """An engine that always returns the same analysis, or raises a given error."""
 
     def __init__(
         self, stage: Stage, *, error: BaseException | None = None, gate: threading.Event | None = None
@@ -113,7 +113,7 @@ class FixedEngine:
 
 
 class SteppedClock:
-    """A clock that only moves when it is told to."""
+    """A clock that moves only when told to."""
 
     def __init__(self) -> None:
         self.now = START

@@ -1,4 +1,4 @@
-"""Contract objects with every field set, and in every language's letters."""
+"""Contract objects with every field set, and text in many scripts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COST = c.Cost(amount=0.001, currency="EUR")
 
 
 def held(generation: int = 1, *, queued_at: datetime = NOW) -> c.Recording:
-    """As ingest makes one that is over a cap."""
+    """A recording over a cap, as ingest creates it."""
     hold = c.Hold(code="max_duration", message="too long – 東京")
     return recording(generation, queued_at=queued_at).model_copy(
         update={"status": c.Status.HELD, "hold": hold, "accepted_at": None}
@@ -42,7 +42,7 @@ def held(generation: int = 1, *, queued_at: datetime = NOW) -> c.Recording:
 
 
 def accepted(of: c.Recording, at: datetime = LATER) -> c.Recording:
-    """As release makes one of a held one."""
+    """A held recording, as release writes it."""
     return of.model_copy(
         update={
             "status": c.Status.QUEUED,
@@ -55,7 +55,7 @@ def accepted(of: c.Recording, at: datetime = LATER) -> c.Recording:
 
 
 def recording(generation: int = 1, *, queued_at: datetime = NOW, name: str = ODD_NAME) -> c.Recording:
-    """As ingest makes one."""
+    """A recording as ingest creates it."""
     its = source(name, str(generation))
     return c.Recording(
         id=its.recording_id,
@@ -114,7 +114,7 @@ def partial(of: c.Recording, stage: c.Stage = c.Stage.STT, revision: int = 1, at
 
 
 def finished(of: c.Recording, status: c.Status = c.Status.COMPLETED) -> c.Recording:
-    """As join writes one, with every field set."""
+    """A recording as join writes it, with every field set."""
     half = c.Half(
         status=c.HalfStatus.COMPLETED,
         attempts=2,

@@ -1,4 +1,4 @@
-"""What every pair of buckets promises (`ports.Uploads`, `ports.Results`)."""
+"""What every pair of buckets guarantees (`ports.Uploads`, `ports.Results`)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,13 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("elsewhere")
 
 
+def tick() -> None:
+    """Let the file system's clock move on: a folder's generation is a modification time."""
+    time.sleep(0.02)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_of_any_name_comes_back(backend: Backend, elsewhere: Path, name: str) -> None:
+def test_a_file_of_any_name_is_downloaded_unchanged(backend: Backend, elsewhere: Path, name: str) -> None:
     content = name.encode() * 3
     (elsewhere / "in").write_bytes(content)
     source = backend.uploads.upload(elsewhere / "in", name, METADATA)
@@ -44,7 +49,7 @@ def test_a_file_of_any_name_comes_back(backend: Backend, elsewhere: Path, name: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_session_where_there_are_any_takes_a_file_from_a_page(backend: Backend, elsewhere: Path, name: str) -> None:
+def test_an_upload_session_takes_a_file_from_a_page(backend: Backend, elsewhere: Path, name: str) -> None:
     content, page = b"audio" * 1000, "http://127.0.0.1:8090"
     address = backend.uploads.session(name, METADATA, size=len(content), content_type="audio/flac", origin=page)
     if address is None:
@@ -68,7 +73,7 @@ def test_a_session_where_there_are_any_takes_a_file_from_a_page(backend: Backend
 
 
 @pytest.mark.parametrize("size", [0, 1, 9 * 1024 * 1024 + 1])
-def test_a_file_of_any_size_comes_back(backend: Backend, elsewhere: Path, size: int) -> None:
+def test_a_file_of_any_size_is_downloaded_unchanged(backend: Backend, elsewhere: Path, size: int) -> None:
     content = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     (elsewhere / "in").write_bytes(content)
     source = backend.uploads.upload(elsewhere / "in", f"{size}.wav", {})
@@ -78,7 +83,7 @@ def test_a_file_of_any_size_comes_back(backend: Backend, elsewhere: Path, size: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_can_be_read_at_any_place(backend: Backend, elsewhere: Path, name: str) -> None:
+def test_a_file_can_be_read_at_any_position(backend: Backend, elsewhere: Path, name: str) -> None:
     content = bytes(range(256)) * 4000  # four chunks
     (elsewhere / "in").write_bytes(content)
     source = backend.uploads.upload(elsewhere / "in", name, {})
@@ -101,15 +106,17 @@ def test_an_empty_file_can_be_opened(backend: Backend, elsewhere: Path) -> None:
 def test_an_upload_under_the_same_name_is_another_recording(backend: Backend, elsewhere: Path) -> None:
     (elsewhere / "in").write_bytes(b"one")
     first = backend.uploads.upload(elsewhere / "in", "same.wav", {})
+    tick()
     second = backend.uploads.upload(elsewhere / "in", "same.wav", {})
     assert int(second.generation) > int(first.generation)
     assert first.recording_id != second.recording_id
     assert first.uri == second.uri
 
 
-def test_what_was_overwritten_is_gone(backend: Backend, elsewhere: Path) -> None:
+def test_an_overwritten_generation_is_gone(backend: Backend, elsewhere: Path) -> None:
     (elsewhere / "in").write_bytes(b"one")
     first = backend.uploads.upload(elsewhere / "in", "over #?.wav", {})
+    tick()
     (elsewhere / "in").write_bytes(b"two")
     backend.uploads.upload(elsewhere / "in", "over #?.wav", {})
     with pytest.raises(Rejected) as rejected:
@@ -120,7 +127,7 @@ def test_what_was_overwritten_is_gone(backend: Backend, elsewhere: Path) -> None
     assert rejected.value.code is ErrorCode.OBJECT_GONE
 
 
-def test_what_never_was_is_gone(backend: Backend, elsewhere: Path) -> None:
+def test_an_object_that_never_existed_is_gone(backend: Backend, elsewhere: Path) -> None:
     (elsewhere / "in").write_bytes(b"one")
     source = backend.uploads.upload(elsewhere / "in", "was.wav", {})
     other = source.model_copy(update={"name": "was-not.wav"})
@@ -141,19 +148,17 @@ def test_a_result_is_created_once(backend: Backend, elsewhere: Path) -> None:
     assert results.read(uri) == "{«1»}".encode()
 
 
-def test_there_is_no_result_where_none_was_created(backend: Backend) -> None:
+def test_a_result_that_was_never_created_is_not_found(backend: Backend) -> None:
     with pytest.raises(NotFound):
         backend.results.read(backend.results.uri("none/r1/record.json"))
     with pytest.raises(NotFound):
         backend.results.read("s3://another/address")
 
 
-def test_exactly_one_generation_of_an_upload_is_deleted_and_again_does_nothing(
-    backend: Backend, elsewhere: Path
-) -> None:
+def test_delete_removes_exactly_one_generation_and_may_be_repeated(backend: Backend, elsewhere: Path) -> None:
     (elsewhere / "in").write_bytes(b"first")
     first = backend.uploads.upload(elsewhere / "in", ODD_NAME, METADATA)
-    time.sleep(0.01)  # a folder's generation is a time
+    tick()
     (elsewhere / "in").write_bytes(b"second")
     second = backend.uploads.upload(elsewhere / "in", ODD_NAME, {})
     backend.uploads.delete(first)

@@ -1,73 +1,92 @@
-"""What every bus promises (`ports.Bus`, `ports.Completions`, `ports.DeadLetters`)."""
+"""What every bus guarantees (`ports.Bus`, `ports.Completions`, `ports.DeadLetters`)."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from itertools import islice
 
 import pytest
 
 from speechpipe.backends.ports import Backend
-from speechpipe.contract import Stage
-from tests.backends.conftest import Ready
+from speechpipe.contract import Letter, Stage
+from tests.backends.conftest import Harness
 from tests.backends.examples import completion, recording, task
 
+#: How long a busy machine may take, in seconds.
+PATIENCE = 60.0
 
-def test_a_task_comes_out_of_its_stages_topic_as_it_went_in(ready: Ready) -> None:
+
+def test_a_task_is_delivered_unchanged_from_its_stages_topic(harness: Harness) -> None:
     for stage in Stage:
-        ready.backend.bus.publish_task(task(recording(), stage))
+        harness.backend.bus.publish_task(task(recording(), stage))
     for stage in Stage:
-        assert ready.taken(stage) == [task(recording(), stage)]
+        assert harness.pull_tasks(stage) == [task(recording(), stage)]
 
 
-def test_completions_come_as_they_were_published(backend: Backend) -> None:
+def test_completions_are_received_as_published(backend: Backend) -> None:
     published = [completion(recording(number)) for number in range(3)]
     for one in published:
         backend.bus.publish_completion(one)
-    received = list(backend.completions.receive(timeout=1))
+    received = list(islice(backend.completions.receive(timeout=PATIENCE), len(published)))
+    assert list(backend.completions.receive(timeout=1)) == []
     assert sorted(received, key=lambda one: one.id) == sorted(published, key=lambda one: one.id)
 
 
-def test_a_completion_is_acknowledged_when_it_is_taken_and_the_others_stay(backend: Backend) -> None:
+def test_a_completion_is_acknowledged_when_received_and_the_others_stay(backend: Backend) -> None:
     for number in range(2):
         backend.bus.publish_completion(completion(recording(number)))
-    first = next(iter(backend.completions.receive(timeout=5)))
-    (second,) = backend.completions.receive(timeout=1)
+    first = next(iter(backend.completions.receive(timeout=PATIENCE)))
+    second = next(iter(backend.completions.receive(timeout=PATIENCE)))
+    assert list(backend.completions.receive(timeout=1)) == []
     assert first != second
 
 
 def test_receiving_ends_when_nothing_comes(backend: Backend) -> None:
     began = time.monotonic()
     assert list(backend.completions.receive(timeout=0.5)) == []
-    assert 0.4 < time.monotonic() - began < 5
+    assert 0.4 < time.monotonic() - began < PATIENCE
 
 
 @pytest.fixture
-def nobody_dead(ready: Ready) -> Ready:
-    """A backend without dead letters: the emulator's are of all tests, and looking for none takes seconds."""
-    letters = ready.backend.dead_letters
-    letters.acknowledge([letter.id for letter in letters.peek()])
-    return ready
+def no_letters(harness: Harness) -> Harness:
+    """A backend without dead letters: all tests share the emulator's, and finding none takes seconds."""
+    letters = harness.backend.dead_letters
+    while found := letters.peek():
+        letters.acknowledge([letter.id for letter in found])
+    return harness
 
 
-def test_a_dead_letter_is_the_task_and_stays_however_often_it_is_looked_at(nobody_dead: Ready) -> None:
-    nobody_dead.bury(task(recording()))
-    (letter,) = nobody_dead.backend.dead_letters.peek()
+def peek_until(
+    backend: Backend, condition: Callable[[list[Letter]], bool], *, acknowledging: Collection[str] = ()
+) -> list[Letter]:
+    """Acknowledge and list dead letters until the condition holds: a slow emulator may leave some out at first."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        if acknowledging:
+            backend.dead_letters.acknowledge(acknowledging)
+        letters = backend.dead_letters.peek()
+        if condition(letters) or time.monotonic() > deadline:
+            return letters
+
+
+def test_a_dead_letter_has_the_task_and_stays_however_often_it_is_listed(no_letters: Harness) -> None:
+    no_letters.publish_dead_letter(task(recording()))
+    (letter,) = peek_until(no_letters.backend, lambda letters: len(letters) == 1)
     assert letter.task == task(recording())
     assert letter.deliveries == 5
-    assert abs((datetime.now(UTC) - letter.at).total_seconds()) < 60
-    assert nobody_dead.backend.dead_letters.peek() == [letter]
+    assert abs((datetime.now(UTC) - letter.at).total_seconds()) < 2 * PATIENCE
+    assert peek_until(no_letters.backend, lambda letters: len(letters) == 1) == [letter]
 
 
-def test_dead_letters_come_oldest_first_and_those_that_are_acknowledged_go(nobody_dead: Ready) -> None:
+def test_dead_letters_are_listed_oldest_first_until_acknowledged(no_letters: Harness) -> None:
     made = [task(recording(number)) for number in range(3)]
     for one in made:
-        nobody_dead.bury(one)
-    letters = nobody_dead.backend.dead_letters
-    first, second, third = letters.peek()
+        no_letters.publish_dead_letter(one)
+    first, second, third = peek_until(no_letters.backend, lambda letters: len(letters) == 3)
     assert [letter.task for letter in (first, second, third)] == made
-    letters.acknowledge([first.id, third.id, "0"])
-    assert letters.peek() == [second]
-    letters.acknowledge([second.id])
-    assert letters.peek() == []
-    letters.acknowledge([second.id])
+    gone = [first.id, third.id, "0"]
+    assert peek_until(no_letters.backend, lambda letters: letters == [second], acknowledging=gone) == [second]
+    assert peek_until(no_letters.backend, lambda letters: letters == [], acknowledging=[second.id]) == []
+    no_letters.backend.dead_letters.acknowledge([second.id])

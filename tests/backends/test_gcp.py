@@ -1,4 +1,4 @@
-"""What only Google Cloud has: answers that get lost, time-to-live, files stored packed."""
+"""What only Google Cloud has: lost replies, time-to-live, files stored with gzip encoding."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def store(client: firestore.Client) -> FirestoreStore:
 
 @pytest.fixture
 def twice(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Send each write of a kind twice, as the library does when the answer to the first got lost."""
+    """Send each write of a kind twice, as the library does if the reply to the first is lost."""
 
     def patch(method: str) -> None:
         original: Any = getattr(DocumentReference, method)
@@ -59,7 +59,7 @@ def twice(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return patch
 
 
-def test_a_partial_whose_answer_got_lost_counts_as_created(store: FirestoreStore, twice: Callable[[str], None]) -> None:
+def test_a_partial_whose_reply_was_lost_counts_as_created(store: FirestoreStore, twice: Callable[[str], None]) -> None:
     made = recording(101)
     store.create_recording(made)
     twice("create")
@@ -67,7 +67,7 @@ def test_a_partial_whose_answer_got_lost_counts_as_created(store: FirestoreStore
     assert not store.create_partial(partial(made, attempt=9))
 
 
-def test_a_claim_whose_answer_got_lost_is_ours(store: FirestoreStore, twice: Callable[[str], None]) -> None:
+def test_a_claim_whose_reply_was_lost_succeeds(store: FirestoreStore, twice: Callable[[str], None]) -> None:
     made = recording(102)
     store.create_recording(made)
     twice("create")
@@ -84,7 +84,7 @@ def test_a_claim_whose_answer_got_lost_is_ours(store: FirestoreStore, twice: Cal
     assert [a.outcome for a in free.attempts] == ["expired", "done"]
 
 
-def test_status_and_result_survive_a_lost_answer(store: FirestoreStore, twice: Callable[[str], None]) -> None:
+def test_status_and_result_survive_a_lost_reply(store: FirestoreStore, twice: Callable[[str], None]) -> None:
     made = recording(103)
     store.create_recording(made)
     twice("update")
@@ -94,7 +94,7 @@ def test_status_and_result_survive_a_lost_answer(store: FirestoreStore, twice: C
     assert store.recording(made.id) == finished(made).model_copy(update={"announced_at": LATER})
 
 
-def test_what_lies_under_a_recording_expires_with_it(store: FirestoreStore, client: firestore.Client) -> None:
+def test_partials_and_leases_expire_with_their_recording(store: FirestoreStore, client: firestore.Client) -> None:
     made = recording(104)
     store.create_recording(made)
     store.create_partial(partial(made))
@@ -106,7 +106,9 @@ def test_what_lies_under_a_recording_expires_with_it(store: FirestoreStore, clie
     assert {group for group, _ in TIME_TO_LIVE} == {"recordings", "partials", "leases"}
 
 
-def test_what_is_only_shown_never_stops_the_work(store: FirestoreStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_that_cannot_be_written_never_stops_the_work(
+    store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = recording(106)
     store.create_recording(made)
 
@@ -136,7 +138,7 @@ def test_documents_hold_firestores_own_types() -> None:
     assert from_document(type(recording()), document) == finished(recording())
 
 
-def test_every_indexed_field_is_a_field() -> None:
+def test_every_indexed_field_exists() -> None:
     fields = set(to_document(recording()))
     for index in COMPOSITE_INDEXES:
         assert {name.split(".")[0] for name, _ in index} <= fields
@@ -153,7 +155,7 @@ def test_every_service_can_connect(emulators: dict[str, str], monkeypatch: pytes
     assert backend.store.recording("rec_none") is None
 
 
-# ------------------------------------------------------------------------------------------------ packed files
+# -------------------------------------------------------------------------------------------------- gzip files
 
 
 @pytest.fixture
@@ -188,7 +190,7 @@ def test_objects_of_a_bucket_are_quoted_by_their_headers(gcs: Any) -> None:
     assert [row.problem is None for row in quoted("gs://uploads/none", "gs://nobody/x")] == [False, False]
 
 
-def test_a_file_that_is_read_whole_takes_one_request(gcs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_whole_file_takes_one_request(gcs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytes(range(256)) * 4000
     (tmp_path / "in").write_bytes(content)
     uploads = GcsUploads(gcs, "uploads")
@@ -210,7 +212,7 @@ def test_a_file_that_is_read_whole_takes_one_request(gcs: Any, tmp_path: Path, m
     assert asked == [(0, len(content) - 1), (len(content) - 10, len(content) - 1)]
 
 
-def stored_packed(gcs: Any, content: bytes) -> Source:
+def stored_gzip(gcs: Any, content: bytes) -> Source:
     """As `gcloud storage cp --gzip-local` stores it."""
     blob = gcs.bucket("uploads").blob("packed #?.wav")
     blob.content_encoding = "gzip"
@@ -220,9 +222,9 @@ def stored_packed(gcs: Any, content: bytes) -> Source:
     return found
 
 
-def test_a_file_that_was_stored_packed_is_unpacked(gcs: Any, tmp_path: Path) -> None:
+def test_a_file_stored_with_gzip_encoding_is_unpacked(gcs: Any, tmp_path: Path) -> None:
     content = b"RIFF" * 1_000_000
-    source = stored_packed(gcs, gzip.compress(content))
+    source = stored_gzip(gcs, gzip.compress(content))
     GcsUploads(gcs, "uploads", max_bytes=len(content)).download(source, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -240,5 +242,5 @@ def test_a_file_that_was_stored_packed_is_unpacked(gcs: Any, tmp_path: Path) -> 
 def test_a_file_that_cannot_be_unpacked_is_rejected(gcs: Any, tmp_path: Path, stored: bytes, code: ErrorCode) -> None:
     uploads = GcsUploads(gcs, "uploads", max_bytes=50_000_000)
     with pytest.raises(Rejected) as rejected:
-        uploads.download(stored_packed(gcs, stored), tmp_path / "out")
+        uploads.download(stored_gzip(gcs, stored), tmp_path / "out")
     assert rejected.value.code is code

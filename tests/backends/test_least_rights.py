@@ -1,4 +1,4 @@
-"""A result that is there already, for an identity that may create and read objects and not delete any."""
+"""Creating a result that exists, as an account that may create and read objects but not delete them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from speechpipe.backends.gcp.storage import GcsResults
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """Cloud Storage that refuses every upload; `there.json` is there."""
+    """Cloud Storage that refuses every upload; `there.json` exists."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -51,10 +51,10 @@ def results() -> Iterator[GcsResults]:
         server.shutdown()
 
 
-def test_a_result_from_before_a_crash_is_as_good_as_written(results: GcsResults) -> None:
+def test_a_result_written_before_a_crash_counts_as_written(results: GcsResults) -> None:
     assert results.create("there.json", b"{}", "application/json") == "gs://results/there.json"
 
 
-def test_a_right_that_is_missing_is_told(results: GcsResults) -> None:
+def test_a_missing_permission_is_reported(results: GcsResults) -> None:
     with pytest.raises(Forbidden, match=r"storage\.objects\.delete"):
         results.create("new.json", b"{}", "application/json")

@@ -1,4 +1,4 @@
-"""Who may call a service: tokens made and signed here, certificates over real HTTP."""
+"""Who may call a service: tokens signed here, certificates over real HTTP."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_caller_is_let_in(callers: Callers, scheme: str) -> None:
 @pytest.mark.parametrize(
     "claims", [{"iss": "accounts.google.com"}, {"email": "other@example.com"}, {"key_id": None}], ids=str
 )
-def test_what_google_may_write_as_well_is_let_in(callers: Callers, claims: dict[str, Any]) -> None:
+def test_other_claims_that_google_may_send_are_let_in(callers: Callers, claims: dict[str, Any]) -> None:
     callers.check(f"Bearer {GOOGLE.token(**claims)}")
 
 
@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[str | None, int, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_everybody_else_is_refused_and_told_why_without_the_token(callers: Callers, name: str) -> None:
+def test_everybody_else_is_refused_with_a_reason_that_never_quotes_the_token(callers: Callers, name: str) -> None:
     header, status, reason = REFUSED[name]
     with pytest.raises(Untrusted) as refused:
         callers.check(header)
@@ -89,7 +89,7 @@ def test_everybody_else_is_refused_and_told_why_without_the_token(callers: Calle
     assert reason in str(refused.value)
     for part in [*(header or "").removeprefix("Bearer ").split("."), "secret"]:
         assert len(part) < 4 or part not in str(refused.value)
-    # Not in a traceback either.
+    # A traceback does not show it either.
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
@@ -108,7 +108,7 @@ def test_without_an_audience_the_caller_is_still_verified(endpoint: Endpoint) ->
         callers.check(f"Bearer {GOOGLE.token(email='secret@example.com')}")
 
 
-def test_unset_nobody_is_asked() -> None:
+def test_without_callers_no_token_is_checked() -> None:
     assert oidc.callers(read(CallerSettings, {})) is None
     assert oidc.callers(read(CallerSettings, {"SPEECHPIPE_PUSH_CALLERS": " , "})) is None
 
@@ -123,7 +123,7 @@ def test_an_audience_alone_lets_in_everybody_and_is_refused(callers: str) -> Non
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that tests move."""
 
     now = 1000.0
 
@@ -137,62 +137,62 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def remembering(endpoint: Endpoint, clock: Clock) -> Callers:
+def caching(endpoint: Endpoint, clock: Clock) -> Callers:
     return Callers(frozenset({CALLER}), AUDIENCE, Certificates(clock=clock))
 
 
-def test_certificates_are_fetched_once_for_as_long_as_google_says(
-    remembering: Callers, endpoint: Endpoint, clock: Clock
-) -> None:
+def test_certificates_are_cached_for_as_long_as_google_says(caching: Callers, endpoint: Endpoint, clock: Clock) -> None:
     for _ in range(3):
-        remembering.check(f"Bearer {GOOGLE.token()}")
+        caching.check(f"Bearer {GOOGLE.token()}")
     clock.now += 19_999
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     assert endpoint.requests == 1
     clock.now += 2
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     assert endpoint.requests == 2
 
 
-def test_a_stranger_cannot_make_us_ask_google_again(remembering: Callers, endpoint: Endpoint) -> None:
+def test_a_stranger_cannot_make_us_fetch_certificates_again(caching: Callers, endpoint: Endpoint) -> None:
     for number in range(5):
         with pytest.raises(Untrusted):
-            remembering.check(f"Bearer {STRANGER.token(key_id=f'key-{number}')}")
+            caching.check(f"Bearer {STRANGER.token(key_id=f'key-{number}')}")
     assert endpoint.requests == 1
 
 
-def test_a_new_key_is_known_once_the_old_answer_is_over(remembering: Callers, endpoint: Endpoint, clock: Clock) -> None:
-    remembering.check(f"Bearer {GOOGLE.token()}")
+def test_a_new_key_is_known_once_the_cached_certificates_expire(
+    caching: Callers, endpoint: Endpoint, clock: Clock
+) -> None:
+    caching.check(f"Bearer {GOOGLE.token()}")
     endpoint.certificates = {"key-2": STRANGER.certificate}
     clock.now += 20_001
-    remembering.check(f"Bearer {STRANGER.token(key_id='key-2')}")
+    caching.check(f"Bearer {STRANGER.token(key_id='key-2')}")
     with pytest.raises(Untrusted):
-        remembering.check(f"Bearer {GOOGLE.token()}")
+        caching.check(f"Bearer {GOOGLE.token()}")
 
 
 @pytest.mark.parametrize("broken", [{"status": 500}, {"certificates": ["not", "an", "object"]}], ids=str)
-def test_old_certificates_do_while_there_are_no_new_ones_but_not_for_ever(
-    remembering: Callers, endpoint: Endpoint, clock: Clock, broken: dict[str, Any]
+def test_stale_certificates_are_used_while_none_can_be_fetched_but_not_for_ever(
+    caching: Callers, endpoint: Endpoint, clock: Clock, broken: dict[str, Any]
 ) -> None:
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     vars(endpoint).update(broken)
     clock.now += 20_001
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     clock.now += oidc.STALE_SECONDS
     with pytest.raises(TransportError):
-        remembering.check(f"Bearer {GOOGLE.token()}")
+        caching.check(f"Bearer {GOOGLE.token()}")
 
 
-def test_an_answer_that_says_nothing_is_kept_for_an_hour(
-    remembering: Callers, endpoint: Endpoint, clock: Clock
+def test_certificates_without_a_max_age_are_cached_for_an_hour(
+    caching: Callers, endpoint: Endpoint, clock: Clock
 ) -> None:
     endpoint.headers = {}
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     clock.now += oidc.CACHED_SECONDS - 1
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     assert endpoint.requests == 1
     clock.now += 2
-    remembering.check(f"Bearer {GOOGLE.token()}")
+    caching.check(f"Bearer {GOOGLE.token()}")
     assert endpoint.requests == 2
 
 

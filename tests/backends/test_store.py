@@ -1,4 +1,4 @@
-"""What every store promises (`ports.Store`)."""
+"""What every store guarantees (`ports.Store`)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def store(backend: Backend) -> Store:
 
 @pytest.fixture
 def known(store: Store) -> Recording:
-    """A recording as ingest left it."""
+    """A recording as ingest leaves it."""
     made = recording()
     assert store.create_recording(made)
     return made
 
 
-def at_once(action: Callable[[int], R]) -> list[R | Exception]:
-    """What a crowd of threads gets that all start together."""
+def in_parallel(action: Callable[[int], R]) -> list[R | Exception]:
+    """Run an action in many threads that start together; the results, or Busy errors."""
     gate = threading.Barrier(CROWD)
 
     def run(number: int) -> R | Exception:
@@ -79,9 +79,9 @@ def test_a_recording_is_created_once(store: Store, known: Recording) -> None:
     assert store.recording(known.id) == known
 
 
-def test_of_a_crowd_that_creates_a_recording_one_does(store: Store) -> None:
+def test_one_of_many_concurrent_creations_succeeds(store: Store) -> None:
     made = recording()
-    assert sorted(map(str, at_once(lambda _: store.create_recording(made)))) == ["False"] * (CROWD - 1) + ["True"]
+    assert sorted(map(str, in_parallel(lambda _: store.create_recording(made)))) == ["False"] * (CROWD - 1) + ["True"]
 
 
 def test_a_recording_with_every_field_set_is_read_as_it_was_finished(store: Store, known: Recording) -> None:
@@ -111,7 +111,7 @@ def test_lists_can_be_of_one_status_or_one_address(store: Store) -> None:
     assert store.recordings(uri="gs://uploads/c") == []
 
 
-def test_a_list_goes_on_behind_a_recording_even_of_the_same_moment_and_of_one_that_has_changed(store: Store) -> None:
+def test_a_list_continues_behind_a_recording_of_the_same_moment_or_one_that_has_changed(store: Store) -> None:
     made = [recording(n, queued_at=NOW + timedelta(seconds=n // 3)) for n in range(7)]
     for each in made:
         store.create_recording(each)
@@ -126,7 +126,7 @@ def test_a_list_goes_on_behind_a_recording_even_of_the_same_moment_and_of_one_th
     assert [one.queued_at for one in seen] == sorted((one.queued_at for one in made), reverse=True)
 
 
-def test_unfinished_is_what_is_not_final_or_not_announced_oldest_first(store: Store) -> None:
+def test_unfinished_lists_what_is_not_final_or_not_announced_oldest_first(store: Store) -> None:
     queued, processing, finished_only, announced = (
         recording(n, queued_at=NOW - timedelta(seconds=n)) for n in range(1, 5)
     )
@@ -194,7 +194,7 @@ def test_late_progress_never_touches_status_or_result(store: Store, known: Recor
     assert late.halves[Stage.STT].status is HalfStatus.COMPLETED
 
 
-def test_nothing_is_made_by_changing_what_is_not_there(store: Store) -> None:
+def test_changing_a_recording_that_does_not_exist_creates_nothing(store: Store) -> None:
     store.begin("rec_none", Stage.STT, attempt=1, at=NOW)
     store.progress("rec_none", Stage.STT, 0.5)
     store.requeued("rec_none", Stage.STT, at=NOW)
@@ -202,7 +202,7 @@ def test_nothing_is_made_by_changing_what_is_not_there(store: Store) -> None:
     assert store.recording("rec_none") is None
 
 
-def test_a_recording_that_becomes_final_among_a_crowd_of_workers_stays_so(store: Store, known: Recording) -> None:
+def test_a_recording_that_becomes_final_stays_final_under_concurrent_writes(store: Store, known: Recording) -> None:
     done = finished(known)
 
     def act(number: int) -> None:
@@ -213,28 +213,28 @@ def test_a_recording_that_becomes_final_among_a_crowd_of_workers_stays_so(store:
         else:
             store.progress(known.id, Stage.SER, number / CROWD)
 
-    at_once(act)
+    in_parallel(act)
     assert (read(store, known).status, read(store, known).result) == (Status.COMPLETED, done.result)
 
 
 # ---------------------------------------------------------------------------------------------------- finish
 
 
-def test_finish_keeps_that_it_was_announced(store: Store, known: Recording) -> None:
+def test_finish_keeps_announced_at(store: Store, known: Recording) -> None:
     store.finish(finished(known))
     store.mark_announced(known.id, 1, LATER)
-    store.finish(finished(known))  # a join that lost the race
+    store.finish(finished(known))  # by a join that lost the race
     assert read(store, known).announced_at == LATER
 
 
-def test_only_the_revision_that_is_there_can_be_announced(store: Store, known: Recording) -> None:
+def test_only_the_current_revision_can_be_announced(store: Store, known: Recording) -> None:
     store.finish(finished(known))
     store.mark_announced(known.id, 2, LATER)
     assert read(store, known).announced_at is None
 
 
 def test_finishing_twice_gives_the_same_document(store: Store, known: Recording) -> None:
-    at_once(lambda _: store.finish(finished(known)))
+    in_parallel(lambda _: store.finish(finished(known)))
     assert read(store, known) == finished(known)
 
 
@@ -243,7 +243,7 @@ def test_finishing_twice_gives_the_same_document(store: Store, known: Recording)
 
 @pytest.fixture
 def announced(store: Store, known: Recording) -> Recording:
-    """A recording at its end."""
+    """A recording that is final and announced."""
     store.finish(finished(known))
     store.mark_announced(known.id, 1, LATER)
     return read(store, known)
@@ -255,15 +255,15 @@ def next_revision(of: Recording) -> Recording:
     )
 
 
-def test_the_next_revision_begins_once_and_wants_attention(store: Store, announced: Recording) -> None:
+def test_the_next_revision_starts_once_and_is_unfinished(store: Store, announced: Recording) -> None:
     second = next_revision(announced)
     assert store.unfinished() == []
-    assert sorted(map(str, at_once(lambda _: store.revise(second)))) == ["False"] * (CROWD - 1) + ["True"]
+    assert sorted(map(str, in_parallel(lambda _: store.revise(second)))) == ["False"] * (CROWD - 1) + ["True"]
     assert read(store, announced) == second
     assert store.unfinished() == [second]
 
 
-def test_a_revision_begins_only_after_the_end_of_the_one_before(store: Store, known: Recording) -> None:
+def test_a_revision_starts_only_after_the_previous_one_is_announced(store: Store, known: Recording) -> None:
     assert not store.revise(next_revision(known))
     store.finish(finished(known))
     assert not store.revise(next_revision(known))  # not announced yet
@@ -284,7 +284,7 @@ def test_an_erased_recording_is_a_tombstone_with_nothing_under_it(store: Store, 
     store.create_partial(partial(announced))
     store.claim(announced.id, Stage.STT, 1, holder="me", now=NOW, until=LATER)
     stone = tombstone(announced, LATER)
-    at_once(lambda _: store.erase(stone))
+    in_parallel(lambda _: store.erase(stone))
     assert read(store, announced) == stone
     assert store.partials(announced.id) == []
     assert store.lease(announced.id, Stage.STT, 1) is None
@@ -294,7 +294,7 @@ def test_an_erased_recording_is_a_tombstone_with_nothing_under_it(store: Store, 
     assert store.unfinished() == []
 
 
-def test_nothing_of_before_changes_a_tombstone(store: Store, announced: Recording) -> None:
+def test_writes_of_earlier_revisions_do_not_change_a_tombstone(store: Store, announced: Recording) -> None:
     stone = tombstone(announced, LATER)
     store.erase(stone)
     assert not store.create_recording(recording())
@@ -308,7 +308,7 @@ def test_nothing_of_before_changes_a_tombstone(store: Store, announced: Recordin
     assert store.partials(stone.id) == []
 
 
-def test_unfinished_goes_on_behind_a_recording_even_of_the_same_moment(store: Store) -> None:
+def test_unfinished_continues_behind_a_recording_of_the_same_moment(store: Store) -> None:
     made = [recording(n, queued_at=NOW + timedelta(seconds=n // 3)) for n in range(7)]
     for each in made:
         store.create_recording(each)
@@ -322,7 +322,7 @@ def test_unfinished_goes_on_behind_a_recording_even_of_the_same_moment(store: St
 # ---------------------------------------------------------------------------------------------------- holds
 
 
-def test_a_held_recording_is_read_as_it_was_created_and_wants_no_attention(store: Store) -> None:
+def test_a_held_recording_is_read_as_it_was_created_and_is_not_unfinished(store: Store) -> None:
     kept = held()
     assert store.create_recording(kept)
     assert store.recording(kept.id) == kept
@@ -330,7 +330,7 @@ def test_a_held_recording_is_read_as_it_was_created_and_wants_no_attention(store
     assert store.unfinished() == []
 
 
-def test_a_crowd_of_held_ones_hides_nobody_who_wants_attention(store: Store) -> None:
+def test_held_recordings_do_not_hide_unfinished_ones(store: Store) -> None:
     for number in range(5):
         store.create_recording(held(number, queued_at=NOW))
     waiting = recording(9, queued_at=LATER)
@@ -338,7 +338,7 @@ def test_a_crowd_of_held_ones_hides_nobody_who_wants_attention(store: Store) -> 
     assert store.unfinished(limit=1) == [waiting]
 
 
-def test_a_held_recording_is_accepted_once_and_then_wants_attention(store: Store) -> None:
+def test_a_held_recording_is_accepted_once_and_is_then_unfinished(store: Store) -> None:
     kept = held()
     store.create_recording(kept)
     assert store.accept(accepted(kept))
@@ -347,31 +347,31 @@ def test_a_held_recording_is_accepted_once_and_then_wants_attention(store: Store
     assert store.unfinished() == [accepted(kept)]
 
 
-def test_of_a_crowd_that_accepts_a_recording_one_does(store: Store) -> None:
+def test_one_of_many_concurrent_accepts_succeeds(store: Store) -> None:
     kept = held()
     store.create_recording(kept)
-    assert sorted(map(str, at_once(lambda _: store.accept(accepted(kept))))) == ["False"] * (CROWD - 1) + ["True"]
+    assert sorted(map(str, in_parallel(lambda _: store.accept(accepted(kept))))) == ["False"] * (CROWD - 1) + ["True"]
 
 
-def test_what_is_not_held_cannot_be_accepted(store: Store, known: Recording) -> None:
+def test_a_recording_that_is_not_held_cannot_be_accepted(store: Store, known: Recording) -> None:
     assert not store.accept(accepted(known))
     assert not store.accept(accepted(held(77)))
     assert store.recording(known.id) == known
     assert store.recording(held(77).id) is None
 
 
-def test_what_was_accepted_since_a_time_is_summed(store: Store) -> None:
+def test_quotes_accepted_since_a_time_are_summed(store: Store) -> None:
     midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
     assert store.accepted_since(midnight) == Totals()
     days = {1: midnight - timedelta(milliseconds=1), 2: midnight, 3: midnight + timedelta(milliseconds=1), 4: NOW}
     for number, queued_at in days.items():
         store.create_recording(recording(number, queued_at=queued_at))
     store.create_recording(held(5))  # not accepted
-    store.create_recording(recording(6).model_copy(update={"accepted_at": None}))  # a reject
-    store.create_recording(recording(7).model_copy(update={"quote": None}))  # accepted unseen
+    store.create_recording(recording(6).model_copy(update={"accepted_at": None}))  # rejected by ingest
+    store.create_recording(recording(7).model_copy(update={"quote": None}))  # accepted without a quote
     unpriced = QUOTE.model_copy(update={"cost": None})
     store.create_recording(recording(8).model_copy(update={"quote": unpriced}))
-    store.finish(finished(recording(2, queued_at=midnight)))  # what is done still counts
+    store.finish(finished(recording(2, queued_at=midnight)))  # a finished recording still counts
     assert store.accepted_since(midnight) == Totals(audio_seconds=4 * 12.5, cost=3 * 0.0625)
     store.accept(accepted(held(5)))  # counts on the day it is released
     assert store.accepted_since(LATER) == Totals(audio_seconds=12.5, cost=0.0625)
@@ -387,16 +387,16 @@ def test_a_claim_starts_an_attempt(store: Store, known: Recording) -> None:
     assert store.lease(known.id, Stage.STT, 1) == lease
 
 
-def test_of_a_crowd_that_claims_one_succeeds(store: Store, known: Recording) -> None:
-    results = at_once(lambda number: claim(store, known, f"holder {number}"))
+def test_one_of_many_concurrent_claims_succeeds(store: Store, known: Recording) -> None:
+    results = in_parallel(lambda number: claim(store, known, f"holder {number}"))
     winners = [result for result in results if isinstance(result, Lease)]
     assert len(winners) == 1
     assert store.lease(known.id, Stage.STT, 1) == winners[0]
 
 
-def test_of_a_crowd_that_claims_what_expired_one_succeeds(store: Store, known: Recording) -> None:
+def test_one_of_many_concurrent_claims_of_an_expired_lease_succeeds(store: Store, known: Recording) -> None:
     claim(store, known, minutes=1)
-    results = at_once(lambda number: claim(store, known, f"holder {number}", minute=2))
+    results = in_parallel(lambda number: claim(store, known, f"holder {number}", minute=2))
     winners = [result for result in results if isinstance(result, Lease)]
     assert len(winners) == 1
     assert store.lease(known.id, Stage.STT, 1) == winners[0]
@@ -409,14 +409,14 @@ def test_a_lease_that_runs_cannot_be_claimed(store: Store, known: Recording) -> 
     assert store.lease(known.id, Stage.STT, 1) == lease
 
 
-def test_leases_of_other_stages_and_revisions_are_others(store: Store, known: Recording) -> None:
+def test_leases_of_other_stages_and_revisions_are_separate(store: Store, known: Recording) -> None:
     claim(store, known)
     store.claim(known.id, Stage.SER, 1, holder="b", now=NOW, until=LATER)
     store.claim(known.id, Stage.STT, 2, holder="b", now=NOW, until=LATER)
     assert store.lease(known.id, Stage.SER, 2) is None
 
 
-def test_a_lease_that_expired_can_be_claimed_and_its_attempt_ends_so(store: Store, known: Recording) -> None:
+def test_an_expired_lease_can_be_claimed_and_its_attempt_ends_as_expired(store: Store, known: Recording) -> None:
     claim(store, known, "a")
     second = claim(store, known, "b", minute=10)
     assert [(a.number, a.holder, a.outcome) for a in second.attempts] == [(1, "a", "expired"), (2, "b", None)]
@@ -472,8 +472,8 @@ def test_the_first_partial_wins(store: Store, known: Recording) -> None:
     assert store.partials(known.id) == [first]
 
 
-def test_of_a_crowd_that_creates_a_partial_one_does(store: Store, known: Recording) -> None:
-    results = at_once(lambda number: store.create_partial(partial(known, attempt=number + 1)))
+def test_one_of_many_concurrent_partials_is_created(store: Store, known: Recording) -> None:
+    results = in_parallel(lambda number: store.create_partial(partial(known, attempt=number + 1)))
     assert results.count(True) == 1
     assert [p.attempt for p in store.partials(known.id)] == [results.index(True) + 1]
 
@@ -493,7 +493,7 @@ def changed(store: Store, after: str) -> tuple[list[str], str]:
     return [one.id for one in page.recordings], page.cursor
 
 
-def test_changes_are_all_recordings_at_first_and_then_what_changed(store: Store) -> None:
+def test_changes_lists_all_recordings_at_first_and_then_those_that_changed(store: Store) -> None:
     one, other, third = (recording(n, queued_at=NOW - timedelta(days=n)) for n in (1, 2, 3))
     for each in (one, other, third):
         store.create_recording(each)
@@ -506,7 +506,7 @@ def test_changes_are_all_recordings_at_first_and_then_what_changed(store: Store)
     assert changed(store, page.cursor) == ([], page.cursor)
 
 
-def test_every_write_of_a_recording_but_its_progress_is_a_change(store: Store, known: Recording) -> None:
+def test_every_write_of_a_recording_except_progress_is_a_change(store: Store, known: Recording) -> None:
     writes: list[Callable[[], object]] = [
         lambda: store.begin(known.id, Stage.STT, attempt=1, at=NOW),
         lambda: store.requeued(known.id, Stage.SER, at=NOW),
@@ -522,7 +522,7 @@ def test_every_write_of_a_recording_but_its_progress_is_a_change(store: Store, k
         assert found == [known.id], number
 
 
-def test_releasing_one_that_is_held_is_a_change(store: Store) -> None:
+def test_releasing_a_held_recording_is_a_change(store: Store) -> None:
     store.create_recording(held())
     _, cursor = changed(store, "")
     assert store.accept(accepted(held()))

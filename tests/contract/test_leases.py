@@ -1,4 +1,4 @@
-"""What claiming does to a lease; what stores make of it is in `tests/backends/test_store.py`."""
+"""What claiming does to a lease; `tests/backends/test_store.py` tests leases in stores."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def claim(lease: Lease, seconds: float) -> Lease:
     return claimed(lease, holder="b", now=now, until=now + LENGTH)
 
 
-def test_a_lease_from_a_clock_that_was_hours_ahead_is_nobodys() -> None:
-    """Its worker is killed before it could release it: the next one would be refused for hours."""
+def test_a_lease_from_a_clock_that_was_hours_ahead_can_be_claimed() -> None:
+    """If its worker was killed before releasing it, the next one would be refused for hours."""
     free = Lease(recording_id="rec_a", stage=Stage.STT)
     ahead = START + timedelta(hours=3)
     held = claimed(free, holder="a", now=ahead, until=ahead + LENGTH)

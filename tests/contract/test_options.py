@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechpipe.contract import Options, Stage
@@ -55,7 +55,7 @@ def test_emotion_off_asks_for_the_transcript_alone() -> None:
         ({"ref": "a\x1b[31m"}, ["'ref'", "printable"]),
     ],
 )
-def test_a_mistake_is_named_with_what_was_given_and_what_is_allowed(metadata: dict[str, str], parts: list[str]) -> None:
+def test_an_error_says_what_was_given_and_what_is_allowed(metadata: dict[str, str], parts: list[str]) -> None:
     with pytest.raises(Rejected) as caught:
         parse_options(metadata)
     assert caught.value.code == ErrorCode.INVALID_OPTION
@@ -64,10 +64,11 @@ def test_a_mistake_is_named_with_what_was_given_and_what_is_allowed(metadata: di
 
 
 @pytest.mark.parametrize("key", ["goog-reserved-file-mtime", "gcsfuse_mtime", "firebaseStorageDownloadTokens"])
-def test_what_upload_tools_add_is_no_option(key: str) -> None:
+def test_keys_that_upload_tools_add_are_ignored(key: str) -> None:
     assert parse_options({key: "1763800000"}) == Options()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=30), max_size=4))
 def test_any_metadata_is_read_or_rejected(metadata: dict[str, str]) -> None:
     code = None

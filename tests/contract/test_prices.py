@@ -1,4 +1,4 @@
-"""Prices: presets from their parts, tables from the environment, amounts from both."""
+"""Prices: presets from the prices of their parts, tables from the environment, amounts from both."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_a_quote_counts_the_stages_asked_for() -> None:
     assert not one.exact
 
 
-def test_a_channel_on_its_own_is_work_of_its_own() -> None:
+def test_each_separate_channel_is_counted() -> None:
     split = table().quote(7200, exact=True, channels={Stage.STT: 2, Stage.SER: 1})
     assert split.audio_seconds == 7200
     assert split.compute_seconds == {Stage.STT: 144, Stage.SER: 36}
 
 
 @pytest.mark.parametrize("text", ["", "  "])
-def test_no_table_is_none(text: str) -> None:
+def test_a_blank_setting_is_no_table(text: str) -> None:
     assert prices.read(text) is None
 
 
@@ -75,7 +75,7 @@ def test_a_preset_is_read_by_its_name(name: str) -> None:
         (json.dumps(TABLE | {"per_hour": {"gpu": 1}}), "per_hour: gpu"),
     ],
 )
-def test_a_table_that_cannot_be_used_says_what_it_wants(text: str, problem: str) -> None:
+def test_an_unusable_table_is_an_error_that_says_what_is_allowed(text: str, problem: str) -> None:
     with pytest.raises(SettingsMissing) as raised:
         prices.read(text)
     message = str(raised.value)

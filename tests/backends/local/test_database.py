@@ -1,10 +1,11 @@
-"""The embedded backend's file: its connections come and go with threads."""
+"""The embedded backend's file: connections per thread, and transactions that fail."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,26 +13,31 @@ import pytest
 from speechpipe.backends.local.database import Database
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def open_files(database: Database) -> int:
+    """How many open files of this process belong to the database."""
+    targets = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # closed by another thread since the listing
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sum(target.startswith(str(database.path)) for target in targets)
 
 
 def test_threads_that_have_ended_leave_no_connection(tmp_path: Path) -> None:
-    """Each recording has a heartbeat in a thread of its own: a runner would be out of files after some hundred."""
+    """Each recording's heartbeat has its own thread: a runner would run out of files after a few hundred recordings."""
     database = Database(tmp_path / "state.sqlite3")
-    before = open_files()
+    before = open_files(database)
     for _ in range(30):
         thread = threading.Thread(target=lambda: database.read().execute("SELECT 1 FROM recordings").fetchall())
         thread.start()
         thread.join()
-    assert open_files() < before + 10
+    assert open_files(database) < before + 10
     assert database.read().execute("SELECT count(*) FROM recordings").fetchone()[0] == 0
     database.close()
-    assert open_files() < before
+    assert open_files(database) == 0 < before
 
 
 def test_a_full_disk_leaves_no_transaction_open(tmp_path: Path) -> None:
-    """One that stays open would hold the write lock for ever, and refuse every later one of its thread."""
+    """An open transaction would hold the write lock for ever and make every later one of its thread fail."""
     database = Database(tmp_path / "state.sqlite3")
     database.read().execute("PRAGMA max_page_count = 40")  # as if the disk had room for no more
 

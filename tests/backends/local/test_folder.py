@@ -22,7 +22,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_go_through_unharmed(folder: Path, audio: Path, name: str) -> None:
+def test_odd_names_survive_unchanged(folder: Path, audio: Path, name: str) -> None:
     uploads = connect(folder).uploads
     source = uploads.upload(audio, name, {"ref": "ü"})
     assert source.name == name
@@ -34,7 +34,7 @@ def test_odd_names_go_through_unharmed(folder: Path, audio: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["../outside.wav", "/etc/passwd", "", ".", "x/../../outside"])
-def test_a_name_outside_the_folder_is_none(folder: Path, audio: Path, name: str) -> None:
+def test_a_name_outside_the_folder_is_refused(folder: Path, audio: Path, name: str) -> None:
     with pytest.raises(NotFound):
         connect(folder).uploads.upload(audio, name, {})
 
@@ -60,7 +60,7 @@ def test_uploading_again_without_options_forgets_the_old_ones(folder: Path, audi
 @pytest.mark.parametrize(
     "content", [b"{", b"[1]", b"\xff\xfe", b"[" * 60_000, b'{"ref": "\\ud800"}', b'{"\\ud800": "a"}', b" " * 70_000]
 )
-def test_metadata_that_cannot_be_read_is_not_passed_over(folder: Path, audio: Path, content: bytes) -> None:
+def test_unreadable_metadata_is_not_ignored(folder: Path, audio: Path, content: bytes) -> None:
     uploads = connect(folder).uploads
     uploads.upload(audio, "call.wav", {})
     (folder / f"call.wav{METADATA_SUFFIX}").write_bytes(content)
@@ -69,14 +69,14 @@ def test_metadata_that_cannot_be_read_is_not_passed_over(folder: Path, audio: Pa
     assert list(source.metadata) == [METADATA_SUFFIX]  # no known option: ingest rejects it with these words
 
 
-def test_a_folder_in_the_place_of_metadata_is_told_too(folder: Path, audio: Path) -> None:
+def test_a_folder_in_place_of_metadata_is_reported_too(folder: Path, audio: Path) -> None:
     uploads = connect(folder).uploads
     uploads.upload(audio, "call.wav", {})
     (folder / f"call.wav{METADATA_SUFFIX}").mkdir()
     assert [list(source.metadata) for source in uploads.objects()] == [[METADATA_SUFFIX]]
 
 
-def test_metadata_numbers_are_texts(folder: Path, audio: Path) -> None:
+def test_numbers_in_metadata_become_text(folder: Path, audio: Path) -> None:
     uploads = connect(folder).uploads
     uploads.upload(audio, "call.wav", {})
     (folder / f"call.wav{METADATA_SUFFIX}").write_text(json.dumps({"emotion": 1}))
