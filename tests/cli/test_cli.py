@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, and its exit status."""
+"""The command line: what it prints, and its exit status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     return run
 
 
-def test_run_prints_what_was_said_and_how_and_where_the_files_lie(run: Run, folder: Path, audio: Path) -> None:
+def test_run_prints_what_was_said_and_how_and_where_the_files_are(run: Run, folder: Path, audio: Path) -> None:
     audio.rename(folder / "call.wav")
     status, out, _ = run("run", str(folder))
     assert status == 0
@@ -45,7 +45,7 @@ def test_run_prints_what_was_said_and_how_and_where_the_files_lie(run: Run, fold
     place, *names = line.split()
     assert set(names) == {"record.json", "transcript.vtt", "transcript.srt", "emotion.vtt", "report.html"}
     assert all((Path(place) / name).is_file() for name in names)
-    assert "where is my order" not in run("run", str(folder))[1]  # a second run has nothing to tell
+    assert "where is my order" not in run("run", str(folder))[1]  # a second run has nothing new to print
 
 
 def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio: Path) -> None:
@@ -70,7 +70,7 @@ def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio:
     assert run("wait", recording)[0] == 0
 
 
-def test_a_reject_is_told_in_words_and_by_the_exit_status(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_rejection_is_explained_and_sets_the_exit_status(run: Run, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     status, out, _ = run("submit", str(tmp_path / "empty.wav"), "--wait")
     assert status == 1
@@ -90,7 +90,7 @@ def test_a_reject_is_told_in_words_and_by_the_exit_status(run: Run, folder: Path
         (("watch",), "nothing is in progress"),
     ],
 )
-def test_a_mistake_is_one_line_that_says_what_to_do(
+def test_an_error_is_one_line_that_says_what_to_do(
     run: Run, folder: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     status, out, err = run(*arguments)
@@ -128,7 +128,7 @@ def test_hostile_text_cannot_steer_the_terminal(
     assert "[red]" in run("list")[1]
 
 
-def test_every_command_and_the_program_itself_explain_themselves(run: Run) -> None:
+def test_every_command_has_help(run: Run) -> None:
     for command in (
         "run",
         "up",
@@ -150,7 +150,7 @@ def test_every_command_and_the_program_itself_explain_themselves(run: Run) -> No
     assert run("--version")[1].startswith("speechpipe ")
 
 
-def test_doctor_names_what_is_missing_and_the_command_that_mends_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_what_is_missing_and_the_command_that_fixes_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     _, out, _ = run("doctor")
     assert "emulators" in out
@@ -160,7 +160,7 @@ def test_doctor_names_what_is_missing_and_the_command_that_mends_it(run: Run, mo
     assert "GOOGLE_CLOUD_PROJECT" in out
 
 
-def test_export_writes_a_table_of_what_is_finished(run: Run, folder: Path, audio: Path, tmp_path: Path) -> None:
+def test_export_writes_a_table_of_the_finished_recordings(run: Run, folder: Path, audio: Path, tmp_path: Path) -> None:
     run("submit", str(audio), "--wait")
     file = tmp_path / "rows.json"
     status, _, err = run("export", "bigquery", "-o", str(file))

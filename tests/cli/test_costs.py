@@ -1,4 +1,4 @@
-"""Quotes, holds and releases on the command line, as a user meets them."""
+"""Quotes, holds and releases on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """A folder with an hour, half an hour without emotions, an empty file, and what lies beside recordings."""
+    """A folder with an hour, half an hour without emotions, an empty file, and files that are not recordings."""
     folder = tmp_path / "calls"
     (folder / "deep").mkdir(parents=True)
     (folder / "a.wav").write_bytes(wav(3600))
@@ -30,13 +30,13 @@ def recordings(tmp_path: Path) -> Path:
 TABLE = json.dumps({"currency": "EUR", "per_hour": {"stt": 1, "ser": 2}, "speed": {"stt": 100, "ser": 200}})
 
 
-def test_quote_prints_a_line_a_recording_and_the_total(
+def test_quote_prints_one_row_per_recording_and_the_total(
     run: Run, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(recordings.parent)
     status, out, err = run("quote", "calls", "--prices", TABLE)
     lines = [line.split() for line in out.splitlines()]
-    assert status == 1  # of the empty one
+    assert status == 1  # because of the empty file
     assert lines[0] == ["name", "audio", "stt", "stt", "EUR", "ser", "ser", "EUR", "EUR"]
     assert [line[1:] for line in lines if line[0].endswith("a.wav")] == [
         ["1:00:00", "36.0", "s", "0.0100", "18.0", "s", "0.0100", "0.0200"]
@@ -51,7 +51,7 @@ def test_quote_prints_a_line_a_recording_and_the_total(
     assert "the given prices" in err
 
 
-def test_quote_as_json_is_a_line_a_recording_and_the_total(run: Run, recordings: Path) -> None:
+def test_quote_as_json_prints_one_line_per_recording_and_the_total(run: Run, recordings: Path) -> None:
     status, out, err = run("quote", str(recordings / "a.wav"), str(recordings / "deep"), "--json", "-o", "emotion=off")
     assert status == 0
     rows = [json.loads(line) for line in out.splitlines()]
@@ -62,7 +62,7 @@ def test_quote_as_json_is_a_line_a_recording_and_the_total(run: Run, recordings:
     assert "total" not in err
 
 
-def test_quote_takes_its_prices_from_the_environment_and_says_when_it_chose_them(
+def test_quote_takes_prices_from_the_environment_and_says_when_it_uses_its_default(
     run: Run, recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "the l4 preset" in run("quote", str(recordings / "a.wav"))[2]
@@ -73,7 +73,7 @@ def test_quote_takes_its_prices_from_the_environment_and_says_when_it_chose_them
     assert "l4" not in err
 
 
-def test_quote_says_what_is_a_guess_and_what_is_not_there(run: Run, tmp_path: Path) -> None:
+def test_quote_marks_guesses_and_names_what_does_not_exist(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.webm").write_bytes(b"\x1aE\xdf\xa3".ljust(120_000))
     (tmp_path / "wrong.wav").write_bytes(wav(1))
     (tmp_path / "wrong.wav.meta.json").write_text('{"language": "klingon"}')
@@ -102,7 +102,7 @@ def test_quote_changes_nothing(run: Run, recordings: Path) -> None:
         (("release", "nobody"), "there is no recording 'nobody'"),
     ],
 )
-def test_a_mistake_is_one_line(run: Run, arguments: tuple[str, ...], words: str) -> None:
+def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], words: str) -> None:
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert words in err
@@ -110,7 +110,7 @@ def test_a_mistake_is_one_line(run: Run, arguments: tuple[str, ...], words: str)
 
 
 @pytest.mark.parametrize("arguments", [("release",), ("release", "--all", "a.wav")])
-def test_release_wants_names_or_all(run: Run, arguments: tuple[str, ...]) -> None:
+def test_release_needs_names_or_all(run: Run, arguments: tuple[str, ...]) -> None:
     status, _, err = run(*arguments)
     assert status == 2
     assert "name the recordings or use --all" in err
@@ -121,16 +121,16 @@ def test_release_wants_names_or_all(run: Run, arguments: tuple[str, ...]) -> Non
 
 @pytest.fixture
 def capped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a short and two long recordings, and a cap between."""
+    """A folder with one recording below a cap on duration and two above it."""
     monkeypatch.setenv("SPEECHPIPE_MAX_DURATION", "60")
     monkeypatch.setenv("SPEECHPIPE_PRICES", "l4")
     for name, seconds in (("short.wav", 10), ("long.wav", 600), ("longer.wav", 900)):
         (folder / name).write_bytes(wav(seconds))
-        os.utime(folder / name, (1, 1))  # grown up
+        os.utime(folder / name, (1, 1))  # old enough not to be taken for a file that is still being written
     return folder
 
 
-def test_run_holds_what_is_over_a_cap_ends_and_runs_it_once_released(run: Run, capped: Path) -> None:
+def test_run_holds_recordings_over_a_cap_and_processes_them_once_released(run: Run, capped: Path) -> None:
     status, out, _ = run("run", str(capped))
     assert status == 0
     assert "short.wav  completed" in out
@@ -152,7 +152,7 @@ def test_run_holds_what_is_over_a_cap_ends_and_runs_it_once_released(run: Run, c
     assert "no recordings are held" in run("release", "--all")[2]
 
 
-def test_a_held_recording_is_told_by_every_command(run: Run, capped: Path) -> None:
+def test_every_command_shows_that_a_recording_is_held(run: Run, capped: Path) -> None:
     run("run", str(capped))
     status, _, err = run("wait", "long.wav", "short.wav")
     assert status == 1
@@ -173,7 +173,7 @@ def test_a_held_recording_is_told_by_every_command(run: Run, capped: Path) -> No
     assert lines[-1] == "ended as completed"
 
 
-def test_submit_and_wait_says_that_it_is_held_and_goes_on_with_the_others(
+def test_submit_and_wait_reports_a_hold_and_finishes_the_others(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPEECHPIPE_MAX_DURATION", "60")
@@ -185,14 +185,14 @@ def test_submit_and_wait_says_that_it_is_held_and_goes_on_with_the_others(
     assert "long.wav is held" in err
 
 
-def test_a_cap_on_cost_without_prices_is_a_mistake(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cap_on_cost_without_prices_is_an_error(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEECHPIPE_MAX_COST", "1")
     status, _, err = run("run", str(folder))
     assert status == 2
     assert "SPEECHPIPE_MAX_COST and SPEECHPIPE_MAX_COST_PER_DAY need SPEECHPIPE_PRICES" in err
 
 
-def test_a_stage_that_was_not_asked_for_costs_nothing(run: Run, capped: Path) -> None:
+def test_a_stage_that_was_not_requested_costs_nothing(run: Run, capped: Path) -> None:
     (capped / "short.wav.meta.json").write_text('{"emotion": "off"}')
     run("run", str(capped))
     record = json.loads(run("get", "short.wav")[1])

@@ -19,7 +19,7 @@ def story(sim: Simulation) -> list[tuple[str, str | None, str]]:
     return [(moment.what, moment.stage, moment.detail) for moment in moments]
 
 
-def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
+def test_a_rerun_keeps_the_attempts_and_partials_of_the_first_revision() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.settle()
@@ -43,7 +43,7 @@ def test_a_run_again_is_told_with_the_attempts_and_partials_of_before() -> None:
     assert told[-1] == ("announced", None, f"event {sim.only().id}.r2.completed")
 
 
-def test_a_value_that_came_late_is_told_so() -> None:
+def test_a_result_that_arrived_late_is_marked() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -65,7 +65,7 @@ def test_a_value_that_came_late_is_told_so() -> None:
     assert revised.startswith("revision 2: stt arrived late, ser kept")
 
 
-def test_of_an_erased_recording_only_its_end_is_told() -> None:
+def test_an_erased_recording_has_only_its_end() -> None:
     sim = Simulation()
     sim.arrive(source("secret.wav"))
     sim.settle()
