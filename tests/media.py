@@ -76,7 +76,7 @@ def write_wav(path: Path, samples: NDArray[np.int16], rate: int = RATE) -> None:
 
 
 def joined(path: Path, seconds: float) -> str:
-    """Write a WAV of at least so many seconds from the mono samples, with pauses. Return its text."""
+    """Write a WAV of at least `seconds` from the mono samples, with pauses. Return its text."""
     mono = [sample for sample in samples() if sample["channels"] == 1]
     pieces: list[NDArray[np.int16]] = []
     texts: list[str] = []

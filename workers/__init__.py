@@ -1,10 +1,10 @@
-"""The two GPU services: speech to text and speech emotion. `python -m workers` starts one of them.
+"""The two GPU services: speech to text, and speech emotion recognition. `python -m workers` starts one of them.
 
-Depends on `speechpipe` and on its extras `stt` or `ser`; the functions and the client never import anything of it.
+Depends on `speechpipe` and its extras `stt` or `ser`. The functions and the client never import from here.
 """
 
 import os
 
-# Before numpy is imported: its matrices here are small (a row's log-mel), and OpenBLAS's threads burn more processor
-# time waiting for each other than they save (log-mel: 2.1 core seconds an audio hour instead of 1.3).
+# Must be set before numpy is imported. The matrices here are small (a row's log-mel), and OpenBLAS's threads spend more
+# processor time waiting for each other than they save (log-mel: 2.1 core seconds per audio hour instead of 1.3).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

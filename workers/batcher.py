@@ -102,7 +102,7 @@ class Batcher(Generic[Row, Result]):
 
     @contextlib.contextmanager
     def admit(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Iterator[Submitter[Row, Result]]:
-        """Admit a recording of so many seconds. Raises Busy if that would exceed `max_seconds_in_flight`.
+        """Admit a recording of the given length. Raises Busy if that would exceed `max_seconds_in_flight`.
 
         A recording that exceeds it alone is admitted when there is no other. On exit, its rows that have not run are
         dropped.

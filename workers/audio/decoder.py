@@ -118,9 +118,9 @@ def _declares_at_most(seconds: float, container: InputContainer) -> bool:
 
 
 def _has_packet_after(seconds: float, container: InputContainer) -> bool:
-    """Whether a file whose header declares too long or no duration has a packet after so many seconds.
+    """Whether a file has a packet later than `seconds`, asked if its header declares too long a duration or none.
 
-    If it has, all that comes before need not be decoded and analysed: for example hours of silence in a small file.
+    If it has, nothing needs to be decoded and analysed first, for example hours of silence in a small file.
     """
     stream = _audio_stream(container)
     try:
@@ -280,7 +280,7 @@ class _StreamDecoder:
                 yield frame
 
     def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
-        """Yield packets up to the end. After a demuxer error go on with what can still be read."""
+        """Yield packets up to the end. After a demuxer error, continue with what can still be read."""
         stalls = 0
         while stalls < _MAX_STALLS:
             try:

@@ -32,13 +32,13 @@ from speechpipe.contract.errors import ErrorCode, Rejected
 from workers.audio.decoder import MAX_CHANNELS, SAMPLE_RATE, Block
 from workers.audio.decoder_process import HEADER, SOCKET_BYTES
 
-#: A child that a limit or its own fault ended died by one of these signals. The file is to blame, and would be again.
+#: A child that dies by one of these signals hit a limit or crashed. The file is to blame, so a retry would not help.
 _FILE_TO_BLAME = {
     signal.SIGXCPU, signal.SIGALRM, signal.SIGXFSZ,
     signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL,
 }  # fmt: skip
-#: A child must have its next block ready within so many seconds, not counting those in which it waits for its reader.
-#: Large files get longer, because the child reads them to their end to compute a checksum.
+#: Time limit for a child's next block, in seconds, not counting the time in which it waits for its reader. Large files
+#: get longer, because the child reads them to their end to compute a checksum.
 STALL_SECONDS = 20.0
 _READ_BYTES_PER_SECOND = 200e6
 _MAX_BYTES = 1 << 26  #: of one message
