@@ -109,7 +109,7 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
         "resample, hash": resampled - decoding,
         "boundary": max(0.0, _boundary(path, seconds) - resampled),
         "voice activity": activity,
-        "stretches": max(0.0, packed - activity),
+        "chunks": max(0.0, packed - activity),
         "log-mel, 128 bands": cost(lambda: [log_mel(decoder.as_float(one.samples), filters) for one in found]),
     }
 
