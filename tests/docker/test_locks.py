@@ -1,4 +1,4 @@
-"""The images' lock files against pyproject.toml and constraints.txt."""
+"""The images' lock files against pyproject.toml and constraints.txt, and every pin against itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tests.docker.rehearsal import ROOT
 
 LOCKS = ROOT / "docker/requirements"
 IMAGES = ("functions", "stt", "ser", "console")
+#: Every file of pins: what the images, the tests and the linters install.
+PINNED = (*(f"docker/requirements/{image}.txt" for image in IMAGES), "constraints.txt", "infra/tools.txt")
 #: Packages whose version in an image differs from the tested one; `ser.in` explains why.
 OTHER_THAN_TESTED = {"torch"}
 #: Packages that would slow a function's start, or pull in such packages.
@@ -64,6 +66,15 @@ def test_every_package_has_hashes_and_no_index_is_named(image: str) -> None:
     assert len(blocks) == len(pins(f"docker/requirements/{image}.txt"))
     assert all("--hash=sha256:" in block for block in blocks)
     assert not re.search(r"://|--\w*index|--find-links", text)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_every_package_is_pinned_exactly_and_once(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    packages = [line.split(" \\")[0] for line in lines if line and line[0] not in "# "]
+    found = [Requirement(package) for package in packages]
+    assert [str(each) for each in found if [s.operator for s in each.specifier] != ["=="] or "*" in str(each)] == []
+    assert len({canonicalize_name(each.name) for each in found}) == len(found) > 0
 
 
 @pytest.mark.parametrize("image", ["functions", "console"])
