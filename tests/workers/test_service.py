@@ -237,16 +237,22 @@ def test_an_engine_with_too_much_to_do_is_429_and_the_lease_is_free(
 
 @pytest.mark.engines
 def test_deliveries_at_the_same_time_share_the_engines_batches(
-    serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
+    serve: Callable[..., TestClient],
+    backend: Backend,
+    make_task: Callable[..., Task],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(
+        choice, "PARALLEL_BATCHES", 1
+    )  # a second batch would take the rows that the first one waits for
     engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
     batcher = engine._batcher  # type: ignore[attr-defined]
     run = batcher._run
     sizes: list[int] = []
 
     def gathering(rows: Sequence[Any]) -> Sequence[Any]:
-        if not sizes:  # the first waits for the others
-            wait_until(lambda: len(batcher._turns) >= 2, 60)
+        if not sizes:  # the first batch waits until the two other recordings are queued
+            wait_until(lambda: len(batcher._turns) >= 2, 120)
         sizes.append(len(rows))
         return run(rows)  # type: ignore[no-any-return]
 
