@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from starlette.requests import Request
 
 from speechpipe.contract import Frozen, Stage
@@ -12,6 +10,8 @@ from speechpipe.contract.errors import ErrorCode, Rejected
 
 #: Maximum size of a JSON body: it holds names and options, never a file.
 MAX_BODY_BYTES = 64 * 1024
+
+_OPTIONS = TypeAdapter(dict[str, str])
 
 
 class UploadRequest(Frozen):
@@ -46,5 +46,5 @@ async def read_body(request: Request) -> bytes:
 
 
 def options_from_json(text: str) -> dict[str, str]:
-    """Parse the `options` query parameter. Raises ValidationError."""
-    return UploadRequest.model_validate({"name": "", "size": 0, "options": json.loads(text)}).options
+    """Parse the `options` query parameter, a JSON object of strings. Raises ValidationError."""
+    return _OPTIONS.validate_json(text)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from speechpipe.contract.analysis import (
     Audio,
@@ -94,13 +97,21 @@ class TurningPoint(Frozen):
     after: str
 
 
+def _highest_first(shares: dict[str, float]) -> dict[str, float]:
+    """Restore the order that a store does not keep: Firestore returns a map sorted by key."""
+    return dict(sorted(shares.items(), key=lambda share: -share[1]))
+
+
+Shares = Annotated[dict[str, Score], AfterValidator(_highest_first)]
+
+
 class Summary(Frozen):
     """The recording at a glance."""
 
     speech_seconds: Seconds = 0.0
     words: int = 0
     dominant_emotion: str | None = None
-    emotion_share: dict[str, Score] = {}  #: share of the scored time in which each label led, highest first
+    emotion_share: Shares = {}  #: share of the scored time in which each label led, highest first
     trend: tuple[TrendSlice, ...] = ()
     turning_points: tuple[TurningPoint, ...] = ()
 

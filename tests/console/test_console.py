@@ -152,6 +152,9 @@ def test_invalid_requests_get_an_error_message(visitor: Visitor) -> None:
         "/api/files?name=../../x.wav", content=b"x", headers={"origin": visitor.origin, "sec-fetch-site": "same-origin"}
     )
     assert outside.status_code == 404
+    same_site = {"origin": visitor.origin, "sec-fetch-site": "same-origin"}
+    unreadable = visitor.http.put("/api/files?name=a.wav&options=sing", content=b"x", headers=same_site)
+    assert unreadable.status_code == 400
     assert "allowed" in visitor.post("/api/uploads", {"name": "a", "size": 10**15}).json()["error"]
     assert visitor.post("/api/uploads", {"name": 7}).status_code == 400
     assert visitor.post(f"/api/recordings/{recording_id}/redrive", {"stages": ["sing"]}).status_code == 400

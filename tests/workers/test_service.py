@@ -242,9 +242,7 @@ def test_deliveries_at_the_same_time_share_the_engines_batches(
     make_task: Callable[..., Task],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        choice, "PARALLEL_BATCHES", 1
-    )  # a second batch would take the rows that the first one waits for
+    monkeypatch.setattr(choice, "PARALLEL_BATCHES", 1)  # a second batch would take what the first one waits for
     engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
     batcher = engine._batcher  # type: ignore[attr-defined]
     run = batcher._run
