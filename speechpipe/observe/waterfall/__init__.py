@@ -9,8 +9,7 @@ from speechpipe.backends.local import STATE_FOLDER, TRACES_FILE
 from speechpipe.contract.errors import NotFound
 from speechpipe.observe.spans import root_context
 from speechpipe.observe.waterfall.layout import Row, read, rows
-from speechpipe.observe.waterfall.svg import svg
-from speechpipe.observe.waterfall.terminal import draw
+from speechpipe.observe.waterfall.terminal import draw, svg
 
 __all__ = ["console_link", "draw", "file_of", "rows_of", "svg"]
 

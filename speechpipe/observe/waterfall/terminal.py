@@ -1,9 +1,12 @@
-"""A waterfall as text for a terminal. Pure."""
+"""A waterfall as text for a terminal, and the same picture as SVG. Pure."""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.text import Text
 
 from speechpipe.observe.waterfall.layout import Row, Scale, duration, label
@@ -11,6 +14,7 @@ from speechpipe.observe.waterfall.layout import Row, Scale, duration, label
 NAMES = 46  #: width of the names, in columns
 _COLOURS = ("blue", "yellow", "magenta", "green", "red", "cyan")
 _WORK, _WAIT = "█", "░"
+SVG_WIDTH = 150  #: columns
 
 
 def draw(rows: Sequence[Row], width: int) -> Text:
@@ -34,3 +38,10 @@ def draw(rows: Sequence[Row], width: int) -> Text:
         text.append(service.removeprefix("speechpipe-") + "  ")
     text.append(f"{_WAIT} waiting" + ("; the upload is not to scale" if scale.squeezed else ""), style="dim")
     return text
+
+
+def svg(rows: Sequence[Row], title: str) -> str:
+    """The waterfall as SVG, with `title` at the top. It loads nothing: rich's web fonts are left out."""
+    console = Console(record=True, width=SVG_WIDTH, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    console.print(draw(rows, SVG_WIDTH), no_wrap=True, overflow="crop")
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.S)
