@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.workers.audio.spans import join_spans
 from workers.audio import chunks, vad
 from workers.audio.chunks import Chunk, ChunkRules, _ChannelChunker
 from workers.audio.reader import open_audio
@@ -64,7 +65,7 @@ def test_without_a_length_limit_chunks_are_the_joined_spans_of_the_whole_recordi
     (sound,) = sound_of("changing_mood.m4a")
     found = chunked(sound, replace(EMOTION, shortest=0.0), itertools.repeat(16_000))
     bare = vad.find(sound)
-    assert spans(found) == vad.join(bare, gap=0.3, pad=0.1, duration=len(sound) / 16_000)
+    assert spans(found) == join_spans(bare, gap=0.3, pad=0.1, duration=len(sound) / 16_000)
     assert [span for chunk in found for span in chunk.speech] == bare
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.audio.media import decode
+from tests.workers.audio.spans import join_spans
 from workers.audio import vad
 from workers.audio.silero.rewrite import TARGET, original, rewritten
 from workers.audio.vad import Span
@@ -89,7 +90,7 @@ def test_the_model_gives_every_frame_the_probability_that_faster_whispers_gives(
 
 def test_close_spans_are_joined_and_padded_at_most_half_way() -> None:
     spans = [Span(1.0, 2.0), Span(2.1, 3.0), Span(3.5, 4.0), Span(9.0, 9.8)]
-    assert vad.join(spans, gap=0.3, pad=0.4, duration=10.0) == [
+    assert join_spans(spans, gap=0.3, pad=0.4, duration=10.0) == [
         Span(0.6, 3.25),
         Span(3.25, 4.4),
         Span(8.6, 10.0),
@@ -108,7 +109,7 @@ def test_joined_spans_are_in_order_lose_no_speech_and_stay_inside_the_recording(
     spans: list[Span], gap: float, pad: float
 ) -> None:
     duration = spans[-1].end + 0.5 if spans else 1.0
-    joined = vad.join(spans, gap=gap, pad=pad, duration=duration)
+    joined = join_spans(spans, gap=gap, pad=pad, duration=duration)
     assert all(0 <= span.start <= span.end <= duration for span in joined)
     assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(joined))
     assert all(any(j.start <= span.start and span.end <= j.end for j in joined) for span in spans)
