@@ -53,7 +53,7 @@ class Attempt(Frozen):
     holder: str  #: host, process and a random part
     started_at: Time
     ended_at: Time | None = None
-    outcome: str | None = None  #: done, failed, released, expired
+    outcome: str | None = None  #: done, failed, superseded, expired
     error: str | None = None  #: class and first line, never content
 
 
