@@ -8,7 +8,7 @@
     ├── NotFound            no such recording          (client and CLI)         the caller
     ├── NotFinal            not in a final state       (client and CLI)         the caller, later
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
-    ├── Held                over a cap, does not run   (client and CLI)         whoever may release it
+    ├── Held                over a cap, does not run   (client and CLI)         an operator, by release
     ├── SettingsMissing     missing or bad setting     the process stops        whoever set it up
     └── EngineUnavailable   no model, no library       the process stops        whoever set it up
 

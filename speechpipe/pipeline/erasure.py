@@ -1,4 +1,4 @@
-"""How an erased recording is cleared away: by whoever erases it, and by everybody who comes across it later."""
+"""Clearing away an erased recording: when it is erased, and whenever something of it turns up later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failure: a stage that will not be tried again ends with a Failure, so that its recording can end too."""
+"""Failure: a stage that will not be retried ends with a Failure, so that its recording can end too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def give_up(task: Task, world: World, *, code: ErrorCode, reason: str) -> bool:
-    """End a stage that will not be tried again; False if it has an outcome already. The join follows by itself.
+    """End a stage that will not be retried; False if it has an outcome already. The join follows by itself.
 
     Raises Unreadable for a task without a recording.
     """
