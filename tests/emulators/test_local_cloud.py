@@ -113,7 +113,7 @@ def test_folders_and_objects_outside_the_prefix_are_ignored(user: User) -> None:
 
 def test_a_worker_killed_at_work_is_restarted_and_the_task_is_redelivered(user: User) -> None:
     recording = user.drop(b"hang", PREFIX + "killed.wav")
-    wait_for(lambda: user.backend.store.lease(recording, Stage.STT, 1))
+    wait_for(lambda: Path(user.cloud.settings["CANNED_HANGS"], "hung").exists())  # else the second attempt would hang
     user.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
     final = user.final(recording)
     assert final.status is Status.COMPLETED

@@ -105,6 +105,7 @@ def test_log_lines_have_the_ids_of_spans(tracer: User) -> None:
 def test_the_trace_stays_connected_and_shows_a_killed_worker(tracer: User) -> None:
     recording = tracer.drop(b"hang", "hang.wav")
     wait_for(lambda: any(s.name == "uploads.download" and "stt" in s.service for s in trace_of(tracer, recording)))
+    wait_for(lambda: Path(tracer.cloud.settings["CANNED_HANGS"], "hung").exists())  # else the second attempt would hang
     tracer.cloud.send(resources.WORKERS[Stage.STT].value, signal.SIGKILL)
     killed = time.time()
     final = tracer.final(recording)
