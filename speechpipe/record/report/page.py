@@ -116,7 +116,7 @@ def _data(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     state = _STATUS.get(record.status, record.status.value)
-    facts = [("State", f"<span class=state data-state={record.status.value}>{state}</span>")]
+    facts = [("Status", f"<span class=state data-state={record.status.value}>{state}</span>")]
     if record.audio:
         channels = {1: "mono", 2: "stereo"}.get(record.audio.channels, f"{record.audio.channels} channels")
         facts.append(("Length", f"{clock_time(record.audio.duration)}, {channels}"))
