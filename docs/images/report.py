@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = "support_call_stereo.wav"
-SECONDS = 14.4  #: where the player stands
+WORD = "really"  #: clicked, so that the player moves there
 
 
 def main() -> None:
@@ -27,8 +27,8 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1280, "height": 1180})
             page.goto(report.as_uri())
-            page.wait_for_function("document.querySelector('audio').readyState > 0")
-            page.evaluate("seconds => { document.querySelector('audio').currentTime = seconds }", SECONDS)
+            page.get_by_text(WORD, exact=True).click()
+            page.evaluate("scrollTo(0, 0)")
             page.wait_for_timeout(1000)
             page.screenshot(path=sys.argv[1])
             browser.close()

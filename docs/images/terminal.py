@@ -1,4 +1,4 @@
-"""Records `terminal.svg`: a real `speechpipe run` on the bundled samples in tmux, played by CSS.
+"""Record `terminal.svg`: a real `speechpipe run` on the bundled samples in tmux, as an SVG animated by CSS.
 
 python docs/images/terminal.py docs/images/terminal.svg
 """
@@ -18,22 +18,22 @@ from rich.text import Text
 ROOT = Path(__file__).parent.parent.parent
 WIDTH, HEIGHT = 108, 30
 COMMAND = "speechpipe run recordings --models demo"
-LOADING = "loading the models"  #: shown once: its wheel turns for seconds
-#: Seconds between two looks, how long one is shown, and the last.
-LOOK, SHOWN, LAST = 0.3, 0.7, 6.0
+LOADING = "loading the models"  #: recorded once, because its spinner turns for seconds
+#: Seconds between two captures, and for which each frame and the last frame are shown.
+CAPTURE_SECONDS, FRAME_SECONDS, LAST_FRAME_SECONDS = 0.3, 0.7, 6.0
 
 
 def main() -> None:
-    """Record, and write where the first argument says."""
+    """Record, and write the SVG to the path in the first argument."""
     with tempfile.TemporaryDirectory() as folder:
         recordings = Path(folder) / "recordings"
         shutil.copytree(ROOT / "workers/demo/samples", recordings, ignore=shutil.ignore_patterns("samples.json"))
         frames = record(folder)
-    Path(sys.argv[1]).write_text(animated([drawn(frame) for frame in frames]))
+    Path(sys.argv[1]).write_text(animate([to_svg(frame) for frame in frames]))
 
 
 def record(folder: str) -> list[str]:
-    """What the terminal showed, as ANSI text: each picture that differs from the one before."""
+    """Run the command in tmux and return each distinct frame as ANSI text."""
     tmux = ["tmux", "-L", "speechpipe-recording"]
     shell = f"PATH={Path(sys.executable).parent}:$PATH PS1='$ ' bash --norc"
     size = ["-x", str(WIDTH), "-y", str(HEIGHT)]
@@ -41,42 +41,42 @@ def record(folder: str) -> list[str]:
     subprocess.run(
         [*tmux, "send-keys", "-t", "one", f"{COMMAND}; tmux -L speechpipe-recording wait-for -S over", "Enter"]
     )
-    over = subprocess.Popen([*tmux, "wait-for", "over"])
+    waiting = subprocess.Popen([*tmux, "wait-for", "over"])
     frames: list[str] = []
     while True:
-        ended = over.poll() is not None
-        look = subprocess.run(
+        ended = waiting.poll() is not None
+        capture = subprocess.run(
             [*tmux, "capture-pane", "-e", "-p", "-t", "one"], capture_output=True, text=True, check=True
         )
-        frame = look.stdout.replace("; tmux -L speechpipe-recording wait-for -S over", "")
+        frame = capture.stdout.replace("; tmux -L speechpipe-recording wait-for -S over", "")
         loading = bool(frames) and LOADING in frame and LOADING in frames[-1]
         if not loading and (not frames or frame != frames[-1]):
             frames.append(frame)
         if ended:
             subprocess.run([*tmux, "kill-server"], check=True)
             return frames
-        time.sleep(LOOK)
+        time.sleep(CAPTURE_SECONDS)
 
 
-def drawn(frame: str) -> str:
-    """A picture as SVG."""
+def to_svg(frame: str) -> str:
+    """Draw one frame."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     lines = frame.split("\n")[:HEIGHT]
     for line in [*lines, *[""] * (HEIGHT - len(lines))]:
         console.print(Text.from_ansi(line), no_wrap=True, crop=True)
     svg = console.export_svg(title="speechpipe")
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)  # which would be fetched from elsewhere
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S)  # fonts would be fetched from the network
 
 
-def animated(pictures: list[str]) -> str:
-    """One after the other, for ever; whoever wants no motion sees the last."""
+def animate(pictures: list[str]) -> str:
+    """Show the frames in a loop; readers who prefer reduced motion see only the last."""
     head = re.match(r"<svg[^>]*viewBox=\"([^\"]*)\"", pictures[0])
     assert head
-    total = SHOWN * (len(pictures) - 1) + LAST
+    total = FRAME_SECONDS * (len(pictures) - 1) + LAST_FRAME_SECONDS
     rules, parts = [".frame{visibility:hidden}"], []
     for number, picture in enumerate(pictures):
         picture = re.sub(r"terminal-\d+", f"t{number}", picture)
-        start, end = number * SHOWN / total * 100, (number + 1) * SHOWN / total * 100
+        start, end = number * FRAME_SECONDS / total * 100, (number + 1) * FRAME_SECONDS / total * 100
         last = number == len(pictures) - 1
         stop = "" if last else f"{end:.3f}%{{visibility:hidden}}"
         rules.append(f"@keyframes k{number}{{0%{{visibility:hidden}}{start:.3f}%{{visibility:visible}}{stop}}}")
