@@ -1,4 +1,4 @@
-"""Tests see neither the environment of whoever runs them nor the model hub."""
+"""Isolate the tests from the environment of the person who runs them and from the model hub."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# An example may take longer on a busy machine: no test judges by time.
-hypothesis.settings.register_profile("patient", deadline=None)
+# No test may fail because the machine is busy, so examples have no deadline and data may be generated slowly.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def audio(tmp_path: Path) -> Path:
-    """A file to upload; engines that look into it are not for these tests."""
+    """A file to upload; it is not real audio, so use it only with engines that do not read it."""
     path = tmp_path / "call.wav"
     path.write_bytes(b"audio")
     return path

@@ -1,5 +1,6 @@
-"""The whole system in one thread, on the embedded backend in memory: a test delivers the messages by hand, in any order
-and any number of times, and any write can be the last one before a crash.
+"""The whole system in one thread, on the embedded backend in memory.
+
+A test delivers the messages by hand, in any order and any number of times, and can crash the process at any write.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.doubles import FixedEngine, SteppedClock
 
-#: A worker has a cap of its own, which may differ from that of ingest.
+#: The worker's cap, which may differ from that of ingest.
 WORKER_MAX_BYTES = 10**9
 
 
 class Crash(BaseException):
-    """The process died here. A BaseException, so that nothing mends it."""
+    """The process died here. A BaseException, so that no handler of Exception catches it."""
 
 
 class MemoryUploads:
-    """The uploads bucket; every object holds its own name, or what `bodies` has for it."""
+    """The uploads bucket; an object's content is its entry in `bodies`, or else its own name."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -82,7 +83,7 @@ class MemoryUploads:
 
 
 class MemoryResults:
-    """The results bucket; remembers an attempt to write anything twice with other bytes."""
+    """The results bucket; records every attempt to overwrite an object with other bytes."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -106,8 +107,8 @@ class MemoryResults:
             del self.objects[uri]
 
 
-class Crashing:
-    """A port whose calls are counted, and one of whose writes is the last thing this process does."""
+class CrashingPort:
+    """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
     READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download", "open")
 
@@ -129,9 +130,9 @@ class Crashing:
 
 
 class Simulation:
-    """One pipeline. `crash_at` counts writes: (3, "after") dies right after the fourth.
+    """One pipeline. `crash_at` counts writes: (3, "after") crashes right after the fourth.
 
-    Its state is in memory, separately for each thread; tests with a heartbeat, which has its own, need a file.
+    The state is in memory, and each thread sees a separate one. Tests with a heartbeat, which is a thread, need a file.
     """
 
     def __init__(
@@ -156,8 +157,10 @@ class Simulation:
 
     @property
     def world(self) -> World:
-        """What the verbs get: every port may crash."""
-        ports: dict[str, Any] = {n: Crashing(getattr(self, n), self) for n in ("store", "bus", "uploads", "results")}
+        """What the verbs are given; every port may crash."""
+        ports: dict[str, Any] = {
+            n: CrashingPort(getattr(self, n), self) for n in ("store", "bus", "uploads", "results")
+        }
         completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self.database)
         return World(**ports, completions=completions, dead_letters=letters, limits=self.limits, clock=self.clock)
 
@@ -165,17 +168,17 @@ class Simulation:
         self.bus._publish(FINALIZED, source.model_dump_json())
 
     def pending(self) -> list[tuple[int, str, str]]:
-        """Messages that nobody has acknowledged: (id, topic, body)."""
+        """Unacknowledged messages: (id, topic, body)."""
         rows = self.database.read().execute("SELECT id, topic, body FROM messages WHERE topic != ?", (COMPLETIONS,))
         return [(row["id"], row["topic"], row["body"]) for row in rows]
 
     def deliver(self, message: tuple[int, str, str], *, acknowledge: bool = True) -> None:
-        """Deliver once. A crash, Busy or an error leaves the message; its lease is left as a dead process leaves it."""
+        """Deliver once. After a crash, Busy or an error the message stays; a crash leaves its lease to expire."""
         number, topic, body = message
         try:
             self._handle(topic, body)
         except Crash:
-            # Nobody released the lease: time passes until it has run out.
+            # Nobody released the lease, so let time pass until it has expired.
             self.clock.pass_time(seconds=700)
             return
         except Busy:
@@ -211,7 +214,7 @@ class Simulation:
         return sweep(self.world)
 
     def settle(self) -> None:
-        """Deliver everything, oldest first, until nothing is left."""
+        """Deliver everything, oldest first, until no messages are left."""
         for _ in range(100):
             messages = self.pending()
             if not messages:

@@ -1,4 +1,4 @@
-"""Functions set up the log of their process; the tests' stays as it was."""
+"""Functions configure the logging of their process; restore that of the test process afterwards."""
 
 from __future__ import annotations
 

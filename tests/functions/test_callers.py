@@ -1,4 +1,4 @@
-"""The functions let in their callers only, whether Pub/Sub, Scheduler or Eventarc calls."""
+"""The functions admit only allowed callers, whether Pub/Sub, Scheduler or Eventarc calls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def services(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def call(name: str, token: str | None) -> TestResponse:
-    """Call a function with what it is for."""
+    """Call a function with a request of the kind that it serves."""
     app: Any = functions_framework.create_app(name, str(FOLDER / f"{name}.py"))  # type: ignore[no-untyped-call]
     authorization = {} if token is None else {"authorization": f"Bearer {token}"}
     post = functools.partial(app.test_client().post, "/")
@@ -65,7 +65,7 @@ def call(name: str, token: str | None) -> TestResponse:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_caller_is_let_in(services: Services, name: str) -> None:
+def test_an_allowed_caller_is_admitted(services: Services, name: str) -> None:
     assert call(name, GOOGLE.token()).status_code in (200, 204)
 
 
@@ -81,7 +81,7 @@ def test_a_caller_is_let_in(services: Services, name: str) -> None:
     ],
     ids=["no token", "another signer", "unsigned", "another audience", "another caller"],
 )
-def test_nobody_else_is_let_in_and_the_log_says_why(
+def test_other_callers_are_refused_and_the_log_says_why(
     services: Services, capsys: pytest.CaptureFixture[str], name: str, token: str | None, status: int
 ) -> None:
     store = services.world.store
@@ -90,15 +90,15 @@ def test_nobody_else_is_let_in_and_the_log_says_why(
     answer = call(name, token)
     assert answer.status_code == status
     assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
-    assert store.recordings() == before  # ingest made none
-    told = capsys.readouterr()
-    (line,) = [line for line in told.err.splitlines() if "action=refused" in line]
+    assert store.recordings() == before  # ingest created none
+    output = capsys.readouterr()
+    (line,) = [line for line in output.err.splitlines() if "action=refused" in line]
     assert "WARNING refused: " in line
     assert answer.get_json()["error"] in line
-    assert token is None or not any(part in told.err + told.out for part in token.split(".") if part)
+    assert token is None or not any(part in output.err + output.out for part in token.split(".") if part)
 
 
-def test_ingest_without_a_token_is_delivered_again_and_works_then(services: Services) -> None:
+def test_an_ingest_refused_without_a_token_succeeds_when_redelivered(services: Services) -> None:
     assert call("ingest", None).status_code == 401
     assert services.world.store.recordings() == []
     assert call("ingest", GOOGLE.token()).status_code == 200
@@ -106,7 +106,7 @@ def test_ingest_without_a_token_is_delivered_again_and_works_then(services: Serv
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_certificates_the_platform_is_asked_to_come_again(
+def test_without_certificates_a_function_answers_503_to_be_called_again(
     services: Services, endpoint: Endpoint, name: str
 ) -> None:
     endpoint.status = 500

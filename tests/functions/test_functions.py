@@ -1,4 +1,4 @@
-"""The entry points: envelopes in, verbs called, status codes out; over the embedded backend."""
+"""The entry points decode envelopes, call verbs and answer with status codes; on the embedded backend."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ NAMES = ("ingest", "join", "give_up", "sweep")
 
 
 @dataclass
-class Functions:
-    """Functions over an embedded backend."""
+class EntryPoints:
+    """The functions, on an embedded backend."""
 
     services: Services
 
     def client(self, name: str) -> FlaskClient:
-        """As the framework serves it: loaded from its file, under its bare name."""
+        """A client of the function as the framework serves it: loaded from its file, under its bare name."""
         app: Any = functions_framework.create_app(name, str(FOLDER / f"{name}.py"))  # type: ignore[no-untyped-call]
         client: FlaskClient = app.test_client()
         return client
@@ -50,11 +50,11 @@ class Functions:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Functions]:
+def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EntryPoints]:
     settings = FunctionSettings(project="p", uploads_bucket="uploads", results_bucket="results", prefix="team a/")
     services = Services(settings, World.over(local.connect(tmp_path), settings))
     monkeypatch.setattr(functions.services, "_services", lambda: services)
-    yield Functions(services)
+    yield EntryPoints(services)
     for name in NAMES:
         sys.modules.pop(name, None)
 
@@ -70,28 +70,30 @@ def finalized() -> dict[str, Any]:
     return event
 
 
-def test_ingest_makes_a_recording_and_its_tasks(world: Functions) -> None:
-    assert post_event(world.client("ingest"), finalized()) == 200
-    (made,) = world.services.world.store.recordings()
+def test_ingest_creates_a_recording_and_its_tasks(entry_points: EntryPoints) -> None:
+    assert post_event(entry_points.client("ingest"), finalized()) == 200
+    (made,) = entry_points.services.world.store.recordings()
     assert made.source == wire.source_from_event(finalized())
-    assert {t.stage for t in world.tasks()} == set(Stage)
+    assert {t.stage for t in entry_points.tasks()} == set(Stage)
 
 
 @pytest.mark.parametrize("name", ["elsewhere.wav", "team a/", "team a/folder/"])
-def test_ingest_ignores_what_is_none_of_ours(world: Functions, name: str) -> None:
-    assert post_event(world.client("ingest"), finalized() | {"name": name}) == 200
-    assert world.services.world.store.recordings() == []
+def test_ingest_ignores_objects_that_are_not_recordings(entry_points: EntryPoints, name: str) -> None:
+    assert post_event(entry_points.client("ingest"), finalized() | {"name": name}) == 200
+    assert entry_points.services.world.store.recordings() == []
 
 
 @pytest.mark.parametrize("data", [None, {}, {"bucket": "b"}])
-def test_ingest_acknowledges_what_it_cannot_read(world: Functions, data: object) -> None:
-    assert post_event(world.client("ingest"), data) == 200
+def test_ingest_acknowledges_an_event_that_it_cannot_read(entry_points: EntryPoints, data: object) -> None:
+    assert post_event(entry_points.client("ingest"), data) == 200
 
 
 @pytest.mark.parametrize("attribute", ["document", "subject"])
 @pytest.mark.parametrize("prefix", ["", "documents/"])
-def test_join_assembles_when_every_half_is_there(world: Functions, attribute: str, prefix: str) -> None:
-    store, made = world.services.world.store, recording()
+def test_join_assembles_the_record_once_both_halves_exist(
+    entry_points: EntryPoints, attribute: str, prefix: str
+) -> None:
+    store, made = entry_points.services.world.store, recording()
     store.create_recording(made)
     for stage in Stage:
         found = store.recording(made.id)
@@ -99,7 +101,7 @@ def test_join_assembles_when_every_half_is_there(world: Functions, attribute: st
         assert found.status is Status.QUEUED
         store.create_partial(partial(made, stage))
         path = prefix + wire.partial_document(made.id, stage, 1)
-        assert post_event(world.client("join"), None, **{attribute: path}) == 200
+        assert post_event(entry_points.client("join"), None, **{attribute: path}) == 200
     found = store.recording(made.id)
     assert found is not None
     assert found.status is Status.COMPLETED
@@ -109,69 +111,71 @@ def test_join_assembles_when_every_half_is_there(world: Functions, attribute: st
 @pytest.mark.parametrize(
     "attributes", [{}, {"document": "recordings/x"}, {"document": "recordings/rec_none/partials/stt.r1"}]
 )
-def test_join_acknowledges_what_it_cannot_read(world: Functions, attributes: dict[str, str]) -> None:
-    assert post_event(world.client("join"), None, **attributes) == 200
+def test_join_acknowledges_an_event_that_it_cannot_read(entry_points: EntryPoints, attributes: dict[str, str]) -> None:
+    assert post_event(entry_points.client("join"), None, **attributes) == 200
 
 
-def test_give_up_creates_the_missing_partial(world: Functions) -> None:
-    store, made = world.services.world.store, recording()
+def test_give_up_creates_the_missing_partial(entry_points: EntryPoints) -> None:
+    store, made = entry_points.services.world.store, recording()
     store.create_recording(made)
     data, attributes = wire.task_to_message(task(made).model_copy(update={"revision": 1}))
     push = json.loads((GOLDEN / "dead-letter-push.json").read_text())
     push["message"] |= {"data": base64.b64encode(data).decode(), "attributes": attributes}
-    assert world.client("give_up").post("/", json=push).status_code == 204
+    assert entry_points.client("give_up").post("/", json=push).status_code == 204
     (failed,) = store.partials(made.id)
     assert failed.failure is not None
 
 
 @pytest.mark.parametrize("body", [b"", b"no", b"{}", b'{"message":{"data":"e30="}}'])
-def test_give_up_acknowledges_what_it_cannot_read(world: Functions, body: bytes) -> None:
-    assert world.client("give_up").post("/", data=body).status_code == 204
+def test_give_up_acknowledges_a_message_that_it_cannot_read(entry_points: EntryPoints, body: bytes) -> None:
+    assert entry_points.client("give_up").post("/", data=body).status_code == 204
 
 
-def test_give_up_acknowledges_a_task_of_no_recording(world: Functions) -> None:
+def test_give_up_acknowledges_a_task_for_an_unknown_recording(entry_points: EntryPoints) -> None:
     push = json.loads((GOLDEN / "dead-letter-push.json").read_text())
-    assert world.client("give_up").post("/", json=push).status_code == 204
+    assert entry_points.client("give_up").post("/", json=push).status_code == 204
 
 
-def test_sweep_reports(world: Functions) -> None:
+def test_sweep_answers_with_its_report(entry_points: EntryPoints) -> None:
     made = recording()
-    world.services.world.store.create_recording(made)
-    answer = world.client("sweep").post("/")
+    entry_points.services.world.store.create_recording(made)
+    answer = entry_points.client("sweep").post("/")
     assert answer.status_code == 200
     assert answer.get_json()["examined"] == 1
 
 
-def test_a_sweep_that_could_not_bring_a_recording_on_counts_as_an_error(
-    world: Functions, monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_that_could_not_move_a_recording_forward_answers_500(
+    entry_points: EntryPoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError("refused")
 
-    store = world.services.world.store
+    store = entry_points.services.world.store
     store.create_recording(recording())
     monkeypatch.setattr(store, "partials", refuse)
-    answer = world.client("sweep").post("/")
-    assert answer.status_code == 500  # the alert on sweeps that end well hears of it
+    answer = entry_points.client("sweep").post("/")
+    assert answer.status_code == 500  # so the alert on missing successful sweeps fires
     assert answer.get_json()["failed"] == 1
 
 
-def test_anything_else_goes_up_so_that_it_is_delivered_again(world: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_answers_500_so_that_the_event_is_redelivered(
+    entry_points: EntryPoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken() -> Services:
         raise RuntimeError("the store is away")
 
-    client = world.client("ingest")
+    client = entry_points.client("ingest")
     monkeypatch.setattr(functions.services, "_services", broken)
     assert post_event(client, finalized()) == 500
 
 
-def test_missing_settings_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_settings_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     functions.services._services.cache_clear()
     with pytest.raises(SettingsMissing, match=r"GOOGLE_CLOUD_PROJECT(.|\n)*RESULTS_BUCKET"):
         functions.services.services()
 
 
-def test_in_cloud_run_missing_settings_end_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_settings_fail_a_deployment_to_cloud_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("K_SERVICE", "ingest")
     with pytest.raises(SettingsMissing):
         functions.services.start()

@@ -1,4 +1,4 @@
-"""Nothing of a recording's content reaches a function's output, also where the framework logs what went wrong."""
+"""No content of a recording reaches a function's output, even when the framework logs an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def post(client: Any, **changes: object) -> int:
 
 
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, KeyError, OSError])
-def test_a_functions_output_holds_ids_and_actions_and_never_content(
+def test_a_functions_output_contains_ids_and_actions_but_no_content(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[Exception]
 ) -> None:
     def broken(source: Any, world: Any) -> None:
@@ -53,9 +53,9 @@ def test_a_functions_output_holds_ids_and_actions_and_never_content(
     assert post(ingest, size="many") == 200  # unreadable
     monkeypatch.setattr("speechpipe.pipeline.ingest.ingest", broken)
     assert post(ingest) == 500
-    told = "".join(capsys.readouterr())
-    assert "action=queued" in told
-    assert "action=unreadable" in told
-    assert error.__name__ in told
-    assert "Traceback" in told
-    assert [secret for secret in ("jane", "diagnosis", METADATA) if secret in told] == []
+    output = "".join(capsys.readouterr())
+    assert "action=queued" in output
+    assert "action=unreadable" in output
+    assert error.__name__ in output
+    assert "Traceback" in output
+    assert [secret for secret in ("jane", "diagnosis", METADATA) if secret in output] == []

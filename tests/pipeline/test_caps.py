@@ -1,4 +1,4 @@
-"""Caps on size hold before a byte is fetched: for what arrives, and for a task that says otherwise."""
+"""The size caps of ingest and of the worker apply before any byte is downloaded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.doubles import source
 from tests.simulation import WORKER_MAX_BYTES, Simulation
 
 
-@pytest.mark.parametrize("cap", [1_000, 10**12])  # of ingest; the worker's is WORKER_MAX_BYTES
-def test_too_many_bytes_are_never_fetched(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cap", [1_000, 10**12])  # the cap of ingest; the worker's is WORKER_MAX_BYTES
+def test_an_object_over_the_size_cap_is_never_downloaded(cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(of: Source, into: Path) -> None:
-        raise AssertionError("fetched")
+        raise AssertionError("downloaded")
 
     sim = Simulation(limits=Limits.model_validate({"max_bytes": cap, "max_duration": 10.0**9}))
     monkeypatch.setattr(sim.uploads, "download", download)

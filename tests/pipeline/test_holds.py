@@ -1,4 +1,4 @@
-"""Caps, quotes and releases: what is over a cap is held, once and for good, until somebody lets it run."""
+"""Caps, quotes and releases: a recording over a cap is held, and stays held until somebody releases it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tests.simulation import Crash, Simulation
 
 
 def wav(seconds: int) -> bytes:
-    """The header of a 16 kHz, 16 bit, mono file of that length."""
+    """The header of a 16 kHz, 16 bit, mono file of this length."""
     size = 32000 * seconds
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", size
     )
 
 
-def world_of(limits: Limits, seconds: int = 60, **files: int) -> Simulation:
-    """A simulation whose `call.wav` has that many seconds; others by name."""
+def simulation_with(limits: Limits, seconds: int = 60, **files: int) -> Simulation:
+    """A simulation whose `call.wav` has this many seconds; `files` adds others by name."""
     sim = Simulation(limits=limits)
     for name, length in {"call": seconds, **files}.items():
         sim.uploads.bodies[f"{name}.wav"] = wav(length)
@@ -39,7 +39,7 @@ def world_of(limits: Limits, seconds: int = 60, **files: int) -> Simulation:
 
 
 def arrive(sim: Simulation, name: str = "call", **metadata: str) -> Recording:
-    """Upload one and let everything happen that happens."""
+    """Upload one recording and deliver messages until none are left."""
     upload = source(f"{name}.wav", size=44 + 32000 * 60, metadata=metadata)
     body = sim.uploads.bodies[upload.name]
     upload = upload.model_copy(update={"size": 44 + int.from_bytes(body[40:44], "little")})
@@ -58,11 +58,11 @@ PRICES = preset("l4")
 MINUTE_OF_BOTH = (PRICES.per_audio_hour(Stage.STT) + PRICES.per_audio_hour(Stage.SER)) / 60
 
 
-# -------------------------------------------------------------------------------------------------- quotes
+# ------------------------------------------------------------------------------------------------- quotes
 
 
-def test_without_a_cap_and_a_price_table_nothing_is_read() -> None:
-    sim = world_of(Limits())
+def test_the_header_is_not_read_without_a_cap_or_a_price_table() -> None:
+    sim = simulation_with(Limits())
     recording = arrive(sim)
     assert recording.status is Status.COMPLETED
     assert recording.quote is None
@@ -70,8 +70,8 @@ def test_without_a_cap_and_a_price_table_nothing_is_read() -> None:
     assert sim.uploads.opened == 0
 
 
-def test_with_a_price_table_a_recording_has_its_quote_and_then_its_cost() -> None:
-    recording = arrive(world_of(Limits(prices=PRICES)))
+def test_with_a_price_table_a_recording_gets_a_quote_and_later_its_cost() -> None:
+    recording = arrive(simulation_with(Limits(prices=PRICES)))
     assert recording.quote is not None
     assert recording.quote.exact
     assert recording.quote.audio_seconds == 60
@@ -85,8 +85,8 @@ def test_with_a_price_table_a_recording_has_its_quote_and_then_its_cost() -> Non
     assert record.cost.amount == pytest.approx(sum(cost.amount for cost in costs))
 
 
-def test_the_event_tells_the_cost() -> None:
-    sim = world_of(Limits(prices=PRICES))
+def test_the_completion_event_contains_the_cost() -> None:
+    sim = simulation_with(Limits(prices=PRICES))
     recording = arrive(sim)
     assert recording.result is not None
     assert [event.data.cost for event in sim.completions()] == [recording.result.cost]
@@ -101,8 +101,8 @@ def test_the_event_tells_the_cost() -> None:
         ({"channels": "split", "emotion": "0,1,7"}, 2, 2),
     ],
 )
-def test_a_channel_on_its_own_is_quoted_as_work_of_its_own(metadata: dict[str, str], stt: int, ser: int) -> None:
-    sim = world_of(Limits(prices=PRICES))
+def test_split_channels_are_quoted_separately(metadata: dict[str, str], stt: int, ser: int) -> None:
+    sim = simulation_with(Limits(prices=PRICES))
     stereo = bytearray(wav(60))
     stereo[22:24], stereo[28:32], stereo[32:34] = b"\2\0", struct.pack("<I", 64000), b"\4\0"
     sim.uploads.bodies["call.wav"] = bytes(stereo)
@@ -116,8 +116,8 @@ def test_a_channel_on_its_own_is_quoted_as_work_of_its_own(metadata: dict[str, s
     }
 
 
-def test_a_quote_counts_the_stages_asked_for() -> None:
-    recording = arrive(world_of(Limits(prices=PRICES)), emotion="off")
+def test_a_quote_counts_only_the_requested_stages() -> None:
+    recording = arrive(simulation_with(Limits(prices=PRICES)), emotion="off")
     assert recording.quote is not None
     assert list(recording.quote.compute_seconds) == [Stage.STT]
 
@@ -134,8 +134,8 @@ def test_a_quote_counts_the_stages_asked_for() -> None:
         (Limits(max_cost_per_day=0.0001, prices=PRICES), "max_cost_per_day", ["max_cost_per_day is 0.0001 USD"]),
     ],
 )
-def test_over_a_cap_a_recording_is_held_and_nothing_runs(limits: Limits, cap: str, words: list[str]) -> None:
-    sim = world_of(limits)
+def test_a_recording_over_a_cap_is_held_and_nothing_runs(limits: Limits, cap: str, words: list[str]) -> None:
+    sim = simulation_with(limits)
     recording = arrive(sim)
     assert recording.status is Status.HELD
     assert recording.hold is not None
@@ -149,43 +149,43 @@ def test_over_a_cap_a_recording_is_held_and_nothing_runs(limits: Limits, cap: st
 
 
 @pytest.mark.parametrize("limits", [Limits(max_duration=60), Limits(max_duration_per_day=60)])
-def test_up_to_a_cap_a_recording_runs(limits: Limits) -> None:
-    assert arrive(world_of(limits)).status is Status.COMPLETED
+def test_a_recording_at_exactly_the_cap_runs(limits: Limits) -> None:
+    assert arrive(simulation_with(limits)).status is Status.COMPLETED
 
 
-def test_a_guess_says_that_it_is_one() -> None:
-    sim = world_of(Limits(max_duration=60))
+def test_the_hold_message_says_when_the_length_is_a_guess() -> None:
+    sim = simulation_with(Limits(max_duration=60))
     sim.uploads.bodies["call.wav"] = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
     recording = arrive(sim)
     assert recording.hold is not None
     assert "about 8:20 of audio, guessed from its size" in recording.hold.message
 
 
-def test_the_caps_of_a_day_count_what_was_accepted_today_and_nothing_else() -> None:
-    sim = world_of(Limits(max_duration_per_day=150), b=60, c=60, d=20, e=100)
+def test_daily_caps_count_only_recordings_accepted_today() -> None:
+    sim = simulation_with(Limits(max_duration_per_day=150), b=60, c=60, d=20, e=100)
     assert arrive(sim).status is Status.COMPLETED
     assert arrive(sim, "b").status is Status.COMPLETED
     over = arrive(sim, "c")
     assert over.status is Status.HELD
     assert over.hold is not None
     assert "after 2:00 of audio accepted today" in over.hold.message
-    assert arrive(sim, "d").status is Status.COMPLETED  # the held one does not count
-    sim.clock.pass_time(hours=12)  # to midnight
+    assert arrive(sim, "d").status is Status.COMPLETED  # the held recording does not count
+    sim.clock.pass_time(hours=12)  # until midnight
     assert arrive(sim, "e").status is Status.COMPLETED
-    assert release(sim, over.id).status is Status.QUEUED  # and now it counts, today
+    assert release(sim, over.id).status is Status.QUEUED  # it now counts towards today
     assert sim.store.accepted_since(sim.clock.now).audio_seconds == 160
 
 
-def test_a_reject_is_neither_read_nor_held() -> None:
-    sim = world_of(Limits(max_duration=1))
+def test_a_rejected_recording_is_neither_read_nor_held() -> None:
+    sim = simulation_with(Limits(max_duration=1))
     recording = arrive(sim, language="klingon")
     assert recording.status is Status.REJECTED
     assert sim.uploads.opened == 0
     assert sim.store.accepted_since(recording.queued_at).audio_seconds == 0
 
 
-def test_an_object_that_is_gone_when_it_is_to_be_read_ends_rejected() -> None:
-    sim = world_of(Limits(max_duration=1))
+def test_an_object_deleted_before_its_header_is_read_is_rejected() -> None:
+    sim = simulation_with(Limits(max_duration=1))
     sim.uploads.gone.add("call.wav")
     recording = arrive(sim)
     assert recording.status is Status.REJECTED
@@ -193,10 +193,10 @@ def test_an_object_that_is_gone_when_it_is_to_be_read_ends_rejected() -> None:
     assert recording.error.code is ErrorCode.OBJECT_GONE
 
 
-def test_a_repeated_event_changes_no_decision() -> None:
-    sim = world_of(Limits(max_duration=59))
+def test_a_repeated_event_does_not_change_whether_a_recording_is_held() -> None:
+    sim = simulation_with(Limits(max_duration=59))
     held = arrive(sim)
-    sim.limits = Limits()  # somebody raises the cap: that is for what comes later
+    sim.limits = Limits()  # a raised cap applies only to later recordings
     sim.clock.pass_time(hours=1)
     assert arrive(sim) == held
     release(sim, held.id)
@@ -206,8 +206,8 @@ def test_a_repeated_event_changes_no_decision() -> None:
     assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
-def test_sweep_leaves_a_held_recording_alone_however_long_it_waits() -> None:
-    sim = world_of(Limits(max_duration=59))
+def test_sweep_leaves_a_held_recording_alone() -> None:
+    sim = simulation_with(Limits(max_duration=59))
     held = arrive(sim)
     sim.clock.pass_time(days=30)
     assert sim.sweep() == SweepReport()
@@ -218,8 +218,8 @@ def test_sweep_leaves_a_held_recording_alone_however_long_it_waits() -> None:
 # ------------------------------------------------------------------------------------------------- release
 
 
-def test_a_released_recording_runs_with_as_much_time_as_any_other(caplog: pytest.LogCaptureFixture) -> None:
-    sim = world_of(Limits(max_duration=59, retention_days=30))
+def test_a_released_recording_gets_a_full_deadline_and_retention(caplog: pytest.LogCaptureFixture) -> None:
+    sim = simulation_with(Limits(max_duration=59, retention_days=30))
     held = arrive(sim)
     sim.clock.pass_time(days=20)
     caplog.set_level("INFO")
@@ -238,11 +238,11 @@ def test_a_released_recording_runs_with_as_much_time_as_any_other(caplog: pytest
     assert recording.halves[Stage.STT].queued_at == released.accepted_at
     assert len(sim.completions()) == 1
     [turnaround] = [vars(line)["turnaround_seconds"] for line in caplog.records if hasattr(line, "turnaround_seconds")]
-    assert turnaround == 0  # and not twenty days
+    assert turnaround == 0  # not twenty days
 
 
-def test_releasing_again_does_no_work_again() -> None:
-    sim = world_of(Limits(max_duration=59))
+def test_releasing_repeatedly_does_the_work_once() -> None:
+    sim = simulation_with(Limits(max_duration=59))
     held = arrive(sim)
     for _ in range(3):
         release(sim, held.id)
@@ -254,7 +254,7 @@ def test_releasing_again_does_no_work_again() -> None:
     assert len(sim.completions()) == 1
 
 
-def test_what_was_never_held_is_not_published_again() -> None:
+def test_releasing_a_recording_that_was_never_held_publishes_nothing() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -265,16 +265,16 @@ def test_what_was_never_held_is_not_published_again() -> None:
         release(sim, "rec_none")
 
 
-@pytest.mark.parametrize("mended_by", ["sweep", "release"])
-def test_a_release_cut_off_before_it_published_is_made_good(mended_by: str) -> None:
-    sim = world_of(Limits(max_duration=59))
+@pytest.mark.parametrize("completed_by", ["sweep", "release"])
+def test_a_release_that_was_interrupted_is_completed_later(completed_by: str) -> None:
+    sim = simulation_with(Limits(max_duration=59))
     held = arrive(sim)
     sim.crash_at = (sim._writes + 1, "after")
     with pytest.raises(Crash):
         release(sim, held.id)
     assert sim.crashes == 1
     assert sim.pending() == []
-    if mended_by == "sweep":
+    if completed_by == "sweep":
         sim.clock.pass_time(minutes=16)
         assert sim.sweep().republished == 2
     else:
@@ -288,11 +288,11 @@ def test_a_release_cut_off_before_it_published_is_made_good(mended_by: str) -> N
     seed=st.integers(0, 2**32),
     crashes=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["before", "after"])), max_size=4),
 )
-def test_whatever_is_repeated_reordered_or_cut_off_a_held_recording_runs_once_it_is_released(
+def test_a_released_recording_completes_despite_repeats_reordering_and_crashes(
     seed: int, crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
-    sim = world_of(Limits(max_duration=59, prices=PRICES))
+    sim = simulation_with(Limits(max_duration=59, prices=PRICES))
     upload = source(size=44 + 32000 * 60)
     for _ in range(chance.randint(1, 3)):
         sim.arrive(upload)
@@ -333,19 +333,19 @@ def test_whatever_is_repeated_reordered_or_cut_off_a_held_recording_runs_once_it
 PROJECT = {"GOOGLE_CLOUD_PROJECT": "p", "SPEECHPIPE_UPLOADS_BUCKET": "u", "SPEECHPIPE_RESULTS_BUCKET": "r"}
 
 
-def test_caps_and_prices_come_from_the_environment() -> None:
+def test_caps_and_prices_are_read_from_the_environment() -> None:
     given = {"SPEECHPIPE_MAX_COST": "1.5", "SPEECHPIPE_MAX_DURATION_PER_DAY": "3600", "SPEECHPIPE_PRICES": "l4"}
     settings = read(FunctionSettings, PROJECT | given)
     assert (settings.max_cost, settings.max_duration_per_day, settings.prices) == (1.5, 3600, PRICES)
 
 
 @pytest.mark.parametrize("cap", ["SPEECHPIPE_MAX_COST", "SPEECHPIPE_MAX_COST_PER_DAY"])
-def test_a_cap_on_cost_wants_prices(cap: str) -> None:
+def test_a_cost_cap_requires_prices(cap: str) -> None:
     with pytest.raises(SettingsMissing, match=f"{cap} .*need SPEECHPIPE_PRICES|{cap} need SPEECHPIPE_PRICES"):
         read(Limits, {cap: "1"})
 
 
-def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missing() -> None:
+def test_unreadable_prices_are_reported_together_with_missing_settings() -> None:
     with pytest.raises(SettingsMissing) as raised:
         read(FunctionSettings, {"SPEECHPIPE_PRICES": "a100"})
     message = str(raised.value)
@@ -353,34 +353,34 @@ def test_prices_that_cannot_be_read_are_named_with_everything_else_that_is_missi
     assert "GOOGLE_CLOUD_PROJECT" in message
 
 
-# ------------------------------------------------------------------------------------------- what is told
+# ------------------------------------------------------------------------------------ history and report
 
 
-def test_the_life_story_tells_of_the_quote_the_hold_the_release_and_the_cost() -> None:
-    sim = world_of(Limits(max_duration=59, prices=PRICES))
+def test_the_history_shows_the_quote_the_hold_the_release_and_the_cost() -> None:
+    sim = simulation_with(Limits(max_duration=59, prices=PRICES))
     held = arrive(sim)
 
-    def story() -> list[tuple[str, str]]:
+    def explained() -> list[tuple[str, str]]:
         found = sim.only()
         return [(m.what, m.detail) for m in history(found, sim.store.partials(found.id), [], sim.clock())]
 
-    assert [what for what, _ in story()] == ["uploaded", "seen", "held"]
-    assert "60.0 s of audio, about 0.0003 USD" in story()[1][1]
-    assert "deadline" not in story()[1][1]
+    assert [what for what, _ in explained()] == ["uploaded", "seen", "held"]
+    assert "60.0 s of audio, about 0.0003 USD" in explained()[1][1]
+    assert "deadline" not in explained()[1][1]
     assert held.hold is not None
-    assert story()[2][1] == held.hold.message
+    assert explained()[2][1] == held.hold.message
     sim.clock.pass_time(hours=1)
     release(sim, held.id)
     sim.settle()
-    told = story()
-    assert [what for what, _ in told[:5]] == ["uploaded", "seen", "held", "released", "queued"]
-    assert [detail for what, detail in told if what == "partial"] == [
+    entries = explained()
+    assert [what for what, _ in entries[:5]] == ["uploaded", "seen", "held", "released", "queued"]
+    assert [detail for what, detail in entries if what == "partial"] == [
         "fixed, 0.2 s for 4.0 s of audio, under 0.0001 USD"
     ] * 2
 
 
-def test_the_report_tells_the_cost() -> None:
-    recording = arrive(world_of(Limits(prices=PRICES)))
+def test_the_report_shows_the_cost() -> None:
+    recording = arrive(simulation_with(Limits(prices=PRICES)))
     assert recording.result is not None
     assert "<dt>Compute<dd>about 0.0001 USD" in render_report(recording.result)
     assert "<dt>Compute" not in render_report(recording.result.model_copy(update={"cost": None}))

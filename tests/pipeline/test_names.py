@@ -1,4 +1,4 @@
-"""A name goes through the whole pipeline unharmed and harms nothing: verbs, events, artifacts."""
+"""Odd names pass unchanged through the verbs, events and artifacts, and break none of them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.record.test_artifacts import _tags
 from tests.simulation import Simulation
 
 
-def test_the_longest_names_are_as_long_as_can_be() -> None:
+def test_the_longest_names_have_the_maximum_length() -> None:
     assert len(LONGEST_NAME.encode()) == len(PARTED_NAME.encode()) == 1024
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, PARTED_NAME, LONGEST_NAME])
-def test_a_name_goes_through_every_verb_unharmed(name: str) -> None:
+def test_every_name_survives_the_whole_pipeline(name: str) -> None:
     sim = Simulation()
     sim.arrive(source(name))
     sim.settle()
@@ -46,7 +46,7 @@ def test_a_name_goes_through_every_verb_unharmed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, PARTED_NAME, LONGEST_NAME])
-def test_what_is_rejected_keeps_its_name_too(name: str) -> None:
+def test_a_rejected_recording_keeps_its_name(name: str) -> None:
     sim = Simulation()
     sim.arrive(source(name, metadata={name[:100]: name}))
     sim.settle()

@@ -1,4 +1,4 @@
-"""What people decide: runs again, repeated announcements, erasures; each may be repeated and cut off anywhere."""
+"""Redrives, replays and erasures; each may be repeated, and interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
 from tests.simulation import Crash, Simulation
 
-ALL = ("store", "bus", "uploads", "results")
-
 
 def done(error: BaseException | None = None) -> Simulation:
-    """A simulation with one finished recording, whose ser half failed if there is an error."""
+    """A simulation with one finished recording; with an `error`, its ser half failed."""
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -44,8 +42,8 @@ def erase(sim: Simulation, **given: Any) -> Recording:
 
 
 @pytest.mark.parametrize("rejected", [source(metadata={"language": "klingon"}), source(size=0)])
-def test_what_was_rejected_is_rejected_again_for_the_same(rejected: Source) -> None:
-    """And not run without the option that it asked for."""
+def test_a_redriven_reject_is_rejected_again_for_the_same_reason(rejected: Source) -> None:
+    """It does not run without the option that could not be read."""
     sim = Simulation()
     sim.arrive(rejected)
     sim.settle()
@@ -57,7 +55,7 @@ def test_what_was_rejected_is_rejected_again_for_the_same(rejected: Source) -> N
     assert [engine.runs for engine in sim.engines.values()] == [0, 0]
 
 
-def test_a_half_runs_again_and_the_other_is_not_computed_again() -> None:
+def test_a_redrive_runs_one_half_and_reuses_the_other() -> None:
     sim = done(RuntimeError())
     assert sim.only().status is Status.PARTIAL
     before = dict(sim.results.objects)
@@ -75,7 +73,7 @@ def test_a_half_runs_again_and_the_other_is_not_computed_again() -> None:
     assert recording.artifacts.record.endswith("/r2/record.json")
 
 
-def test_running_all_again_takes_nothing_of_before() -> None:
+def test_a_redrive_of_both_stages_reuses_nothing() -> None:
     sim = done()
     redrive(sim)
     sim.settle()
@@ -83,7 +81,7 @@ def test_running_all_again_takes_nothing_of_before() -> None:
     assert [event.data.revision for event in sim.completions()] == [1, 2]
 
 
-def test_a_redrive_that_is_repeated_while_it_runs_is_one() -> None:
+def test_repeating_a_redrive_while_it_runs_does_not_start_another() -> None:
     sim = done()
     for _ in range(3):
         assert redrive(sim, Stage.STT).revision == 2
@@ -92,7 +90,7 @@ def test_a_redrive_that_is_repeated_while_it_runs_is_one() -> None:
     assert sim.only().status is Status.COMPLETED
 
 
-def test_what_is_not_at_its_end_cannot_run_again() -> None:
+def test_a_recording_that_is_not_final_cannot_be_redriven() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -104,7 +102,7 @@ def test_what_is_not_at_its_end_cannot_run_again() -> None:
         redrive(sim, Stage.SER)
 
 
-def test_a_redrive_of_a_stage_that_was_never_asked_for_does_nothing() -> None:
+def test_redriving_a_stage_that_was_not_requested_does_nothing() -> None:
     sim = Simulation()
     sim.arrive(source(metadata={"emotion": "off"}))
     sim.settle()
@@ -112,7 +110,7 @@ def test_a_redrive_of_a_stage_that_was_never_asked_for_does_nothing() -> None:
     assert sim.pending() == []
 
 
-def test_there_is_nothing_to_decide_about_what_is_not_there() -> None:
+def test_operations_on_an_unknown_recording_raise_not_found() -> None:
     sim = Simulation()
     with pytest.raises(NotFound):
         operations.redrive("rec_none", [Stage.STT], sim.world)
@@ -125,7 +123,7 @@ def test_there_is_nothing_to_decide_about_what_is_not_there() -> None:
 # -------------------------------------------------------------------------------------------------- replay
 
 
-def test_a_replay_is_the_same_event_and_computes_nothing() -> None:
+def test_a_replay_publishes_the_same_event_and_computes_nothing() -> None:
     sim = done()
     operations.replay(sim.only().id, sim.world)
     first, second = sim.completions()
@@ -133,7 +131,7 @@ def test_a_replay_is_the_same_event_and_computes_nothing() -> None:
     assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
-def test_there_is_nothing_to_replay_before_the_end() -> None:
+def test_a_recording_that_is_not_final_cannot_be_replayed() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -164,7 +162,7 @@ def test_an_erasure_leaves_a_tombstone_without_content_and_an_event() -> None:
     assert sim.store.unfinished() == []
 
 
-def test_the_upload_stays_unless_it_is_asked_for() -> None:
+def test_erasing_keeps_the_upload_unless_requested() -> None:
     sim = done()
     erase(sim)
     assert sim.uploads.gone == set()
@@ -182,8 +180,8 @@ def test_neither_a_repeated_event_nor_a_sweep_brings_an_erased_recording_back() 
     assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
-def perform_while_it_is_erased(sim: Simulation) -> Task:
-    """A worker's attempt, during which somebody erases the recording; its task."""
+def perform_while_erasing(sim: Simulation) -> Task:
+    """Run a worker's attempt during which somebody erases the recording; returns its task."""
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
     task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
@@ -198,24 +196,24 @@ def perform_while_it_is_erased(sim: Simulation) -> Task:
     return task
 
 
-def test_a_worker_that_is_at_it_brings_nothing_back() -> None:
+def test_a_worker_that_is_still_running_restores_nothing() -> None:
     sim = Simulation()
-    task = perform_while_it_is_erased(sim)
+    task = perform_while_erasing(sim)
     sim.settle()
     assert sim.store.partials(task.recording_id) == []
     assert sim.store.lease(task.recording_id, Stage.STT, 1) is None
     assert sim.results.objects == {}
 
 
-def test_a_worker_with_a_large_analysis_brings_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lies in the results bucket before its partial, which there will not be, would say so."""
+def test_a_running_worker_with_a_large_analysis_restores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The analysis is in the results bucket before the partial that refers to it, which is then never created."""
     monkeypatch.setattr(perform, "PARTIAL_INLINE_BYTES", 10)
     sim = Simulation()
-    perform_while_it_is_erased(sim)
+    perform_while_erasing(sim)
     assert sim.results.objects == {}
 
 
-def test_a_lease_that_is_claimed_after_the_erasure_goes_again() -> None:
+def test_a_lease_claimed_after_the_erasure_is_deleted() -> None:
     sim = Simulation()
     sim.arrive(source())
     sim.deliver(sim.pending()[0])
@@ -231,7 +229,7 @@ def test_a_lease_that_is_claimed_after_the_erasure_goes_again() -> None:
     assert sim.store.lease(task.recording_id, Stage.STT, 1) is None
 
 
-def test_a_join_that_is_at_it_brings_nothing_back() -> None:
+def test_a_join_that_is_still_running_restores_nothing() -> None:
     sim = Simulation()
     sim.arrive(source())
     for _ in range(3):
@@ -250,22 +248,22 @@ def test_a_join_that_is_at_it_brings_nothing_back() -> None:
     assert [event.data.status for event in sim.completions()] == [Status.ERASED]
 
 
-# -------------------------------------------------------------------- everything at once: repeats and crashes
+# ------------------------------------------------------------------- all of it together: repeats and crashes
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
-    decisions=st.lists(st.sampled_from(["redrive stt", "redrive ser", "erase"]), min_size=1, max_size=3),
+    operations_to_do=st.lists(st.sampled_from(["redrive stt", "redrive ser", "erase"]), min_size=1, max_size=3),
     crashes=st.lists(st.tuples(st.integers(0, 15), st.sampled_from(["before", "after"])), max_size=4),
 )
-def test_whatever_is_decided_repeated_and_cut_off_each_revision_has_one_outcome(
-    seed: int, decisions: list[str], crashes: list[tuple[int, str]]
+def test_each_revision_has_one_outcome_despite_operations_repeats_and_crashes(
+    seed: int, operations_to_do: list[str], crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
     sim = Simulation()
     sim.arrive(source())
-    todo = list(decisions)
+    todo = list(operations_to_do)
     for _ in range(600):
         pending = sim.pending()
         if not pending and not todo:
@@ -276,18 +274,18 @@ def test_whatever_is_decided_repeated_and_cut_off_each_revision_has_one_outcome(
         if pending and (chance.random() < 0.8 or not todo or not sim.store.recordings()):
             sim.deliver(chance.choice(pending), acknowledge=chance.random() < 0.7)
         else:
-            decide(sim, todo)
+            carry_out(sim, todo)
     else:
         raise AssertionError("never settles")
     sim.crash_at = None
     sim.clock.pass_time(hours=1)
     sim.sweep()
     sim.settle()
-    check_books(sim, erased="erase" in decisions)
+    check_outcomes(sim, erased="erase" in operations_to_do)
 
 
-def decide(sim: Simulation, todo: list[str]) -> None:
-    """Do the first thing on the list; it stays there until it could be done to its end."""
+def carry_out(sim: Simulation, todo: list[str]) -> None:
+    """Carry out the first operation on the list; it stays there until it succeeds."""
     try:
         if todo[0] == "erase":
             erase(sim)
@@ -295,17 +293,17 @@ def decide(sim: Simulation, todo: list[str]) -> None:
             redrive(sim, Stage(todo[0].split()[1]))
     except Crash:
         return
-    except NotFinal:  # what a crash left is brought on by the sweep, later
+    except NotFinal:  # a later sweep moves forward what a crash left
         sim.clock.pass_time(hours=1)
         with suppress(Crash):
             sim.sweep()
         return
-    except NotFound:  # erased before
+    except NotFound:  # already erased
         pass
     del todo[0]
 
 
-def check_books(sim: Simulation, *, erased: bool) -> None:
+def check_outcomes(sim: Simulation, *, erased: bool) -> None:
     recording = sim.only()
     assert recording.announced_at is not None
     assert sim.store.unfinished() == []
@@ -317,7 +315,7 @@ def check_books(sim: Simulation, *, erased: bool) -> None:
     for event in sim.completions():
         outcomes.setdefault(event.data.revision, set()).add(event.id)
     assert len(outcomes.pop(recording.revision)) == 1
-    # Only an erasure may come before the end of the revision that it ends.
+    # Only an erasure may end a revision before its own completion event.
     assert {revision: len(ids) for revision, ids in outcomes.items()} == {n: 1 for n in outcomes}
     assert set(range(1, recording.revision)) - set(outcomes) <= ({recording.revision - 1} if erased else set())
     assert sim.results.conflicts == []

@@ -23,7 +23,7 @@ from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
 from tests.simulation import Simulation
 
 
-def quiet(*sources_options: dict[str, str]) -> Simulation:
+def undisturbed(*sources_options: dict[str, str]) -> Simulation:
     sim = Simulation()
     for options in sources_options or ({},):
         sim.arrive(source(metadata=options))
@@ -31,8 +31,8 @@ def quiet(*sources_options: dict[str, str]) -> Simulation:
     return sim
 
 
-def timeless(recording: Recording) -> str:
-    """The outcome without what may differ between two runs: when, by which attempt."""
+def without_times(recording: Recording) -> str:
+    """The outcome without what may differ between two runs: times and numbers of attempts."""
     assert recording.result is not None
     record = recording.result.model_dump(mode="json", exclude={"timing"})
     for half in record["halves"].values():
@@ -41,11 +41,11 @@ def timeless(recording: Recording) -> str:
     return str(record)
 
 
-# ------------------------------------------------------------------------------------------ the quiet run
+# ------------------------------------------------------------------------------------ an undisturbed run
 
 
 def test_an_upload_becomes_a_record_and_one_completion_event() -> None:
-    sim = quiet({"ref": "case-7"})
+    sim = undisturbed({"ref": "case-7"})
     recording = sim.only()
     assert recording.status == Status.COMPLETED
     assert recording.result is not None
@@ -65,13 +65,13 @@ def test_an_upload_becomes_a_record_and_one_completion_event() -> None:
 # -------------------------------------------------------------------------------------------- 1. identity
 
 
-def test_the_id_is_known_before_anybody_is_asked() -> None:
-    assert quiet().only().id == source().recording_id
+def test_the_id_is_derived_from_the_object_alone() -> None:
+    assert undisturbed().only().id == source().recording_id
     assert source(generation="2").recording_id != source().recording_id
 
 
-def test_a_repeated_event_is_the_same_recording_and_does_no_work_again() -> None:
-    sim = quiet()
+def test_a_repeated_event_is_the_same_recording_and_repeats_no_work() -> None:
+    sim = undisturbed()
     sim.arrive(source())
     sim.settle()
     assert sim.only().status == Status.COMPLETED
@@ -79,9 +79,9 @@ def test_a_repeated_event_is_the_same_recording_and_does_no_work_again() -> None
     assert len(sim.completions()) == 1
 
 
-def test_a_new_upload_under_the_same_name_says_what_it_supersedes() -> None:
-    sim = quiet()
-    for generation in ("3", "12"):  # by number, not by letter
+def test_a_new_upload_under_the_same_name_names_the_one_it_supersedes() -> None:
+    sim = undisturbed()
+    for generation in ("3", "12"):  # compared as numbers, not as text
         sim.arrive(source(generation=generation))
         sim.settle()
     ids = {g: source(generation=g).recording_id for g in ("1", "3", "12")}
@@ -118,7 +118,7 @@ def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: Err
 
 
 @pytest.mark.parametrize("name", ["folder/", "elsewhere/call.wav"])
-def test_what_is_no_recording_leaves_nothing(name: str) -> None:
+def test_an_object_that_is_not_a_recording_is_ignored(name: str) -> None:
     sim = Simulation(limits=Limits(prefix="incoming/"))
     assert ingest(source(name), sim.world) is None
     assert sim.store.recordings() == []
@@ -142,7 +142,7 @@ def test_a_delivery_whose_partial_exists_never_touches_the_engine() -> None:
     assert sim.engines[Stage.STT].runs == 1
     lease = sim.store.lease(task.recording_id, Stage.STT, 1)
     assert lease is not None
-    assert len(lease.attempts) == 1  # it did not even ask for the lease
+    assert len(lease.attempts) == 1  # it did not even claim the lease
 
 
 def test_an_overlapping_delivery_is_busy_and_never_touches_the_engine() -> None:
@@ -173,7 +173,7 @@ def test_of_two_attempts_the_first_to_write_wins() -> None:
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             if not results:
                 results.append(False)
-                sim.clock.pass_time(seconds=700)  # the lease runs out, another attempt does it all
+                sim.clock.pass_time(seconds=700)  # the lease expires, and another attempt does all the work
                 results[0] = sim.perform(task, holder="another")
             return super().__call__(path, options, progress)
 
@@ -240,29 +240,29 @@ def test_progress_is_written_at_most_once_a_second() -> None:
     sim.engines[Stage.STT] = Eager(Stage.STT)
     sim.store.progress = watched  # type: ignore[method-assign]
     assert sim.perform(task) is True
-    assert written == [0.24, 0.49, 0.74, 0.99, 1.0]  # the end at once
+    assert written == [0.24, 0.49, 0.74, 0.99, 1.0]  # the end is written without delay
 
 
 def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:
     sim = Simulation(file=tmp_path / "state.sqlite3")
     task = first_task(sim)
     began = sim.clock()
-    ends: list[float] = []
+    extended_to: list[float] = []
     beaten = threading.Event()
     extend = sim.store.extend
 
     def watched(lease: Lease, until: datetime) -> Lease:
         extended = extend(lease, until)
-        ends.append((until - began).total_seconds())
+        extended_to.append((until - began).total_seconds())
         beaten.set()
         return extended
 
-    class Wedged(FixedEngine):  # shows no progress: a download, hours of silence, one slow batch
+    class Wedged(FixedEngine):  # reports no progress, as in a download, hours of silence or a slow batch
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
             for _ in range(3):
                 beaten.clear()
-                sim.clock.pass_time(seconds=0.25)  # of a lease of 0.3 seconds, in a request of one
-                assert beaten.wait(10)
+                sim.clock.pass_time(seconds=0.25)  # the lease is 0.3 seconds long, the request one second
+                assert beaten.wait(60)
                 with pytest.raises(Busy):
                     sim.perform(task, holder="another")
             sim.clock.pass_time(seconds=0.3)
@@ -273,10 +273,10 @@ def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longe
     sim.store.extend = watched  # type: ignore[method-assign]
     sim.engines[Stage.STT] = Wedged(Stage.STT)
     assert sim.perform(task, lease_seconds=0.3, longest_seconds=1) is False
-    assert ends == [0.55, 0.8, 1.0]
+    assert extended_to == [0.55, 0.8, 1.0]
 
 
-def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_path: Path) -> None:
+def test_an_attempt_that_lost_its_lease_stops_when_it_next_reports_progress(tmp_path: Path) -> None:
     sim = Simulation(file=tmp_path / "state.sqlite3")
     task = first_task(sim)
 
@@ -286,10 +286,11 @@ def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_pa
             now = sim.clock()
             until = now + timedelta(hours=1)
             sim.store.claim(task.recording_id, Stage.STT, 1, holder="another", now=now, until=until)
-            for _ in range(1000):  # until the heartbeat has noticed
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:  # until the heartbeat has noticed
                 time.sleep(0.01)
                 progress(0.5)
-            raise AssertionError("it went on")
+            raise AssertionError("it continued")
 
     sim.engines[Stage.STT] = Slow(Stage.STT)
     with pytest.raises(Busy):
@@ -301,7 +302,7 @@ def test_an_attempt_that_lost_its_lease_ends_at_its_next_sign_of_progress(tmp_pa
 
 
 def test_two_joins_that_race_write_the_same_bytes_and_announce_one_id() -> None:
-    sim = quiet()
+    sim = undisturbed()
     recording = sim.only()
     before = dict(sim.results.objects)
     unmarked = recording.model_copy(update={"announced_at": None})
@@ -312,10 +313,10 @@ def test_two_joins_that_race_write_the_same_bytes_and_announce_one_id() -> None:
     assert sim.results.conflicts == []
     assert len(sim.completions()) == 2
     assert len({event.model_dump_json() for event in sim.completions()}) == 1
-    assert timeless(sim.only()) == timeless(recording)
+    assert without_times(sim.only()) == without_times(recording)
 
 
-def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
+def test_a_large_transcript_is_stored_in_the_bucket_and_read_back_whole() -> None:
     sim = Simulation()
     many = tuple(segment(i, i + 1, f"word{i} " * 20, i) for i in range(600))
 
@@ -329,7 +330,7 @@ def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
     sim.settle()
     recording = sim.only()
     assert recording.status == Status.COMPLETED
-    assert recording.result is None  # too large for the document: it points to the file
+    assert recording.result is None  # too large for the document, which refers to the file instead
     assert recording.preview is not None
     assert recording.preview.startswith("word0")
     stt = next(p for p in sim.store.partials(recording.id) if p.stage == Stage.STT)
@@ -340,7 +341,7 @@ def test_a_large_transcript_goes_to_the_bucket_and_comes_back_whole() -> None:
     assert len(sim.completions()[0].model_dump_json()) < 20_000
 
 
-def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> None:
+def test_with_two_attempts_and_large_transcripts_the_record_is_the_winners() -> None:
     sim = Simulation()
     task = first_task(sim)
     texts = iter(["winner", "loser"])
@@ -363,10 +364,10 @@ def test_of_two_attempts_with_large_transcripts_the_record_is_the_winners() -> N
     assert sim.results.conflicts == []
 
 
-# --------------------------------------------------------------------------------- 7. a failure is an outcome
+# ------------------------------------------------------------------------------- 7. a failure is an outcome
 
 
-def test_audio_that_can_never_work_ends_rejected_without_a_retry() -> None:
+def test_unusable_audio_is_rejected_without_a_retry() -> None:
     sim = Simulation()
     for engine in sim.engines.values():
         engine.error = Rejected(ErrorCode.NO_AUDIO_STREAM, "a video without sound")
@@ -379,7 +380,7 @@ def test_audio_that_can_never_work_ends_rejected_without_a_retry() -> None:
     assert [engine.runs for engine in sim.engines.values()] == [1, 1]
 
 
-def test_an_object_deleted_before_it_was_read_ends_rejected() -> None:
+def test_an_object_deleted_before_it_was_read_is_rejected() -> None:
     sim = Simulation()
     sim.uploads.gone.add("call.wav")
     sim.arrive(source())
@@ -407,7 +408,7 @@ def test_a_stage_given_up_leaves_the_other_half_intact() -> None:
     assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.partial"]
 
 
-def test_giving_up_what_has_an_outcome_changes_nothing() -> None:
+def test_giving_up_a_finished_stage_changes_nothing() -> None:
     sim = Simulation()
     task = first_task(sim)
     sim.settle()
@@ -415,12 +416,12 @@ def test_giving_up_what_has_an_outcome_changes_nothing() -> None:
     assert sim.only().status == Status.COMPLETED
 
 
-def test_sweep_publishes_again_what_was_lost_and_not_more_often_than_needed() -> None:
+def test_sweep_republishes_lost_tasks_no_more_often_than_needed() -> None:
     sim = Simulation()
     first_task(sim)
     with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
-    assert sim.sweep().republished == 0  # perhaps it is only slow
+    assert sim.sweep().republished == 0  # they may only be slow
     sim.clock.pass_time(minutes=16)
     assert sim.sweep().republished == 2
     assert sim.sweep().republished == 0
@@ -428,8 +429,8 @@ def test_sweep_publishes_again_what_was_lost_and_not_more_often_than_needed() ->
     assert sim.only().status == Status.COMPLETED
 
 
-def test_sweep_does_not_wait_for_a_clock_that_was_hours_ahead() -> None:
-    """A worker whose clock was wrong is killed, and its task lost: nobody comes back for the lease that it left."""
+def test_sweep_does_not_wait_for_a_lease_set_by_a_clock_hours_ahead() -> None:
+    """A worker with a wrong clock was killed and its task lost, so nothing would ever renew or release its lease."""
     sim = Simulation()
     task = first_task(sim)
     now = sim.clock()
@@ -457,7 +458,7 @@ def test_sweep_gives_up_past_the_deadline() -> None:
     assert sim.only().error.code == ErrorCode.TIMEOUT  # type: ignore[union-attr]
 
 
-def test_sweep_joins_what_no_event_told_of() -> None:
+def test_sweep_joins_a_recording_whose_partial_events_were_lost() -> None:
     sim = Simulation()
     for stage in Stage:
         sim.perform(first_task(sim, stage))
@@ -469,7 +470,7 @@ def test_sweep_joins_what_no_event_told_of() -> None:
     assert sim.sweep() == sweep.SweepReport()
 
 
-def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_examines_every_page_of_unfinished_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "_PAGE", 2)
     sim = Simulation()
     for number in range(5):
@@ -483,7 +484,7 @@ def test_sweep_reads_on_behind_thousands_that_wait(monkeypatch: pytest.MonkeyPat
     assert {recording.status for recording in sim.store.recordings()} == {Status.COMPLETED}
 
 
-def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
+def test_sweep_continues_after_a_recording_that_it_cannot_move_forward(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sim = Simulation()
@@ -493,7 +494,7 @@ def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
     for message in sim.pending():
         sim.deliver(message)
     for message in sim.pending():
-        sim.deliver(message)  # both halves; their events are lost
+        sim.deliver(message)  # performs both halves; their events are lost below
     with sim.database.write() as connection:
         connection.execute("DELETE FROM messages")
     first, *others = [source(f"{number}.wav").recording_id for number in range(3)]
@@ -515,7 +516,7 @@ def test_a_recording_that_cannot_be_brought_on_keeps_none_behind_it_waiting(
     assert (sim.sweep().joined, sim.sweep().examined) == (1, 0)
 
 
-def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() -> None:
+def test_a_value_that_arrives_after_its_stage_was_given_up_makes_the_next_revision() -> None:
     sim = Simulation()
     task = first_task(sim)
 
@@ -533,17 +534,17 @@ def test_a_value_that_comes_after_its_stage_was_given_up_is_the_next_revision() 
     assert (recording.status, recording.revision, recording.rerun) == (Status.PARTIAL, 2, (Stage.STT,))
     assert recording.result is not None
     assert recording.result.text == "where is my order it is late"
-    assert recording.result.halves[Stage.SER].error is not None  # given up, and nobody ran it again
+    assert recording.result.halves[Stage.SER].error is not None  # given up, and not redriven
     assert [event.id for event in sim.completions()] == [f"{recording.id}.r1.failed", f"{recording.id}.r2.partial"]
     assert sim.store.unfinished() == []
 
 
-def test_a_value_that_comes_before_the_other_half_waits_for_it() -> None:
+def test_a_late_value_waits_for_the_other_half() -> None:
     sim = Simulation()
     task = first_task(sim)
     give_up(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="stt failed")
-    assert sim.perform(task) is False  # a delivery after the end of it all
-    late = next(p for p in quiet().store.partials(task.recording_id) if p.stage is Stage.STT)
+    assert sim.perform(task) is False  # a delivery after the stage was given up
+    late = next(p for p in undisturbed().store.partials(task.recording_id) if p.stage is Stage.STT)
     assert sim.store.create_partial(late.model_copy(update={"revision": 2}))
     join(task.recording_id, 2, sim.world)
     assert sim.only().revision == 1
@@ -564,7 +565,7 @@ def test_a_task_without_a_recording_is_unreadable() -> None:
         join(task.recording_id, 1, sim.world)
 
 
-# --------------------------------------------------------------- everything at once: orders, repeats, crashes
+# ------------------------------------------------------- all of it together: reordering, repeats and crashes
 
 UPLOADS: list[dict[str, str]] = [{}, {"emotion": "off"}, {"language": "klingon"}]
 
@@ -575,7 +576,7 @@ UPLOADS: list[dict[str, str]] = [{}, {"emotion": "off"}, {"language": "klingon"}
     upload=st.sampled_from(UPLOADS),
     crashes=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["before", "after"])), max_size=4),
 )
-def test_whatever_is_repeated_reordered_or_cut_off_the_outcome_is_that_of_a_quiet_run(
+def test_repeats_reordering_and_crashes_do_not_change_the_outcome(
     seed: int, upload: dict[str, str], crashes: list[tuple[int, str]]
 ) -> None:
     chance = random.Random(seed)
@@ -593,10 +594,10 @@ def test_whatever_is_repeated_reordered_or_cut_off_the_outcome_is_that_of_a_quie
     else:
         raise AssertionError(f"never settles: {sim.pending()}")
     sim.clock.pass_time(hours=1)
-    sim.sweep()  # what a crash left recorded and not announced
+    sim.sweep()  # announces what a crash left recorded but unannounced
     sim.settle()
-    expected = quiet(upload)
-    assert timeless(sim.only()) == timeless(expected.only())
+    expected = undisturbed(upload)
+    assert without_times(sim.only()) == without_times(expected.only())
     assert sim.only().announced_at is not None
     assert {event.id for event in sim.completions()} == {event.id for event in expected.completions()}
     assert sim.store.unfinished() == []
@@ -617,4 +618,4 @@ def test_a_crash_at_every_single_write_of_a_run_is_survived() -> None:
             assert sim.only().status == Status.COMPLETED, (count, when)
             assert len({event.id for event in sim.completions()}) == 1
             assert sim.results.conflicts == [], (count, when)
-    assert survived >= 30  # there are that many places to die in
+    assert survived >= 30  # a run has at least this many places to crash at

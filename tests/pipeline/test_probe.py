@@ -1,4 +1,4 @@
-"""Lengths from headers: right where a header can be read, a guess that says so elsewhere, and never more than a bit."""
+"""Lengths from headers: exact if the header is readable, else a guess marked as one; little of the file is read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FILES = list(DURATIONS)
 
 
 class Counted(io.BytesIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
-    taken = 0
+    bytes_read = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         part = super().read(size)
-        self.taken += len(part)
+        self.bytes_read += len(part)
         return part
 
 
@@ -49,7 +49,7 @@ def wav(seconds: float, *, claimed: int | None = None) -> bytes:
 
 
 def opus(seconds: int) -> bytes:
-    """An Ogg file with pages of a second, 8 kB each, of something that is no sound."""
+    """An Ogg file with one page of 8 kB per second; its payload is not real audio."""
 
     def page(granule: int, kind: int, payload: bytes, sizes: list[int]) -> bytes:
         return struct.pack("<4sBBqIIIB", b"OggS", 0, kind, granule, 7, 0, 0, len(sizes)) + bytes(sizes) + payload
@@ -61,23 +61,23 @@ def opus(seconds: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_samples_length_is_read_from_its_header(name: str) -> None:
+def test_the_length_of_each_sample_is_read_from_its_header(name: str) -> None:
     found = length((SAMPLES / name).read_bytes())
     assert found.exact
-    assert found.channels == (2 if "stereo" in name or name.endswith("m4a") else 1)  # MP4 says 2 of mono, too
+    assert found.channels == (2 if "stereo" in name or name.endswith("m4a") else 1)  # MP4 gives 2 for mono as well
     assert found.seconds == pytest.approx(DURATIONS[name], abs=0.05)
 
 
-def test_of_a_long_file_only_its_ends_are_read() -> None:
+def test_only_the_ends_of_a_long_file_are_read() -> None:
     for body, seconds in ((wav(600), 600), (opus(1800), 1800)):
         file = Counted(body)
         assert probe(file, len(body)) == Length(seconds, exact=True)
         assert len(body) > 10_000_000
-        assert file.taken <= 3 * BLOCK_BYTES
+        assert file.bytes_read <= 3 * BLOCK_BYTES
 
 
 @pytest.mark.parametrize("claimed", [0, 0xFFFFFFFF, 10**9])
-def test_a_wav_that_never_learned_its_length_has_that_of_its_bytes(claimed: int) -> None:
+def test_a_wav_whose_header_has_no_true_length_is_measured_by_its_bytes(claimed: int) -> None:
     found = length(wav(10, claimed=claimed))
     assert found.seconds == pytest.approx(10, abs=0.01)
     assert found.exact
@@ -91,19 +91,19 @@ def test_a_wav_that_never_learned_its_length_has_that_of_its_bytes(claimed: int)
         b"OggS" + bytes(3 * BLOCK_BYTES),
         b"\x1aE\xdf\xa3" + bytes(5000),  # WebM
         b"#!AMR\n" + bytes(5000),
-        b"\xff\xf1" * 300_000,  # looks like MPEG frames without end, and is none
+        b"\xff\xf1" * 300_000,  # looks like endless MPEG frames but is not
         b"\x00\x00\x00\x18ftypisom" + bytes(100),
-        (SAMPLES / "missing_table.flac").read_bytes()[:60],  # says ten seconds
+        (SAMPLES / "missing_table.flac").read_bytes()[:60],  # its header claims ten seconds
     ],
     ids=lambda body: f"{body[:4]!r} {len(body)}",
 )
-def test_what_has_no_header_to_believe_is_guessed_from_its_size(body: bytes) -> None:
+def test_the_length_of_a_file_without_a_credible_header_is_guessed_from_its_size(body: bytes) -> None:
     assert length(body) == Length(len(body) * 8 / GUESSED_BITRATE, exact=False)
 
 
-def test_a_header_that_claims_a_second_for_gigabytes_is_not_believed() -> None:
+def test_a_header_that_claims_one_second_for_gigabytes_is_not_trusted() -> None:
     class Endless(io.BytesIO):
-        """A header, and zeros for ever."""
+        """A header, followed by endless zeros."""
 
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(size).ljust(size or 0, b"\0")
@@ -115,16 +115,16 @@ def test_a_header_that_claims_a_second_for_gigabytes_is_not_believed() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2_000_000,  # chunks of nothing
+        b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2_000_000,  # empty chunks
         b"RIFF\0\0\0\0WAVEfmt \xfe\xff\xff\xff" + bytes(20_000_000),  # a header of four gigabytes
         b"\x00\x00\x00\x14ftypisom" + bytes(8) + b"\x00\x04\x00\x00free".ljust(0x40000, b"\0") * 80,  # far apart
     ],
-    ids=["many", "huge", "far apart"],
+    ids=["many empty chunks", "a huge header", "boxes far apart"],
 )
-def test_a_hostile_file_cannot_make_it_read_much(body: bytes) -> None:
+def test_a_hostile_file_cannot_make_the_probe_read_much(body: bytes) -> None:
     file = Counted(body)
     assert not probe(file, len(body)).exact
-    assert file.taken <= MAX_BLOCKS * BLOCK_BYTES
+    assert file.bytes_read <= MAX_BLOCKS * BLOCK_BYTES
 
 
 @settings(max_examples=300, deadline=None)
@@ -135,7 +135,7 @@ def test_a_hostile_file_cannot_make_it_read_much(body: bytes) -> None:
     keep=st.floats(0, 1),
     reach=st.sampled_from([64, 1024, 10**9]),
 )
-def test_whatever_is_wrong_with_a_file_there_is_a_length_and_no_error(
+def test_a_damaged_file_has_a_length_and_raises_no_error(
     name: str, seed: int, changes: int, keep: float, reach: int
 ) -> None:
     chance = random.Random(seed)
@@ -146,10 +146,10 @@ def test_whatever_is_wrong_with_a_file_there_is_a_length_and_no_error(
     file = Counted(cut)
     found = probe(file, len(cut))
     assert 0 <= found.seconds <= len(cut) * 8 / 500
-    assert file.taken <= min(MAX_BLOCKS * BLOCK_BYTES, len(cut))
+    assert file.bytes_read <= min(MAX_BLOCKS * BLOCK_BYTES, len(cut))
 
 
-def test_what_the_stream_itself_raises_goes_up() -> None:
+def test_errors_of_the_stream_itself_are_passed_on() -> None:
     class Gone(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             raise Rejected(ErrorCode.OBJECT_GONE, "gone")

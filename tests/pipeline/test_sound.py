@@ -1,4 +1,4 @@
-"""A small recording is heard in its report; a large one, or one that is gone, is not."""
+"""The report embeds a small recording so that it can play it, but not a large one or one that was deleted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTENT = b"\x00RIFF\xff"
 
 
 def finished(sim: Simulation, content: bytes = CONTENT) -> str:
-    """The report of a recording that went through the pipeline."""
+    """Run a recording through the pipeline and return its report."""
     upload = source(size=len(content)).model_copy(update={"content_type": "audio/wav"})
     sim.uploads.bodies[upload.name] = content
     sim.arrive(upload)
@@ -28,27 +28,27 @@ def finished(sim: Simulation, content: bytes = CONTENT) -> str:
     return report.decode()
 
 
-def test_a_small_recording_is_heard_in_its_report() -> None:
-    sound = base64.b64encode(CONTENT).decode()
-    assert f' data-audio="data:audio/wav;base64,{sound}"' in finished(Simulation())
+def test_a_small_recording_is_embedded_in_its_report() -> None:
+    encoded = base64.b64encode(CONTENT).decode()
+    assert f' data-audio="data:audio/wav;base64,{encoded}"' in finished(Simulation())
 
 
-@pytest.mark.parametrize(("most", "heard"), [(len(CONTENT), True), (len(CONTENT) - 1, False), (0, False)])
-def test_how_small_is_a_setting(most: int, heard: bool) -> None:
-    assert ("data-audio" in finished(Simulation(limits=Limits(embed_bytes=most))).split("<script")[0]) is heard
+@pytest.mark.parametrize(("limit", "embedded"), [(len(CONTENT), True), (len(CONTENT) - 1, False), (0, False)])
+def test_the_size_limit_for_embedding_is_a_setting(limit: int, embedded: bool) -> None:
+    assert ("data-audio" in finished(Simulation(limits=Limits(embed_bytes=limit))).split("<script")[0]) is embedded
 
 
-def test_what_was_stored_packed_is_not_unpacked_for_it() -> None:
+def test_a_compressed_upload_is_not_embedded() -> None:
     assert "data-audio" not in finished(Simulation(), gzip.compress(CONTENT)).split("<script")[0]
 
 
-def test_an_upload_that_was_deleted_meanwhile_keeps_no_record_back() -> None:
+def test_a_record_is_written_even_if_the_upload_was_deleted_meanwhile() -> None:
     sim = Simulation()
     sim.arrive(source())
     for message in sim.pending():
         sim.deliver(message)  # ingest
     for message in sim.pending():
-        sim.deliver(message)  # both halves
+        sim.deliver(message)  # performs both halves
     sim.uploads.gone.add(source().name)
     sim.settle()
     assert sim.only().status is Status.COMPLETED
@@ -56,15 +56,15 @@ def test_an_upload_that_was_deleted_meanwhile_keeps_no_record_back() -> None:
     assert b"data:audio" not in report
 
 
-def test_a_bucket_that_does_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_read_from_the_uploads_bucket_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     sim = Simulation()
-    there = sim.uploads.open
+    real_open = sim.uploads.open
     failing = [ConnectionError("reset by peer")]
 
     def opened(upload: Source) -> Any:
-        if failing and sim.store.partials(upload.recording_id):  # not ingest's look at the header
+        if failing and sim.store.partials(upload.recording_id):  # not when ingest reads the header
             raise failing.pop()
-        return there(upload)
+        return real_open(upload)
 
     monkeypatch.setattr(sim.uploads, "open", opened)
     with pytest.raises(ConnectionError):
@@ -85,5 +85,5 @@ def test_a_bucket_that_does_not_answer_is_asked_again(monkeypatch: pytest.Monkey
         ("call", None, "audio/mpeg"),
     ],
 )
-def test_the_type_of_a_sound(name: str, content_type: str | None, expected: str) -> None:
+def test_the_media_type_of_embedded_audio(name: str, content_type: str | None, expected: str) -> None:
     assert data_url(b"a", name, content_type) == f"data:{expected};base64,YQ=="

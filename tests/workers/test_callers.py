@@ -1,4 +1,4 @@
-"""A worker lets in its caller only, and says to everybody else what Pub/Sub understands."""
+"""A worker admits only its allowed caller, and refuses others with statuses that Pub/Sub understands."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def test_its_caller_is_let_in(
+def test_the_allowed_caller_is_admitted(
     endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     engine = FixedEngine(Stage.STT)
@@ -38,7 +38,7 @@ def test_its_caller_is_let_in(
     for name in ("a.wav", "b.wav"):
         assert client.post("/", content=push(make_task(name)), headers=bearer(GOOGLE.token())).status_code == 204
     assert engine.runs == 2
-    assert endpoint.requests == 1  # certificates are kept
+    assert endpoint.requests == 1  # the certificates are cached
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_its_caller_is_let_in(
     ],
     ids=["no token", "another signer", "unsigned", "HS256", "expired", "another audience", "another caller"],
 )
-def test_nobody_else_is(
+def test_other_callers_are_refused(
     endpoint: Endpoint,
     serve: Callable[..., TestClient],
     make_task: Callable[..., Task],
@@ -70,11 +70,13 @@ def test_nobody_else_is(
     (line,) = [record for record in caplog.records if vars(record).get("action") == "refused"]
     assert answer.json()["error"] in line.getMessage()
     assert engine.runs == 0
-    # A NACK: it comes again, and with the right token it is done.
+    # The refusal is a NACK, so the message is redelivered; with a valid token it is performed.
     assert client.post("/", content=body, headers=bearer(GOOGLE.token())).status_code == 204
 
 
-def test_of_a_stranger_nothing_is_read(endpoint: Endpoint, serve: Callable[..., TestClient]) -> None:
+def test_the_body_of_an_unauthenticated_request_is_not_read(
+    endpoint: Endpoint, serve: Callable[..., TestClient]
+) -> None:
     client, large = serve(**NAMED), b" " * (MAX_BODY_BYTES + 1)
     assert client.post("/", content=large).status_code == 401
     assert client.post("/", content=large, headers=bearer(GOOGLE.token())).status_code == 413
@@ -86,7 +88,7 @@ def test_probes_need_no_token(endpoint: Endpoint, serve: Callable[..., TestClien
     assert endpoint.requests == 0
 
 
-def test_without_certificates_it_is_delivered_again(
+def test_without_certificates_the_answer_is_503_and_the_redelivery_succeeds(
     endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     client, body = serve(**NAMED), push(make_task())

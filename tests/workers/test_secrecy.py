@@ -1,4 +1,4 @@
-"""Nothing of a recording's content reaches a worker's output, nor does the token of its caller."""
+"""Neither a recording's content nor a caller's token reaches a worker's output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMPT = "rhododendron"
 NAME = "jane doe's diagnosis"
 SECRETS = (TRANSCRIPT, METADATA, HOTWORDS, PROMPT, "jane doe", "jane%20doe", "diagnosis")
 
-#: The worker as it is, on the embedded backend, with an engine that says or raises what the file asks for.
+#: The real worker on the embedded backend, with an engine that returns or raises what the file's content asks for.
 PROGRAM = """
 import os, sys
 from pathlib import Path
@@ -77,27 +77,27 @@ os._exit(serve(settings, local.connect(Path(folder)), lambda stage, _: engine))
 
 
 class Running:
-    """A worker's process, and what it said."""
+    """A worker's process and its output."""
 
     def __init__(self, folder: Path, certificates: str, form: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        self._output = folder.parent / f"{form}.log"
+        self._log = folder.parent / f"{form}.log"
         settings = {
             "GOOGLE_CLOUD_PROJECT": "p",
             "SPEECHPIPE_UPLOADS_BUCKET": "u",
             "SPEECHPIPE_RESULTS_BUCKET": "r",
             "SPEECHPIPE_STAGE": "stt",
             "SPEECHPIPE_LOG_FORMAT": form,
-            "SPEECHPIPE_TRACES": "console",  # the most talkative that there is
+            "SPEECHPIPE_TRACES": "console",  # the most verbose exporter
             "SPEECHPIPE_PUSH_AUDIENCE": AUDIENCE,
             "SPEECHPIPE_PUSH_CALLERS": CALLER,
             "PORT": str(port),
             "PYTHONPATH": str(ROOT),
         }
-        with self._output.open("wb") as output:
+        with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, str(folder), certificates, TRANSCRIPT],
                 cwd=ROOT,
@@ -107,7 +107,7 @@ class Running:
             )
 
     def ready(self) -> bool:
-        assert self._process.poll() is None, self.said()
+        assert self._process.poll() is None, self.output()
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=5) as response:
                 return bool(response.status == 200)
@@ -125,14 +125,14 @@ class Running:
             with refused:
                 return refused.code
 
-    def said(self) -> str:
-        return self._output.read_text()
+    def output(self) -> str:
+        return self._log.read_text()
 
     def stop(self) -> str:
-        """Everything that it said."""
+        """Stop the worker and return all of its output."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=20)
-        return self.said()
+        self._process.wait(timeout=60)
+        return self.output()
 
     def kill(self) -> None:
         self._process.kill()
@@ -147,7 +147,7 @@ def pushed(task: Task) -> bytes:
 
 @pytest.fixture
 def uploaded(tmp_path: Path) -> Callable[[str], Task]:
-    """Makes a recording, in a folder of its own name, whose file asks the engine for something."""
+    """Uploads and ingests a recording whose content tells the engine what to do; returns its stt task."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     backend = local.connect(folder)
@@ -165,7 +165,7 @@ def uploaded(tmp_path: Path) -> Callable[[str], Task]:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_workers_output_holds_ids_and_actions_and_never_content(
+def test_a_workers_output_contains_ids_and_actions_but_no_content(
     uploaded: Callable[[str], Task], tmp_path: Path, form: str
 ) -> None:
     failing = ("ValueError", "RuntimeError", "KeyError", "pydantic", "file", "chain")
@@ -174,7 +174,7 @@ def test_a_workers_output_holds_ids_and_actions_and_never_content(
     with serving(GOOGLE) as endpoint:
         worker = Running(tmp_path / "recordings", endpoint.url, form)
         try:
-            wait_until(worker.ready, 60)
+            wait_until(worker.ready)
             assert worker.post(pushed(tasks["speech"]), None) == 401
             assert worker.post(pushed(tasks["speech"]), other) == 403
             assert worker.post(pushed(tasks["speech"]), good + "x") == 401
@@ -182,15 +182,15 @@ def test_a_workers_output_holds_ids_and_actions_and_never_content(
             assert [worker.post(pushed(tasks[kind]), good) for kind in failing] == [500] * len(failing)
             assert worker.post(json.dumps({"message": {"data": TRANSCRIPT}}).encode(), good) == 204  # unreadable
             assert worker.post(TRANSCRIPT.encode(), good) == 204
-            said = worker.stop()
+            output = worker.stop()
         finally:
             worker.kill()
-    for action in ("refused", "performed", "failed", "unreadable"):  # so the lines are there
-        assert f'"action": "{action}"' in said or f"action={action}" in said
-    assert said.count("refused") >= 3
-    assert all(task.recording_id in said for task in tasks.values())
-    assert all(kind in said for kind in ("ValueError", "RuntimeError", "KeyError", "ValidationError", "MemoryError"))
+    for action in ("refused", "performed", "failed", "unreadable"):  # the lines are really there
+        assert f'"action": "{action}"' in output or f"action={action}" in output
+    assert output.count("refused") >= 3
+    assert all(task.recording_id in output for task in tasks.values())
+    assert all(kind in output for kind in ("ValueError", "RuntimeError", "KeyError", "ValidationError", "MemoryError"))
     parts = {part for token in (good, other) for part in token.split(".")}
-    assert [secret for secret in (*SECRETS, *parts) if secret in said] == []
+    assert [secret for secret in (*SECRETS, *parts) if secret in output] == []
     partials = local.connect(tmp_path / "recordings").store.partials(tasks["speech"].recording_id)
-    assert TRANSCRIPT in partials[0].model_dump_json()  # it did hear it
+    assert TRANSCRIPT in partials[0].model_dump_json()  # the transcript was written

@@ -1,4 +1,4 @@
-"""The worker's service as Pub/Sub and Cloud Run see it: on the embedded backend, with an engine that is quick."""
+"""The worker's HTTP service as Pub/Sub and Cloud Run see it, on the embedded backend and with a fast engine."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def serve(backend: Backend) -> Iterator[Callable[..., TestClient]]:
         client.__exit__(None, None, None)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it never came to that"
+        assert time.monotonic() < until, "the condition was not met in time"
         time.sleep(0.01)
 
 
@@ -113,7 +113,7 @@ def test_a_task_is_performed_and_acknowledged(
 
 
 @pytest.mark.parametrize(("prices", "cost"), [("", None), ("l4", preset("l4").cost(Stage.STT, 0.25))])
-def test_what_was_performed_costs_its_compute_seconds(
+def test_the_cost_is_that_of_the_compute_seconds(
     serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task], prices: str, cost: Cost | None
 ) -> None:
     task = make_task()
@@ -124,7 +124,7 @@ def test_what_was_performed_costs_its_compute_seconds(
     assert partial.analysis.cost == cost
 
 
-def test_a_repeated_delivery_does_not_run_again(
+def test_a_repeated_delivery_is_not_performed_again(
     serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     engine = FixedEngine(Stage.STT)
@@ -133,7 +133,7 @@ def test_a_repeated_delivery_does_not_run_again(
     assert engine.runs == 1
 
 
-def test_audio_that_can_never_work_is_acknowledged_with_the_reason_kept(
+def test_unusable_audio_is_acknowledged_and_the_reason_stored(
     serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
 ) -> None:
     task = make_task()
@@ -147,7 +147,7 @@ def test_audio_that_can_never_work_is_acknowledged_with_the_reason_kept(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b'{"message": {"data": "!!"}}', b'{"message": {"data": "e30="}}', b"\xff" * 100]
 )
-def test_what_is_no_task_is_acknowledged_and_logged(
+def test_a_message_that_is_not_a_task_is_acknowledged_and_logged(
     serve: Callable[..., TestClient], body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert serve().post("/", content=body).status_code == 204
@@ -155,7 +155,7 @@ def test_what_is_no_task_is_acknowledged_and_logged(
     assert "not performed" in record.getMessage()
 
 
-def test_a_task_of_the_other_stage_or_of_no_recording_is_acknowledged_and_logged(
+def test_a_task_for_the_other_stage_or_an_unknown_recording_is_acknowledged_and_logged(
     serve: Callable[..., TestClient], make_task: Callable[..., Task], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = FixedEngine(Stage.STT)
@@ -168,7 +168,7 @@ def test_a_task_of_the_other_stage_or_of_no_recording_is_acknowledged_and_logged
     assert "there is no recording" in errors[1]
 
 
-def test_a_failure_of_ours_asks_for_another_delivery_and_that_one_works(
+def test_an_internal_error_answers_500_and_the_redelivery_succeeds(
     serve: Callable[..., TestClient], make_task: Callable[..., Task], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = FixedEngine(Stage.STT, error=RuntimeError("CUDA error: /secret/path"))
@@ -181,7 +181,7 @@ def test_a_failure_of_ours_asks_for_another_delivery_and_that_one_works(
     assert client.post("/", content=body).status_code == 204
 
 
-def test_without_a_free_slot_the_answer_is_429_at_once(
+def test_without_a_free_slot_the_answer_is_429_without_waiting(
     serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     gate = threading.Event()
@@ -200,8 +200,8 @@ def test_without_a_free_slot_the_answer_is_429_at_once(
     response = client.post("/", content=bodies[2])
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) > 0
-    assert time.monotonic() - began < 1
-    assert client.get("/healthz").status_code == 200  # whatever the engine does
+    assert time.monotonic() - began < 60  # the engine itself would never return
+    assert client.get("/healthz").status_code == 200  # even while the engine is busy
     gate.set()
     for post in posts:
         post.join()
@@ -209,7 +209,7 @@ def test_without_a_free_slot_the_answer_is_429_at_once(
     assert client.post("/", content=bodies[2]).status_code == 204
 
 
-def test_a_delivery_that_another_attempt_works_on_is_429(
+def test_a_delivery_whose_lease_another_attempt_holds_gets_429(
     serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     gate = threading.Event()
@@ -225,7 +225,7 @@ def test_a_delivery_that_another_attempt_works_on_is_429(
     assert engine.runs == 1
 
 
-def test_an_engine_with_too_much_to_do_is_429_and_the_lease_is_free(
+def test_a_delivery_to_an_overloaded_engine_gets_429_and_the_lease_is_released(
     serve: Callable[..., TestClient], backend: Backend, make_task: Callable[..., Task]
 ) -> None:
     task = make_task()
@@ -236,13 +236,14 @@ def test_an_engine_with_too_much_to_do_is_429_and_the_lease_is_free(
 
 
 @pytest.mark.engines
-def test_deliveries_at_the_same_time_share_the_engines_batches(
+def test_concurrent_deliveries_share_the_engines_batches(
     serve: Callable[..., TestClient],
     backend: Backend,
     make_task: Callable[..., Task],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice, "PARALLEL_BATCHES", 1)  # a second batch would take what the first one waits for
+    # A second batch would take the rows that the first one waits for.
+    monkeypatch.setattr(choice, "PARALLEL_BATCHES", 1)
     engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
     batcher = engine._batcher  # type: ignore[attr-defined]
     run = batcher._run
@@ -250,7 +251,7 @@ def test_deliveries_at_the_same_time_share_the_engines_batches(
 
     def gathering(rows: Sequence[Any]) -> Sequence[Any]:
         if not sizes:  # the first batch waits until the two other recordings are queued
-            wait_until(lambda: len(batcher._turns) >= 2, 120)
+            wait_until(lambda: len(batcher._turns) >= 2)
         sizes.append(len(rows))
         return run(rows)  # type: ignore[no-any-return]
 
@@ -268,7 +269,7 @@ def test_deliveries_at_the_same_time_share_the_engines_batches(
         assert one
         assert isinstance(one.value, Emotions)
         scores.append({(w.start, s.name): s.score for w in one.value.windows for s in (*w.scores, *w.sentiment)})
-    for others in scores[1:]:  # a batch of another size may be summed in another order
+    for others in scores[1:]:  # batches of different sizes may sum in a different order
         assert others == pytest.approx(scores[0], abs=1e-4)
     assert max(sizes) > 1
 
@@ -279,23 +280,23 @@ def test_a_request_larger_than_any_push_is_refused(serve: Callable[..., TestClie
     assert client.post("/", content=b" " * MAX_BODY_BYTES).status_code == 204
 
 
-def test_only_these_addresses_answer(serve: Callable[..., TestClient]) -> None:
+def test_other_paths_and_methods_are_refused(serve: Callable[..., TestClient]) -> None:
     client = serve()
     assert client.get("/").status_code == 405
     assert client.post("/readyz").status_code == 405
     assert client.get("/elsewhere").status_code == 404
 
 
-# ---------------------------------------------------------------------------------------------- from start to end
+# ------------------------------------------------------------------------------------------- startup and shutdown
 
 
-def test_it_listens_while_the_model_loads_and_takes_work_only_after(
+def test_the_service_listens_while_the_model_loads_and_takes_work_only_afterwards(
     serve: Callable[..., TestClient], make_task: Callable[..., Task]
 ) -> None:
     loaded = threading.Event()
 
     def load(stage: Stage, settings: EngineSettings) -> Analyse:
-        assert loaded.wait(10)
+        assert loaded.wait(120)
         return FixedEngine(stage)
 
     client, body = serve(load=load), push(make_task())
@@ -310,20 +311,20 @@ def test_it_listens_while_the_model_loads_and_takes_work_only_after(
     assert client.post("/", content=body).status_code == 204
 
 
-def test_a_model_that_cannot_be_loaded_is_told(backend: Backend) -> None:
+def test_readyz_says_why_the_model_could_not_be_loaded(backend: Backend) -> None:
     failed = threading.Event()
 
     def load(stage: Stage, settings: EngineSettings) -> Analyse:
         raise FileNotFoundError("no model.bin")
 
     with TestClient(create_app(settings(), backend, load, failed=failed.set)) as client:
-        assert failed.wait(10)
+        assert failed.wait(120)
         response = client.get("/readyz")
         assert response.status_code == 503
         assert "no model.bin" in response.json()["reason"]
 
 
-def test_the_device_is_told(serve: Callable[..., TestClient]) -> None:
+def test_the_device_is_reported(serve: Callable[..., TestClient]) -> None:
     report = serve().get("/device").json()
     assert report["device"] == "cpu"
     assert report["compute_type"] in ("int8", "int8_float32", "float32")
@@ -331,10 +332,10 @@ def test_the_device_is_told(serve: Callable[..., TestClient]) -> None:
     assert "gpu" in report
 
 
-def test_a_stopping_worker_takes_nothing_and_finishes_what_ends_soon(
+def test_a_stopping_worker_takes_no_work_and_finishes_an_analysis_that_ends_soon(
     serve: Callable[..., TestClient], make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.service.DRAIN_SECONDS", 60.0)
+    monkeypatch.setattr("workers.service.DRAIN_SECONDS", 600.0)
     task, gate = make_task(), threading.Event()
     engine = FixedEngine(Stage.STT, gate=gate)
     client = serve(engine)
@@ -345,11 +346,11 @@ def test_a_stopping_worker_takes_nothing_and_finishes_what_ends_soon(
     client.app.state.worker.stop()  # type: ignore[attr-defined]
     assert client.post("/", content=push(task)).status_code == 503
     gate.set()
-    post.join(10)
+    post.join(120)
     assert answers == [204]
 
 
-def test_a_stopping_worker_lets_go_of_its_recording(
+def test_a_stopping_worker_releases_its_lease(
     serve: Callable[..., TestClient],
     backend: Backend,
     make_task: Callable[..., Task],
@@ -357,20 +358,20 @@ def test_a_stopping_worker_lets_go_of_its_recording(
 ) -> None:
     monkeypatch.setattr("workers.service.DRAIN_SECONDS", 0.0)
     task = make_task()
-    engine = FixedEngine(Stage.STT, gate=threading.Event())  # would never end
+    engine = FixedEngine(Stage.STT, gate=threading.Event())  # never opens
     client = serve(engine)
     answers: list[int] = []
     post = threading.Thread(target=lambda: answers.append(client.post("/", content=push(task)).status_code))
     post.start()
     wait_until(lambda: engine.runs == 1)
     client.app.state.worker.stop()  # type: ignore[attr-defined]
-    post.join(10)
+    post.join(120)
     assert answers == [429]
     assert client.get("/readyz").status_code == 503
     assert client.post("/", content=push(task)).status_code == 503
     lease = backend.store.lease(task.recording_id, Stage.STT, 1)
     assert lease is not None
-    assert lease.holder is None  # so the next delivery need not wait
+    assert lease.holder is None  # so the next delivery does not have to wait
 
 
 PROGRAM = """
@@ -408,7 +409,7 @@ def start(folder: Path, kind: str) -> tuple[subprocess.Popen[str], str]:
     return process, f"http://127.0.0.1:{port}"
 
 
-def test_the_process_ends_soon_after_sigterm(tmp_path: Path) -> None:
+def test_the_process_exits_soon_after_sigterm(tmp_path: Path) -> None:
     process, address = start(tmp_path / "recordings", "working")
 
     def ready() -> bool:
@@ -419,27 +420,28 @@ def test_the_process_ends_soon_after_sigterm(tmp_path: Path) -> None:
             return False
 
     try:
-        wait_until(ready, 30)
+        wait_until(ready)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        process.communicate(timeout=10)
-        assert time.monotonic() - began < 5
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGTERM  # 0: it hung, and the last timer ended it after nine seconds
+        assert time.monotonic() - began < 60
     finally:
         process.kill()
         process.communicate()
 
 
-def test_the_process_ends_with_a_message_if_there_is_no_model(tmp_path: Path) -> None:
+def test_the_process_exits_with_a_message_if_there_is_no_model(tmp_path: Path) -> None:
     process, _ = start(tmp_path / "recordings", "broken")
     try:
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 1
         assert "The stt worker cannot start: FileNotFoundError: no model.bin" in errors
     finally:
         process.kill()
 
 
-def test_missing_settings_are_all_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_missing_settings_are_reported_together(capsys: pytest.CaptureFixture[str]) -> None:
     from workers.__main__ import main
 
     handlers = logging.getLogger().handlers[:]
@@ -447,6 +449,6 @@ def test_missing_settings_are_all_named(capsys: pytest.CaptureFixture[str]) -> N
         assert main() == 2
     finally:
         logging.getLogger().handlers[:] = handlers
-    told = capsys.readouterr().err
+    errors = capsys.readouterr().err
     for name in ("GOOGLE_CLOUD_PROJECT", "SPEECHPIPE_UPLOADS_BUCKET", "SPEECHPIPE_RESULTS_BUCKET", "SPEECHPIPE_STAGE"):
-        assert name in told
+        assert name in errors
