@@ -119,7 +119,7 @@ class Running:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return int(response.status)
         except urllib.error.HTTPError as refused:
             with refused:
