@@ -31,7 +31,7 @@ test: setup ## Run all tests, including those on the emulators where these are i
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: setup lint types ## Lint, types and the fast tests, in a minute on two cores
-	$(BIN)/pytest -q -n 3 -m 'not browser and not emulators and not engines and not infra and not slow'
+	$(BIN)/pytest -q -n 3 --hypothesis-profile=quick -m 'not browser and not emulators and not engines and not infra and not slow'
 
 # OSV, because behind a mirror PyPI's own service skips every package and reports success (decision 14). To accept a
 # vulnerability that has no fix, add `--ignore-vuln ID` here, with the reason.

@@ -9,8 +9,11 @@ import hypothesis
 import pytest
 
 # No test may fail because the machine is busy, so examples have no deadline and data may be generated slowly.
-hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("patient")
+# `make check` takes the profile `quick`.
+_PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("thorough", _PATIENT, max_examples=300)
+hypothesis.settings.register_profile("quick", _PATIENT, max_examples=20)
+hypothesis.settings.load_profile("thorough")
 
 
 @pytest.fixture(autouse=True)

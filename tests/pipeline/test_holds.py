@@ -7,7 +7,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.client.explain import history
@@ -283,7 +283,6 @@ def test_a_release_that_was_interrupted_is_completed_later(completed_by: str) ->
     assert sim.only().status is Status.COMPLETED
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     crashes=st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["before", "after"])), max_size=4),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status, Task
@@ -251,7 +251,6 @@ def test_a_join_that_is_still_running_restores_nothing() -> None:
 # ------------------------------------------------------------------- all of it together: repeats and crashes
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     operations_to_do=st.lists(st.sampled_from(["redrive stt", "redrive ser", "erase"]), min_size=1, max_size=3),

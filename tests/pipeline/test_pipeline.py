@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.contract import Lease, Recording, Source, Stage, Status, Task
@@ -570,7 +570,6 @@ def test_a_task_without_a_recording_is_unreadable() -> None:
 UPLOADS: list[dict[str, str]] = [{}, {"emotion": "off"}, {"language": "klingon"}]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     upload=st.sampled_from(UPLOADS),

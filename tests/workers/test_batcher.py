@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.contract.errors import Busy
@@ -423,7 +423,6 @@ def test_closing_releases_threads_that_wait_for_room(make: Make) -> None:
 # -------------------------------------------------------------------------------------------------------- schedules
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     recordings=st.lists(
         st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["good", "good", "good", "bad"])), max_size=12),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workers.audio.spans import join_spans
@@ -118,7 +118,6 @@ def test_only_the_chosen_channels_are_read() -> None:
     assert spans(second) == [chunk.span for chunk in both if chunk.channel == 1]
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from([0, 1]), min_size=1, max_size=60), st.integers(1, 40_000))
 def test_chunks_are_in_order_and_inside_the_recording(pattern: list[int], size: int) -> None:
     (sound,) = sound_of("happy_customer.mp3")
