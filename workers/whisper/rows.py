@@ -136,9 +136,7 @@ class WhisperRows:
 
     def _encode_samples(self, rows: Sequence[Block], window: int) -> EncoderOutput:
         model = self._model.model
-        if (
-            model.device == "cpu"
-        ):  # one row keeps all cores busy; a batch's attention scores would not fit into the cache
+        if model.device == "cpu":  # one row keeps all cores busy, and a batch's attention scores would leave the cache
             return EncoderOutput(np.concatenate([np.array(model.encode(self._log_mel([row], window))) for row in rows]))
         return EncoderOutput(model.encode(self._log_mel(rows, window)))
 
