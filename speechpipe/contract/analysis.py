@@ -127,12 +127,22 @@ class Language(Frozen):
     confidence: Score  #: 1.0 if the uploader set the language
 
 
+class LanguageSeconds(Frozen):
+    """How long a language is spoken."""
+
+    code: str
+    seconds: Seconds
+
+
 class Transcript(Frozen):
     """The value of the stt half."""
 
     kind: Literal["transcript"] = "transcript"
     language: Language | None = None  #: None if nothing was said
     segments: tuple[Segment, ...] = ()
+    languages: tuple[LanguageSeconds, ...] = ()  #: every language spoken, the longest first
+    #: Text too short or unsure to be words, or the same on another channel: not in the record's text and subtitles.
+    omitted: tuple[Segment, ...] = ()
     speech_seconds: Seconds = 0.0  #: speech found by voice activity detection, all channels
 
 

@@ -14,6 +14,7 @@ from speechpipe.contract.analysis import (
     Failure,
     LabelScore,
     Language,
+    LanguageSeconds,
     Model,
     Segment,
     Vocabulary,
@@ -141,8 +142,10 @@ class Record(Frozen):
     cost: Cost | None = None  #: sum over the halves; failed attempts do not count
     halves: dict[Stage, Half]
     language: Language | None = None
+    languages: tuple[LanguageSeconds, ...] = ()  #: every language spoken, the longest first
     text: str = ""
     segments: tuple[Segment, ...] = ()
+    omitted_segments: tuple[Segment, ...] = ()  #: text too short or unsure to be words, or the same on another channel
     emotion_windows: tuple[EmotionWindow, ...] = ()
     emotion_vocabulary: Vocabulary | None = None
     summary: Summary = Summary()

@@ -7,6 +7,7 @@ emotion recognition wants them removed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
@@ -26,6 +27,10 @@ _START_THRESHOLD, _END_THRESHOLD = 0.5, 0.35
 _MIN_SILENCE, _MIN_SPEECH = 0.2 * SAMPLE_RATE, 0.1 * SAMPLE_RATE
 #: In samples. A span that gets too long may be cut at a silence of this length.
 _CUT_SILENCE = 0.098 * SAMPLE_RATE
+#: In samples. After so much without speech the network starts afresh.
+_CELL = 64 * _FRAME
+#: Audio whose peak over eight cells stays below this is amplified: Silero finds no speech at -50 dB.
+_QUIET_CELLS, _QUIET_PEAK, _NORMAL_PEAK, _MAX_GAIN = 8, 0.03, 0.25, 300.0
 #: Seconds. Longer spans are cut, at their last silence if they have one.
 LONGEST_SPAN = 20 * 60.0
 
@@ -43,15 +48,18 @@ class Span(NamedTuple):
 
 
 class Detector:
-    """Finds the speech in one channel as its audio arrives, and keeps no more than one frame (32 ms) of it.
+    """Finds the speech in one channel as its audio arrives, and keeps no more than two seconds of it.
 
-    The spans are those that faster-whisper's `get_speech_timestamps` finds in the whole channel. They do not depend on
-    the sizes of the blocks that the audio arrives in.
+    The rules are those of faster-whisper's `get_speech_timestamps`, with two additions. The network forgets what it has
+    seen after two seconds without speech, because after minutes of music or silence it recognises the next words too
+    late. And audio that is very quiet is amplified. The spans do not depend on the sizes of the blocks that the audio
+    arrives in.
     """
 
     def __init__(self, *, longest: float = LONGEST_SPAN) -> None:
         self._state = np.zeros((2, 1, 1, 128), np.float32)  # of the recurrent network: h and c
-        self._rest = np.zeros(_CONTEXT, np.float32)  # the context of the next frame, and its samples so far
+        self._rest = np.zeros(_CONTEXT, np.float32)  # the context of the next frame, and the samples behind it
+        self._peaks = deque([0.0], maxlen=_QUIET_CELLS)  # of the last cells
         self._received = 0  # samples
         self._processed = 0  # samples, in whole frames
         self._longest = longest * SAMPLE_RATE - _FRAME
@@ -69,32 +77,44 @@ class Detector:
         audio = np.concatenate(
             [self._rest, as_float(np.asarray(samples, np.int16)) if samples.dtype == np.int16 else samples]
         )
-        frames = (len(audio) - _CONTEXT) // _FRAME
-        self._rest = audio[frames * _FRAME :].copy()
-        return list(self._detect(audio, frames))
+        cells = (len(audio) - _CONTEXT) // _CELL
+        self._rest = audio[cells * _CELL :].copy()
+        return [
+            span
+            for cell in range(cells)
+            for span in self._detect(audio[cell * _CELL : (cell + 1) * _CELL + _CONTEXT], _CELL // _FRAME)
+        ]
 
     def finish(self) -> list[Span]:
         """Return the spans that the end of the audio completes."""
-        last = np.zeros(_CONTEXT + _FRAME, np.float32)
+        frames = (len(self._rest) - _CONTEXT) // _FRAME + 1
+        last = np.zeros(_CONTEXT + frames * _FRAME, np.float32)
         last[: len(self._rest)] = self._rest
         last[-_CONTEXT:] = 0  # as faster-whisper does
-        spans = list(self._detect(last, 1))
+        spans = list(self._detect(last, frames))
         if self._start is not None and self._received - self._start > _MIN_SPEECH:
             spans.append(Span(self._start / SAMPLE_RATE, self._received / SAMPLE_RATE))
         return spans
 
     def _detect(self, audio: npt.NDArray[np.float32], frames: int) -> Iterator[Span]:
-        if not frames:
-            return
-        inputs = np.lib.stride_tricks.sliding_window_view(audio, _CONTEXT + _FRAME)[::_FRAME][:frames]
+        """Process a cell, or the last part of one, with its context."""
+        inputs = np.lib.stride_tricks.sliding_window_view(audio * self._gain(audio), _CONTEXT + _FRAME)[::_FRAME]
         h, c = self._state
-        probabilities, h, c = _model().run(None, {"input": np.ascontiguousarray(inputs), "h": h, "c": c})
+        probabilities, h, c = _model().run(None, {"input": np.ascontiguousarray(inputs[:frames]), "h": h, "c": c})
         self._state = np.stack([h, c])
         for probability in probabilities.ravel().tolist():
             span = self._step(probability, self._processed)
             self._processed += _FRAME
             if span is not None and span[1] > span[0]:
                 yield Span(span[0] / SAMPLE_RATE, span[1] / SAMPLE_RATE)
+        if probabilities.max() < _END_THRESHOLD:
+            self._state = np.zeros_like(self._state)
+
+    def _gain(self, audio: npt.NDArray[np.float32]) -> np.float32:
+        """What quiet audio is multiplied with, by the loudest sample of the last seconds."""
+        self._peaks.append(float(np.abs(audio).max()))
+        peak = max(self._peaks)
+        return np.float32(min(_NORMAL_PEAK / peak, _MAX_GAIN) if 0 < peak < _QUIET_PEAK else 1)
 
     def _step(self, probability: float, at: int) -> tuple[int, int] | None:
         """Advance by one frame, at sample `at`. The rules and their order are those of `get_speech_timestamps`."""

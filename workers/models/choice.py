@@ -199,6 +199,7 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
         cautions=choice.cautions,
         row_seconds=DEMO_ROW_SECONDS if choice.notice else ROW_SECONDS,
         windows=DEMO_WINDOWS if choice.notice else (WINDOW_FRAMES,),
+        decoding={"timestamps": True} if choice.notice else None,  # the demo model learned no other way
     )
 
 

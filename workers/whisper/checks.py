@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,38 +11,55 @@ from faster_whisper.transcribe import get_compression_ratio  # type: ignore[impo
 
 #: Beyond these thresholds a text probably loops or is invented.
 MAX_COMPRESSION, MIN_LOGPROB, MAX_NO_SPEECH = 2.4, -1.0, 0.6
-#: Decoding temperatures, used in this order until a text passes. Above zero decoding samples, and the best of `BEST_OF`
-#: samples counts.
-TEMPERATURES, BEST_OF = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), 5
+#: Nobody speaks faster than this, in characters per second of audio: compressible text below it is a true repetition.
+MAX_CHARACTERS_PER_SECOND = 25.0
+#: Ways to decode, tried in this order until a text passes: arguments of ctranslate2's `generate`. Whisper samples at
+#: rising temperatures instead; these always give the same text for the same audio, whatever shares the batch.
+ATTEMPTS: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"no_repeat_ngram_size": 5, "repetition_penalty": 1.1},
+    {"no_repeat_ngram_size": 3, "repetition_penalty": 1.3},
+)
 
 
 @dataclass(frozen=True)
 class DecodingResult:
-    """A row's text as decoded at one temperature, with the values that the checks judge."""
+    """A row's text as decoded in one attempt, with the values that the checks judge."""
 
-    tokens: tuple[int, ...]  #: timestamps included
+    tokens: tuple[int, ...]  #: timestamps included, if the row was decoded with them
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
-    temperature: float
+    attempt: int = 0  #: index in `ATTEMPTS`
+    truncated: bool = False  #: stopped at the model's limit, not at an end token
+    characters_per_second: float = 0.0
+
+    @property
+    def loops(self) -> bool:
+        """Whether the text repeats itself more than anybody can have said it."""
+        too_much = self.truncated or self.characters_per_second > MAX_CHARACTERS_PER_SECOND
+        return self.compression_ratio > MAX_COMPRESSION and too_much
 
     @property
     def failed(self) -> bool:
-        """Whether to decode again: the text repeats itself or is unlikely. Unlikely text for silence has not failed."""
-        if is_silence(self):
-            return False
-        return self.compression_ratio > MAX_COMPRESSION or self.avg_logprob < MIN_LOGPROB
+        """Whether to decode again: the text loops or is unlikely. Unlikely text for silence has not failed."""
+        return not is_silence(self) and (self.loops or self.avg_logprob < MIN_LOGPROB)
 
 
-def decoding_result(generated: Any, tokenizer: Tokenizer, temperature: float) -> DecodingResult:
-    """Convert a ctranslate2 WhisperGenerationResult."""
+def decoding_result(
+    generated: Any, tokenizer: Tokenizer, attempt: int, *, seconds: float, limit: int
+) -> DecodingResult:
+    """Convert a ctranslate2 WhisperGenerationResult for a row of `seconds`; `limit`: the most tokens it can have."""
     tokens = tuple(generated.sequences_ids[0])
+    text = tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip()
     return DecodingResult(
         tokens=tokens,
         avg_logprob=generated.scores[0] * len(tokens) / (len(tokens) + 1),  # the end token counts too
         no_speech_prob=generated.no_speech_prob,
-        compression_ratio=get_compression_ratio(tokenizer.decode(list(tokens)).strip()),
-        temperature=temperature,
+        compression_ratio=get_compression_ratio(text),
+        attempt=attempt,
+        truncated=len(tokens) >= limit,
+        characters_per_second=len(text) / max(seconds, 1.0),
     )
 
 
@@ -52,8 +69,8 @@ def is_silence(result: DecodingResult) -> bool:
 
 
 def best(results: Sequence[DecodingResult]) -> DecodingResult:
-    """The last result if it passed, else the likeliest one that does not repeat itself, else the likeliest."""
+    """The last result if it passed, else the likeliest one that does not loop, else the likeliest."""
     if not results[-1].failed:
         return results[-1]
-    not_looping = [result for result in results if result.compression_ratio <= MAX_COMPRESSION]
+    not_looping = [result for result in results if not result.loops]
     return max(not_looping or results, key=lambda result: result.avg_logprob)

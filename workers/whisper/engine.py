@@ -8,10 +8,9 @@ past the end of the recording, and every segment says whether it looks invented.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,10 @@ from speechpipe.contract import (
     Analysis,
     Audio,
     Caution,
-    Language,
     Model,
     Options,
-    Quality,
-    Segment,
     Stage,
     Transcript,
-    Word,
     Work,
 )
 from speechpipe.contract.errors import ErrorCode, Rejected
@@ -40,8 +35,9 @@ from workers.audio.chunks import ChunkRules, speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import open_audio
 from workers.batcher import Batcher
-from workers.whisper.checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
+from workers.whisper.languages import SURE
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
+from workers.whisper.transcript import transcript_of
 from workers.whisper.transcription import Channel, ShownProgress, Transcription
 
 #: Least avg_logprob of a trusted segment whose no_speech_prob exceeds `MAX_NO_SPEECH`. With less than `MIN_LOGPROB` the
@@ -63,16 +59,6 @@ _MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
 _PROMPT_TOKENS = 223
 #: Assumed length of a recording whose header declares none.
 _DEFAULT_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class _ChannelTranscript:
-    """The transcript of one channel."""
-
-    channel: int
-    segments: list[Segment]
-    language: Language | None
-    speech_seconds: float
 
 
 class WhisperEngine:
@@ -124,7 +110,7 @@ class WhisperEngine:
                     self._rows,
                     submitter,
                     options,
-                    language=self._known_language(options),
+                    languages=self._model.model.is_multilingual,
                     hints=self._hint_tokens(options),
                     row_seconds=self._row_seconds,
                     on_progress=lambda: shown.update(transcription.channels.values()),
@@ -137,8 +123,8 @@ class WhisperEngine:
                     transcription.finish()
             audio, cautions = stream.audio, stream.cautions
         progress(1.0)
-        channels = [_channel_transcript(channel, audio.duration) for channel in transcription.channels.values()]
-        transcript = _transcript(channels, named=split and audio.channels > 1)
+        channels = list(transcription.channels.values())
+        transcript, remarks = transcript_of(channels, audio.duration, named=split and audio.channels > 1)
         usage, spent = submitter.usage, time.perf_counter() - began
         return Analysis(
             value=transcript,
@@ -153,7 +139,12 @@ class WhisperEngine:
                 filled_seconds=transcription.filled_seconds,
                 padded_seconds=transcription.padded_seconds,
             ),
-            cautions=(*self._cautions, *cautions, *self._own_cautions(options, audio, transcript)),
+            cautions=(
+                *self._cautions,
+                *cautions,
+                *self._own_cautions(options, audio, transcript, channels),
+                *remarks,
+            ),
         )
 
     def warm_up(self) -> None:
@@ -163,12 +154,6 @@ class WhisperEngine:
         row = self._rows.row(noise)
         self._rows.run([row])
         self._rows.run([replace(row, language="en")])
-
-    def _known_language(self, options: Options) -> Language | None:
-        """The language if it is known before any audio has been analysed."""
-        if options.language is not None:
-            return Language(code=options.language, confidence=1.0)
-        return None if self._model.model.is_multilingual else Language(code="en", confidence=1.0)
 
     def _hint_tokens(self, options: Options) -> tuple[int, ...]:
         """Hotwords and prompt as tokens, in the order of faster-whisper's prompt."""
@@ -208,9 +193,13 @@ class WhisperEngine:
             hints["initial_prompt"] = ids[-limit:]
         return hints
 
-    def _own_cautions(self, options: Options, audio: Audio, transcript: Transcript) -> Iterator[Caution]:
+    def _own_cautions(
+        self, options: Options, audio: Audio, transcript: Transcript, channels: Sequence[Channel]
+    ) -> Iterator[Caution]:
         if not transcript.segments:
             yield Caution(code="no_speech", message="no speech was found in the recording")
+        if mismatch := _contradiction(options.language, channels):
+            yield mismatch
         if options.channels == "split" and audio.channels == 1:
             yield Caution(code="mono_split", message="channels=split was asked for, but the recording has one channel")
         name = self._identity.name.lower()
@@ -222,70 +211,10 @@ class WhisperEngine:
             )
 
 
-def _channel_transcript(channel: Channel, duration: float) -> _ChannelTranscript:
-    segments: list[Segment] = []
-    language = channel.language
-    for found in channel.segments:
-        earliest = segments[-1].end if segments else 0.0
-        segments.append(_segment(found, channel.number, language.code if language else "", earliest, duration))
-    return _ChannelTranscript(channel.number, segments, language, channel.speech_seconds)
-
-
-def _segment(found: Any, channel: int, language: str, earliest: float, duration: float) -> Segment:
-    """Convert a faster-whisper segment to the contract's, with times in order and inside the recording."""
-    words: list[Word] = []
-    at = min(earliest, duration)
-    for word in found.words or ():
-        start = min(max(float(word.start), at), duration)
-        at = min(max(float(word.end), start), duration)
-        words.append(Word(word=word.word.strip(), start=start, end=at, confidence=_share(word.probability)))
-    start = words[0].start if words else min(max(float(found.start), at), duration)
-    end = words[-1].end if words else min(max(float(found.end), start), duration)
-    confidence = sum(word.confidence for word in words) / len(words) if words else math.exp(min(0.0, found.avg_logprob))
-    return Segment(
-        id=0,
-        start=start,
-        end=end,
-        channel=channel,
-        language=language,
-        text=found.text.strip(),
-        confidence=_share(confidence),
-        quality=_quality(found),
-        words=tuple(words),
-    )
-
-
-def _quality(found: Any) -> Quality:
-    logprob, no_speech = float(found.avg_logprob), _share(found.no_speech_prob)
-    doubtful = no_speech > MAX_NO_SPEECH and logprob < MIN_LOGPROB_IN_DOUBT
-    return Quality(
-        avg_logprob=round(logprob, 4),
-        no_speech_prob=no_speech,
-        compression_ratio=round(float(found.compression_ratio), 3),
-        temperature=float(found.temperature or 0.0),
-        suspect=found.compression_ratio > MAX_COMPRESSION or logprob < MIN_LOGPROB or doubtful,
-    )
-
-
-def _transcript(channels: Sequence[_ChannelTranscript], *, named: bool) -> Transcript:
-    """Merge all channels in order of time. With `named`, segments name their channel as the speaker."""
-    merged = sorted((s for channel in channels for s in channel.segments), key=lambda s: (s.start, s.channel, s.end))
-    segments = tuple(
-        segment.model_copy(update={"id": number, "speaker": f"channel {segment.channel}" if named else None})
-        for number, segment in enumerate(merged)
-    )
-    wordiest = max((one for one in channels if one.segments), key=lambda one: _words(one.segments), default=None)
-    return Transcript(
-        language=wordiest.language if wordiest else None,
-        segments=segments,
-        speech_seconds=sum(channel.speech_seconds for channel in channels),
-    )
-
-
-def _words(segments: Iterable[Segment]) -> int:
-    return sum(len(segment.words) for segment in segments)
-
-
-def _share(value: float) -> float:
-    """Clamp a probability to 0 to 1, since float rounding can put it slightly outside."""
-    return min(1.0, max(0.0, float(value)))
+def _contradiction(given: str | None, channels: Sequence[Channel]) -> Caution | None:
+    """A caution if the sound is surely in another language than the one that was given."""
+    voted = max((one.voted for one in channels if one.voted), key=lambda voted: voted.confidence, default=None)
+    if given is None or voted is None or voted.code == given or voted.confidence < SURE:
+        return None
+    message = f"language {given} was given, but the recording sounds like {voted.code} ({voted.confidence:.0%})"
+    return Caution(code="language_mismatch", message=message)

@@ -2,14 +2,14 @@
 
 faster-whisper batches only within one file, and then skips its own checks. CTranslate2 underneath batches anything of
 the same shape. This module calls CTranslate2 (`encode`, `detect_language`, `generate`, `align`) for a batch of rows.
-For each row it does what `WhisperModel.transcribe` does for a window: checks, temperature fallback, segments, word
-times. A row's result does not depend on the other rows in its batch.
+For each row it does what `WhisperModel.transcribe` does for a window: checks, further attempts, words with times. A
+row's result does not depend on the other rows in its batch.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -22,7 +22,7 @@ from faster_whisper.transcribe import Segment, get_suppressed_tokens  # type: ig
 
 from workers.audio.decoder import SAMPLE_RATE, Block
 from workers.whisper import words
-from workers.whisper.checks import BEST_OF, TEMPERATURES, DecodingResult, best, decoding_result, is_silence
+from workers.whisper.checks import ATTEMPTS, DecodingResult, best, decoding_result, is_silence
 from workers.whisper.encoder_output import Array, EncoderOutput
 from workers.whisper.features import LogMel
 from workers.whisper.log_mel import HOP
@@ -76,17 +76,21 @@ class WhisperRows:
         model: WhisperModel,
         *,
         beam_size: int = 5,
-        temperatures: Sequence[float] = TEMPERATURES,
+        attempts: Sequence[Mapping[str, Any]] = ATTEMPTS,
         windows: Sequence[int] = (WINDOW_FRAMES,),
+        timestamps: bool = False,
         generate: dict[str, Any] | None = None,
     ) -> None:
         """`windows`: the lengths in frames that a row may be padded to, ascending, 3000 last.
 
-        `generate`: arguments for ctranslate2's `generate` that override Whisper's defaults.
+        `timestamps`: whether the model writes timestamps into its text. What it says after the last pair of them is
+        lost, so only models that cannot do without should. `generate`: arguments for ctranslate2's `generate` that
+        override Whisper's defaults.
         """
         self._model = model
         self._beam_size = beam_size
-        self._temperatures = tuple(temperatures)
+        self._attempts = tuple(attempts)
+        self._timestamps = timestamps
         self._windows = tuple(windows)
         self._generate_arguments = generate or {}
         self._log_mel = LogMel(model.feature_extractor.mel_filters, model.model.device)
@@ -148,11 +152,11 @@ class WhisperRows:
         ]
 
     def _decode(self, rows: Sequence[Row], encoded: EncoderOutput) -> list[DecodingResult]:
-        """Decode each row's best text. Rows that fail the checks are decoded again at higher temperatures."""
+        """Decode each row's best text. Rows that fail the checks are decoded again, in the next way of `attempts`."""
         results: list[list[DecodingResult]] = [[] for _ in rows]
         failing = list(range(len(rows)))
-        for temperature in self._temperatures:
-            generated = self._generate([rows[index] for index in failing], encoded.select(failing), temperature)
+        for attempt in range(len(self._attempts)):
+            generated = self._generate([rows[index] for index in failing], encoded.select(failing), attempt)
             for index, result in zip(failing, generated, strict=True):
                 results[index].append(result)
             failing = [index for index in failing if results[index][-1].failed]
@@ -160,25 +164,21 @@ class WhisperRows:
                 break
         return [best(of_row) for of_row in results]
 
-    def _generate(
-        self, rows: Sequence[Row], encoded: ctranslate2.StorageView, temperature: float
-    ) -> list[DecodingResult]:
+    def _generate(self, rows: Sequence[Row], encoded: ctranslate2.StorageView, attempt: int) -> list[DecodingResult]:
         tokenizers = [self.tokenizer(row.task, row.language) for row in rows]
         prompts = [
-            [*((tokenizer.sot_prev, *row.hints) if row.hints else ()), *tokenizer.sot_sequence]
+            [
+                *((tokenizer.sot_prev, *row.hints) if row.hints else ()),
+                *tokenizer.sot_sequence,
+                *(() if self._timestamps else (tokenizer.no_timestamps,)),
+            ]
             for row, tokenizer in zip(rows, tokenizers, strict=True)
         ]
-        options: dict[str, Any] = {"beam_size": self._beam_size}
-        if temperature > 0:
-            options = {
-                "beam_size": 1,
-                "num_hypotheses": BEST_OF,
-                "sampling_topk": 0,
-                "sampling_temperature": temperature,
-            }
-        options |= {
+        options: dict[str, Any] = {
+            "beam_size": self._beam_size,
             "max_length": self._model.max_length,
             "suppress_tokens": get_suppressed_tokens(tokenizers[0], [-1]),
+            **self._attempts[attempt],
             **self._generate_arguments,
         }
         generated = self._model.model.generate(
@@ -189,14 +189,16 @@ class WhisperRows:
             max_initial_timestamp_index=_MAX_INITIAL_TIMESTAMP,
             **options,
         )
+        limit = options["max_length"] // 2
         return [
-            decoding_result(one, tokenizer, temperature) for one, tokenizer in zip(generated, tokenizers, strict=True)
+            decoding_result(one, tokenizer, attempt, seconds=row.seconds, limit=limit)
+            for one, tokenizer, row in zip(generated, tokenizers, rows, strict=True)
         ]
 
     def _segments(
         self, rows: Sequence[Row], encoded: EncoderOutput, results: Sequence[DecodingResult]
     ) -> list[RowResult]:
-        """Cut each row into segments with word times. Rows with the same start sequence are aligned together."""
+        """Give each row's text its word times. Rows with the same start sequence are aligned together."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, (row, result) in enumerate(zip(rows, results, strict=True)):
             if not is_silence(result):
@@ -210,6 +212,7 @@ class WhisperRows:
                 encoded.select(group),
                 [results[index] for index in group],
                 [rows[index].frames for index in group],
+                timestamps=self._timestamps,
             )
             for index, segments in zip(group, cut, strict=True):
                 row_results[index] = RowResult(segments=tuple(segments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,52 @@ from speechpipe.contract import Language, Options
 from workers.audio.chunks import Chunk
 from workers.audio.decoder import SAMPLE_RATE
 from workers.audio.reader import AudioStream
+from workers.audio.vad import Span
 from workers.batcher import Submitter
+from workers.whisper.checks import MAX_NO_SPEECH
+from workers.whisper.coverage import missed
+from workers.whisper.languages import Shares, majority, may_be_mixed, smoothed
 from workers.whisper.rows import Row, RowResult, WhisperRows
+from workers.whisper.segments import cut
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
 
-#: How many rows vote on the language of a channel.
+#: How many rows vote on the language that a channel starts in.
 VOTES = 3
+#: Seconds of speech in the pieces of a row in which a change of language is looked for.
+PIECE_SECONDS = 4.0
+#: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
+#: it is believed though the model detects no speech.
+MAX_RETRIES, MIN_LOGPROB_OF_RETRY, MIN_WORDS_OF_RETRY = 2, -0.8, 5
+
+
+@dataclass(frozen=True)
+class _Detecting:
+    """A row that has been submitted for its language."""
+
+    chunks: Sequence[Chunk]
+    row: Row
+    result: Future[RowResult]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A row that has been submitted for its words."""
+
+    chunks: Sequence[Chunk]
+    language: str
+    result: Future[RowResult]
+    attempt: int  #: 0, and more if these chunks got no words in a row before
+
+
+@dataclass(frozen=True)
+class Said:
+    """A segment and the language it is in."""
+
+    segment: Segment  #: faster-whisper's, in seconds of the recording
+    language: str
+    row_seconds: float  #: of speech in its row
 
 
 @dataclass
@@ -32,13 +70,16 @@ class Channel:
     """The state of one channel; complete after `Transcription.finish`."""
 
     number: int
-    language: Language | None  #: None until its rows have voted
-    segments: list[Segment] = field(default_factory=list)  #: faster-whisper's, in seconds of the recording
+    language: str | None  #: of the row before; None until the first rows have voted
+    voted: Language | None = None  #: what the first rows sound like
+    said: list[Said] = field(default_factory=list)
+    gaps: list[Span] = field(default_factory=list)  #: speech that got no words
     speech_seconds: float = 0.0
+    language_seconds: dict[str, float] = field(default_factory=dict)  #: seconds of speech by language
     transcribed_until: float = 0.0  #: seconds of the recording
     chunks: list[Chunk] = field(default_factory=list)  #: collected for the next row
-    votes: list[tuple[list[Chunk], Row, Future[RowResult]]] = field(default_factory=list)
-    pending: deque[tuple[list[dict[str, int]], Future[RowResult]]] = field(default_factory=deque)
+    detecting: deque[_Detecting] = field(default_factory=deque)
+    pending: deque[_Pending] = field(default_factory=deque)
 
 
 class Transcription:
@@ -50,14 +91,18 @@ class Transcription:
         submitter: Submitter[Row, RowResult],
         options: Options,
         *,
-        language: Language | None,
+        languages: bool,
         hints: tuple[int, ...],
         row_seconds: float,
         on_progress: Callable[[], None],
     ) -> None:
-        """`language`: None to detect it; `hints`: see Row; `on_progress` is called when a row has been transcribed."""
+        """`languages`: whether the model knows more than English; `hints`: see Row.
+
+        `on_progress` is called when a row has been transcribed.
+        """
         self._rows, self._submitter, self._options = rows, submitter, options
-        self._language, self._hints, self._on_progress = language, hints, on_progress
+        self._languages, self._hints, self._on_progress = languages, hints, on_progress
+        self._given = options.language if languages else "en"
         self._row_samples = int(row_seconds * SAMPLE_RATE)
         self.channels: dict[int, Channel] = {}
         self.waited = 0.0  #: seconds in which this recording's thread waited for the batcher
@@ -65,8 +110,8 @@ class Transcription:
 
     def add(self, chunk: Chunk) -> None:
         """Collect a channel's chunks up to the length of a row, since Whisper computes 30 s however little it holds."""
-        channel = self.channels.setdefault(chunk.channel, Channel(chunk.channel, self._language))
-        channel.speech_seconds += sum(span.length for span in chunk.speech)
+        channel = self.channels.setdefault(chunk.channel, Channel(chunk.channel, self._given))
+        channel.speech_seconds += _speech(chunk)
         if sum(len(one.samples) for one in channel.chunks) + len(chunk.samples) > self._row_samples:
             self._submit(channel)
         channel.chunks.append(chunk)
@@ -76,49 +121,107 @@ class Transcription:
         for channel in self.channels.values():
             self._submit(channel)
         for channel in self.channels.values():
-            self._decide_language(channel)
+            self._decide_languages(channel, ahead=0)
             while channel.pending:
                 self._collect(channel)
+            channel.said.sort(key=lambda said: float(said.segment.start))
 
     def _submit(self, channel: Channel) -> None:
-        """Submit the collected chunks as a row, first to detect its language if the channel's is not known."""
+        """Submit the collected chunks as a row: for its language first, unless that is known."""
         if not channel.chunks:
             return
         chunks, channel.chunks = channel.chunks, []
+        row = self._row(chunks)
+        if self._given and (not self._languages or channel.voted):
+            self._transcribe(channel, chunks, row, self._given)
+            return
+        channel.detecting.append(_Detecting(chunks, row, self._put(row)))
+        self._decide_languages(channel, ahead=VOTES - 1)
+
+    def _decide_languages(self, channel: Channel, *, ahead: int) -> None:
+        """Decide on the language of each row that has so many others behind it, then ask for its words."""
+        while len(channel.detecting) > (0 if self._given and channel.voted else ahead):
+            if channel.voted is None:
+                first = [self._wait(one.result).languages[0] for one in list(channel.detecting)[:VOTES]]
+                channel.voted = majority(first)
+                channel.language = self._given or channel.voted.code
+            one = channel.detecting.popleft()
+            result = self._wait(one.result)
+            if self._given:
+                self._transcribe(channel, one.chunks, replace(one.row, encoded=result.encoded), self._given)
+                continue
+            assert channel.language is not None
+            following = self._wait(channel.detecting[0].result).languages if channel.detecting else None
+            if len(one.chunks) > 1 and may_be_mixed(channel.language, result.languages, following):
+                self._transcribe_mixed(channel, one.chunks, following)
+                continue
+            channel.language = smoothed(channel.language, result.languages, following, sum(map(_speech, one.chunks)))
+            self._transcribe(channel, one.chunks, replace(one.row, encoded=result.encoded), channel.language)
+
+    def _transcribe_mixed(self, channel: Channel, chunks: Sequence[Chunk], following: Shares | None) -> None:
+        """Find out where the language changes inside a row, and transcribe each part of it in its own."""
+        assert channel.language is not None
+        pieces = _pieces(chunks)
+        detected = [self._put(self._row(piece)) for piece in pieces]
+        parts: list[tuple[str, list[Chunk]]] = []
+        for index, piece in enumerate(pieces):
+            own = self._wait(detected[index]).languages
+            after = self._wait(detected[index + 1]).languages if index + 1 < len(pieces) else following
+            channel.language = smoothed(channel.language, own, after, sum(map(_speech, piece)))
+            if not parts or parts[-1][0] != channel.language:
+                parts.append((channel.language, []))
+            parts[-1][1].extend(piece)
+        for language, part in parts:
+            self._transcribe(channel, part, self._row(part), language)
+
+    def _row(self, chunks: Sequence[Chunk]) -> Row:
         row = self._rows.row(np.concatenate([chunk.samples for chunk in chunks]))
         self.filled_seconds += row.seconds
         self.padded_seconds += row.padded_seconds
-        if channel.language is None:
-            channel.votes.append((chunks, row, self._put(row)))
-            if len(channel.votes) == VOTES:
-                self._decide_language(channel)
-        else:
-            self._transcribe(channel, chunks, row)
+        return row
 
-    def _decide_language(self, channel: Channel) -> None:
-        """Take the language of most of the first rows, then transcribe them without encoding them again."""
-        if not channel.votes:
-            return
-        results = [self._wait(future) for _, _, future in channel.votes]
-        channel.language = majority([result.languages[0] for result in results])
-        for (chunks, row, _), result in zip(channel.votes, results, strict=True):
-            self._transcribe(channel, chunks, replace(row, encoded=result.encoded))
-        channel.votes.clear()
-
-    def _transcribe(self, channel: Channel, chunks: Sequence[Chunk], row: Row) -> None:
-        assert channel.language is not None
-        row = replace(row, task=self._options.task, language=channel.language.code, hints=self._hints)
-        spans = [(round(chunk.span.start * SAMPLE_RATE), round(chunk.span.end * SAMPLE_RATE)) for chunk in chunks]
-        channel.pending.append(([{"start": start, "end": end} for start, end in spans], self._put(row)))
-        while channel.pending and channel.pending[0][1].done():
+    def _transcribe(self, channel: Channel, chunks: Sequence[Chunk], row: Row, language: str, attempt: int = 0) -> None:
+        row = replace(row, task=self._options.task, language=language, hints=self._hints)
+        if not attempt:
+            seconds = channel.language_seconds.get(language, 0.0) + sum(map(_speech, chunks))
+            channel.language_seconds[language] = seconds
+        channel.pending.append(_Pending(chunks, language, self._put(row), attempt))
+        while channel.pending and channel.pending[0].result.done():
             self._collect(channel)
 
     def _collect(self, channel: Channel) -> None:
-        """Add the segments of the channel's oldest row, with times of the recording."""
-        spans, future = channel.pending.popleft()
-        channel.segments.extend(restore_speech_timestamps(self._wait(future).segments, spans, SAMPLE_RATE))
-        channel.transcribed_until = spans[-1]["end"] / SAMPLE_RATE
+        """Add the segments of the channel's oldest row, with times of the recording; retry what got no words."""
+        pending = channel.pending.popleft()
+        found = _restored(self._wait(pending.result).segments, pending.chunks)
+        if pending.attempt and any(map(_doubtful, found)):
+            found = []
+        seconds = sum(map(_speech, pending.chunks))
+        channel.said += [Said(part, pending.language, seconds) for segment in found for part in cut(segment)]
+        words = [Span(word.start, word.end) for segment in found for word in segment.words]
+        for run in missed(pending.chunks, words):
+            self._retry(channel, run, pending)
+        channel.transcribed_until = max(channel.transcribed_until, pending.chunks[-1].span.end)
         self._on_progress()
+
+    def _retry(self, channel: Channel, run: list[Chunk], pending: _Pending) -> None:
+        """Transcribe speech that got no words by itself: in halves if it was most of its row, at last in pieces."""
+        if pending.attempt == MAX_RETRIES:
+            channel.gaps.append(Span(run[0].span.start, run[-1].span.end))
+            return
+        most = sum(map(_speech, run)) > sum(map(_speech, pending.chunks)) / 2
+        middle = len(run) // 2
+        parts = [run]
+        if pending.attempt + 1 == MAX_RETRIES:
+            parts = [[chunk] for chunk in run]
+        elif most and middle:
+            parts = [run[:middle], run[middle:]]
+        for part in parts:
+            row, language = self._row(part), pending.language
+            if not self._given:
+                found = self._wait(self._put(row))
+                language = smoothed(language, found.languages, None, sum(map(_speech, part)))
+                row = replace(row, encoded=found.encoded)
+            self._transcribe(channel, part, row, language, pending.attempt + 1)
 
     def _put(self, row: Row) -> Future[RowResult]:
         return self._timed(self._submitter.submit, row)
@@ -155,10 +258,29 @@ class ShownProgress:
         self._progress(self._share)
 
 
-def majority(votes: Sequence[tuple[str, float]]) -> Language:
-    """The language with most votes. In a tie the one with the higher total probability wins. Pure."""
-    shares: dict[str, list[float]] = defaultdict(list)
-    for code, share in votes:
-        shares[code].append(share)
-    code = max(shares, key=lambda code: (len(shares[code]), sum(shares[code])))
-    return Language(code=code, confidence=min(1.0, max(shares[code])))
+def _restored(segments: Iterable[Segment], chunks: Sequence[Chunk]) -> list[Segment]:
+    """Segments with times of the recording. No word reaches beyond its chunk."""
+    spans = [(round(chunk.span.start * SAMPLE_RATE), round(chunk.span.end * SAMPLE_RATE)) for chunk in chunks]
+    clips = [{"start": start, "end": end} for start, end in spans]
+    return list(restore_speech_timestamps(segments, clips, SAMPLE_RATE))
+
+
+def _doubtful(segment: Segment) -> bool:
+    """Whether text for audio that got no words at first is rather invented."""
+    few = len(segment.words or ()) < MIN_WORDS_OF_RETRY
+    return bool(segment.avg_logprob < MIN_LOGPROB_OF_RETRY or (few and segment.no_speech_prob > MAX_NO_SPEECH))
+
+
+def _speech(chunk: Chunk) -> float:
+    """Seconds of speech."""
+    return sum(span.length for span in chunk.speech)
+
+
+def _pieces(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
+    """A row in pieces of some seconds of speech each, in order."""
+    pieces: list[list[Chunk]] = [[]]
+    for chunk in chunks:
+        if sum(map(_speech, pieces[-1])) >= PIECE_SECONDS:
+            pieces.append([])
+        pieces[-1].append(chunk)
+    return pieces

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import ctranslate2  # type: ignore[import-untyped]
@@ -14,8 +13,6 @@ from faster_whisper.transcribe import Segment, Word  # type: ignore[import-untyp
 from workers.whisper.checks import DecodingResult
 
 _PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # faster-whisper's defaults
-#: Segments longer than this many seconds are cut after their sentences, which end with one of these characters.
-_LONG_SEGMENT, _SENTENCE_ENDS = 10.0, (".", "!", "?", "…", "。", "！", "？")
 
 
 class _Aligned:
@@ -38,22 +35,28 @@ def segments_of(
     encoded: ctranslate2.StorageView,
     results: Sequence[DecodingResult],
     frames: Sequence[int],
+    *,
+    timestamps: bool,
 ) -> list[list[Segment]]:
     """Segments of rows with the same start sequence, in seconds from the start of the row.
 
-    `frames`: the frames of audio in each row.
+    `frames`: the frames of audio in each row. Without `timestamps` in the text, a row is one segment.
     """
-    rows = [_split(model, tokenizer, result, count) for result, count in zip(results, frames, strict=True)]
+    split = _split if timestamps else _whole
+    rows = [split(model, tokenizer, result, count) for result, count in zip(results, frames, strict=True)]
     texts = [[token for piece in row for token in piece["tokens"] if token < tokenizer.eot] for row in rows]
     alignments = model.find_alignment(tokenizer, texts, encoded, [max(2, count) for count in frames])
     for row, alignment in zip(rows, alignments, strict=True):
         WhisperModel.add_word_timestamps(
             _Aligned(model, alignment), [row], tokenizer, None, 0, _PREPENDED, _APPENDED, 0.0
         )
-    return [
-        [part for segment in _segments(tokenizer, row, result) for part in _sentences(segment)]
-        for row, result in zip(rows, results, strict=True)
-    ]
+    return [list(_segments(tokenizer, row, result)) for row, result in zip(rows, results, strict=True)]
+
+
+def _whole(model: WhisperModel, tokenizer: Tokenizer, result: DecodingResult, frames: int) -> list[dict[str, Any]]:
+    """A row as one piece."""
+    tokens = [token for token in result.tokens if token < tokenizer.eot]
+    return [{"seek": 0, "start": 0.0, "end": frames / model.frames_per_second, "tokens": tokens}]
 
 
 def _split(model: WhisperModel, tokenizer: Tokenizer, result: DecodingResult, frames: int) -> list[dict[str, Any]]:
@@ -86,22 +89,6 @@ def _segments(tokenizer: Tokenizer, pieces: Sequence[dict[str, Any]], result: De
             avg_logprob=result.avg_logprob,
             no_speech_prob=result.no_speech_prob,
             compression_ratio=result.compression_ratio,
-            temperature=result.temperature,
+            temperature=0.0,
             words=[Word(**word) for word in piece.get("words", ())],
         )
-
-
-def _sentences(segment: Segment) -> Iterator[Segment]:
-    """Cut a long segment after its sentences, since Whisper may put a whole row into one segment."""
-    words: list[Word] = []
-    for word in segment.words if segment.end - segment.start > _LONG_SEGMENT else ():
-        words.append(word)
-        if word.word.endswith(_SENTENCE_ENDS) and word is not segment.words[-1]:
-            yield _part(segment, words)
-            words = []
-    yield _part(segment, words) if words else segment
-
-
-def _part(segment: Segment, words: list[Word]) -> Segment:
-    text = "".join(word.word for word in words)
-    return replace(segment, start=words[0].start, end=words[-1].end, text=text, words=words)
