@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo.sentences import WORD
+from training.sentences import WORD
 
 RATE = 16_000
 EMOTIONS = ("neutral", "happiness", "sadness", "anger")

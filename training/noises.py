@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo.synthesis import RATE, Audio
+from training.synthesis import RATE, Audio
 
 KINDS = ("zeros", "dither", "white", "pink", "brown", "hum", "tone", "tones", "sweep", "clicks", "bursts", "chords")
 

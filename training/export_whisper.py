@@ -11,7 +11,7 @@ from typing import Any
 from ctranslate2.converters.transformers import WhisperLoader  # type: ignore[import-untyped]
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from workers.demo.whisper_model import ALIGNMENT_HEADS, Trainee
+from training.whisper_model import ALIGNMENT_HEADS, Trainee
 
 PREPROCESSOR = {
     "feature_extractor_type": "WhisperFeatureExtractor",

@@ -1,6 +1,6 @@
 """Train the bundled demo emotion classifier: a small wav2vec2 on synthesised prosody.
 
-Run ``python -m workers.demo.train_ser``; it needs the Debian packages espeak-ng and flite, and about half an hour on
+Run ``python -m training.train_ser``; it needs the Debian packages espeak-ng and flite, and about half an hour on
 two processor cores. ``--evaluate`` only measures the model that is already in ``models/ser``.
 """
 
@@ -25,9 +25,9 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
-from workers.demo import cards, corpus, noises, samples
-from workers.demo.evaluate_whisper import noisy, telephone
-from workers.demo.synthesis import EMOTIONS, RATE, Audio, Utterance
+from training import cards, corpus, noises, samples
+from training.evaluate_whisper import noisy, telephone
+from training.synthesis import EMOTIONS, RATE, Audio, Utterance
 
 BANDS, TAPS = 48, 400
 """Frequency bands of the first convolution, and its length in samples (25 ms)."""
@@ -35,7 +35,7 @@ BANDS, TAPS = 48, 400
 LENGTHS = (2, 3, 5)
 """Longest windows (s) of a batch: few shapes, for which the processor's routines are prepared only once."""
 
-MODELS = Path(__file__).parent / "models" / "ser"
+MODELS = Path(__file__).parents[1] / "workers" / "demo" / "models" / "ser"
 
 
 def ser_config() -> Wav2Vec2Config:

@@ -14,9 +14,9 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignor
 
 from speechpipe.contract import Model, Options, Transcript
 from speechpipe.contract.options import parse_options
-from workers.demo import corpus, noises, samples, sentences
-from workers.demo.scoring import Score, align
-from workers.demo.synthesis import RATE, Audio, Utterance, resample
+from training import corpus, noises, samples, sentences
+from training.scoring import Score, align
+from training.synthesis import RATE, Audio, Utterance, resample
 from workers.models.choice import DEMO_ROW_SECONDS, DEMO_WINDOWS
 from workers.whisper.engine import WhisperEngine
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo import sentences, synthesis
-from workers.demo.synthesis import EMOTIONS, Utterance, Voice
+from training import sentences, synthesis
+from training.synthesis import EMOTIONS, Utterance, Voice
 
 
 @dataclass(frozen=True)

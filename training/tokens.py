@@ -13,7 +13,7 @@ from functools import cached_property
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from workers.demo import sentences
+from training import sentences
 
 TEXT_TOKENS = 760
 TIMESTAMPS = 1501

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.demo import sentences
-from workers.demo.tokens import Ids
-from workers.demo.windows import Spoken, Window
+from training import sentences
+from training.tokens import Ids
+from training.windows import Spoken, Window
 
 IGNORE = -100
 ENCODER_RATE = 50

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workers.demo import sentences
-from workers.demo.synthesis import EMOTIONS
+from training import sentences
+from training.synthesis import EMOTIONS
 
 _WHISPER = """\
 ---
@@ -32,8 +32,8 @@ For real speech, name a real model in the settings.
   accepted, but the words stay English.
 - Timestamps of segments lie on a grid of a tenth of a second; word times come from two decoder heads that were
   trained to look at the word being written.
-- Trained by `python -m workers.demo.train_whisper` on synthesised speech only; the sentences come from the grammar in
-  `workers/demo/sentences.py`. {history}
+- Trained by `python -m training.train_whisper` on synthesised speech only; the sentences come from the grammar in
+  `training/sentences.py`. {history}
 
 ## Measured
 
@@ -55,7 +55,7 @@ plain faster-whisper does badly on a long recording. speechpipe cuts at pauses f
 `workers/models/choice.py`); the rows "through speechpipe" are what its users get. What it gets wrong then is mostly a
 slot of the sentence: another colour, day, digit or product of its list.
 
-`evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again (`--most` says with
+`evaluation.json` has all figures; `python -m training.train_whisper --evaluate` measures again (`--most` says with
 how many sentences per test; the figures here: {most}).
 
 ## Licence
@@ -84,10 +84,10 @@ spectrum). It says nothing about how real people feel.** For real speech, name a
   telephone's band, and at any loudness (the feature extractor normalises it).
 - It hears a telephone's band less well than full sound, and a voice whose pitch the synthesiser cannot move (flite's
   `rms`, held out) less well than the voices it knows.
-- Trained by `python -m workers.demo.train_ser`; the weights here come from three runs of 900, 1,000 and 650 steps, each
+- Trained by `python -m training.train_ser`; the weights here come from three runs of 900, 1,000 and 650 steps, each
   resumed from the one before, so a new run in one go gives a like model, not the same bytes. What each emotion
   sounds like is listed in
-  `workers/demo/synthesis.py` (`_RANGES`).
+  `training/synthesis.py` (`_RANGES`).
 
 ## Measured
 
@@ -102,7 +102,7 @@ Confusion on held-out sentences (rows: meant, columns: heard):
 
 {confusion}
 
-`evaluation.json` has all figures; `python -m workers.demo.train_ser --evaluate` measures again.
+`evaluation.json` has all figures; `python -m training.train_ser --evaluate` measures again.
 
 ## Licence
 

@@ -1,6 +1,6 @@
 """Train the bundled demo recogniser: a small Whisper on synthesised service calls.
 
-Run ``python -m workers.demo.train_whisper``; it needs the Debian packages espeak-ng and flite, and about an hour and a
+Run ``python -m training.train_whisper``; it needs the Debian packages espeak-ng and flite, and about an hour and a
 half on two processor cores. ``--evaluate`` only measures the model that is already in ``models/whisper``.
 """
 
@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workers.demo import cards, corpus, evaluate_whisper
-from workers.demo.targets import Batch, collate
-from workers.demo.tokens import Ids, build_tokenizer
-from workers.demo.whisper_export import export
-from workers.demo.whisper_model import Trainee, Weights
-from workers.demo.windows import Mixer
+from training import cards, corpus, evaluate_whisper
+from training.export_whisper import export
+from training.targets import Batch, collate
+from training.tokens import Ids, build_tokenizer
+from training.whisper_model import Trainee, Weights
+from training.windows import Mixer
 
-MODELS = Path(__file__).parent / "models" / "whisper"
+MODELS = Path(__file__).parents[1] / "workers" / "demo" / "models" / "whisper"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from workers.demo.targets import IGNORE, LETTERS, WORDS, Batch
-from workers.demo.tokens import TIMESTAMPS, Ids
+from training.targets import IGNORE, LETTERS, WORDS, Batch
+from training.tokens import TIMESTAMPS, Ids
 
 ALIGNMENT_HEADS = [[1, 0], [1, 1]]
 

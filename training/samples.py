@@ -1,6 +1,6 @@
 """Make the bundled sample recordings from held-out sentences, with samples.json saying what is in them.
 
-Run ``python -m workers.demo.samples``; it needs the Debian packages espeak-ng, flite and ffmpeg.
+Run ``python -m training.samples``; it needs the Debian packages espeak-ng, flite and ffmpeg.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 
-from workers.demo import sentences, synthesis
-from workers.demo.synthesis import RATE, Audio, Voice
+from training import sentences, synthesis
+from training.synthesis import RATE, Audio, Voice
 
-FOLDER = Path(__file__).parent / "samples"
+FOLDER = Path(__file__).parents[1] / "workers" / "demo" / "samples"
 
 
 @dataclass(frozen=True)

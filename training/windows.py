@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
-from workers.demo import noises
-from workers.demo.synthesis import RATE, Audio, Utterance
+from training import noises
+from training.synthesis import RATE, Audio, Utterance
 
 MELS = 80
 FRAMES_PER_SECOND = 100
