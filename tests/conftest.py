@@ -1,4 +1,4 @@
-"""Isolate the tests from the environment of the person who runs them and from the model hub."""
+"""Isolate the tests from the environment of the person who runs them, from the model hub and from the package index."""
 
 from __future__ import annotations
 
@@ -17,11 +17,28 @@ hypothesis.settings.load_profile("thorough")
 
 
 @pytest.fixture(autouse=True)
-def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolated_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     for name in os.environ:
         if name.startswith(("SPEECHPIPE_", "GOOGLE_", "HF_")) or name.endswith("_EMULATOR_HOST"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Images are built with the person's own pip settings, and Playwright finds its browsers in the user's cache.
+    if not any(request.node.get_closest_marker(name) for name in ("images", "browser")):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """The folder of the genuine Whisper `base`, kept between runs. Skips the test where it cannot be had."""
+    from tests import weights  # only now, as it imports `workers`
+
+    return weights.whisper_base()
 
 
 @pytest.fixture
