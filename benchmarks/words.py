@@ -166,7 +166,8 @@ def _decoded(path: Path) -> Samples | None:
         blocks = [block for block in decode_stream(path, max_seconds=_MAX_SECONDS) if isinstance(block, np.ndarray)]
     except Rejected:
         return None
-    return np.concatenate(blocks, axis=1)[0]
+    samples: Samples = np.concatenate(blocks, axis=1)[0]
+    return samples
 
 
 def _link(original: Path, place: Path, number: int) -> Path:

@@ -150,7 +150,7 @@ def test_speech_of_two_seconds_without_words_is_lost() -> None:
 
 
 def test_short_pauses_do_not_hide_lost_speech() -> None:
-    assert scores.lost_speech([(0.0, 1.5), (1.8, 3.0)], []) == [Lost(0.0, 3.0, pytest.approx(2.7))]
+    assert scores.lost_speech([(0.0, 1.5), (1.75, 3.0)], []) == [Lost(0.0, 3.0, 2.75)]
     assert scores.lost_speech([(0.0, 1.5), (2.2, 3.4)], []) == []
 
 
