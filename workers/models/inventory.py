@@ -15,6 +15,7 @@ from speechpipe.settings import EngineSettings
 from workers.models import choice, packages
 from workers.models.assembly import OnBytes, assemble, assembled, damaged_files, folder_of
 from workers.models.hub import ModelMissing, cached, digest_of, missing_file
+from workers.models.naming import requested
 
 #: Owners' conversions of OpenAI's Whisper, whose licence their model cards repeat.
 _MIT = ("Systran/faster-whisper-", "mobiuslabsgmbh/faster-whisper-")
@@ -71,9 +72,7 @@ def wanted(settings: EngineSettings) -> dict[Stage, str]:
     return {
         stage: choice.default_name(stage, settings)
         for stage in Stage
-        if settings.models == "auto"
-        and not (settings.stt_model if stage is Stage.STT else settings.ser_model)
-        and choice.choose(stage, settings, fetch=False).caution
+        if requested(stage, settings) is None and choice.choose(stage, settings, fetch=False).caution
     }
 
 
@@ -140,10 +139,10 @@ def _bundled() -> Iterator[_Found]:
 
 def _named(settings: EngineSettings) -> Iterator[_Found]:
     """Folders that the settings name."""
-    for stage, named in ((Stage.STT, settings.stt_model), (Stage.SER, settings.ser_model)):
-        named = named or settings.models
+    for stage in Stage:
+        named = requested(stage, settings) or "demo"
         folder = Path(named).expanduser()
-        if named not in ("auto", "demo") and folder.is_dir() and not missing_file(stage, folder):
+        if named != "demo" and folder.is_dir() and not missing_file(stage, folder):
             yield stage, folder.resolve().name, digest_of(folder), "folder", folder
 
 

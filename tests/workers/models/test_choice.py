@@ -20,6 +20,7 @@ from speechpipe.settings import EngineSettings
 from workers.models import choice, hub
 from workers.models.choice import DEFAULT_CLASSIFIER, PINS, choose
 from workers.models.hub import ModelMissing, hub_answers
+from workers.models.naming import repository_of, requested
 
 WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
 SER_FILES = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
@@ -74,7 +75,7 @@ def test_the_real_models_come_from_the_local_cache_at_their_pins() -> None:
 def test_every_pin_is_a_full_commit_hash_and_every_default_has_one() -> None:
     assert all(len(pin) == 40 and set(pin) <= set("0123456789abcdef") for pin in PINS.values())
     for name in choice.DEFAULT_WHISPER.values():
-        assert choice._repository(Stage.STT, name) in PINS
+        assert repository_of(Stage.STT, name) in PINS
 
 
 def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so() -> None:
@@ -98,6 +99,16 @@ def test_demo_is_used_on_request_even_if_the_real_models_are_there() -> None:
     fill_cache(SMALL, PINS[SMALL], WHISPER_FILES)
     assert choose(Stage.STT, settings(models="demo")).name == "demo"
     assert choose(Stage.STT, settings(models="demo", stt_model="small")).name == SMALL
+
+
+def test_a_whisper_model_for_both_stages_leaves_emotion_at_its_default(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "ours", WHISPER_FILES)
+    for name in ("small", SMALL, str(folder)):
+        assert requested(Stage.STT, settings(models=name)) == name
+        assert requested(Stage.SER, settings(models=name)) is None
+    for name in ("demo", "our/classifier"):
+        assert requested(Stage.SER, settings(models=name)) == name
+    assert requested(Stage.SER, settings(models="small", ser_model="demo")) == "demo"
 
 
 def test_a_named_model_is_never_replaced() -> None:
