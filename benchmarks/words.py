@@ -237,7 +237,7 @@ def _faster_whisper(settings: EngineSettings, folder: Path) -> dict[str, Callabl
     }
 
 
-def _theirs(transcribe: Callable[[str], Any], recordings: Sequence[Recording], done: Callable[[], None]) -> list[Heard]:
+def _theirs(recordings: Sequence[Recording], transcribe: Callable[[str], Any], done: Callable[[], None]) -> list[Heard]:
     found = []
     for recording in recordings:
         try:

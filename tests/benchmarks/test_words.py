@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,6 +169,20 @@ def test_recordings_are_strung_together_with_pauses_between_them() -> None:
     parts = [np.ones(3, np.int16), np.full(2, 2, np.int16)]
     assert words.string(parts, 0.0).tolist() == [1, 1, 1, 2, 2]
     assert words.string(parts, 2 / 16000).tolist() == [1, 1, 1, 0, 0, 2, 2]
+
+
+def test_a_contender_that_fails_on_a_file_continues_with_the_next() -> None:
+    def transcribe(path: str) -> tuple[list[SimpleNamespace], SimpleNamespace]:
+        if path == "0":
+            raise ValueError("no speech")
+        word = SimpleNamespace(start=0.0, end=1.0)
+        return [SimpleNamespace(text=" yes", words=[word])], SimpleNamespace(language="en")
+
+    done: list[None] = []
+    recordings = [Recording(words.FILES, Reference("", "", "", ""), Path(name), 1.0, ()) for name in "01"]
+    found = words._theirs(recordings, transcribe, lambda: done.append(None))
+    assert found == [Heard(failure="ValueError"), Heard("yes", "en", ((0.0, 1.0),))]
+    assert len(done) == 2
 
 
 def results() -> list[words.Scored]:
