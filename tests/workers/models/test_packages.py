@@ -329,15 +329,19 @@ def test_nothing_is_downloaded_where_only_this_machine_is_asked(model: PackagedM
 @pytest.mark.engines
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_genuine_model_loads_and_transcribes(whisper_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert damaged_files(packages.BASE, whisper_base) == []
+@pytest.mark.parametrize("model", [packages.BASE, packages.TINY_EN], ids=lambda model: model.short_name)
+def test_a_genuine_model_loads_and_transcribes(
+    model: PackagedModel, whisper_base: Path, whisper_tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = {packages.BASE: whisper_base, packages.TINY_EN: whisper_tiny}[model]
+    assert damaged_files(model, folder) == []
     monkeypatch.setenv("XDG_CACHE_HOME", str(weights.cache()))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    engine = choice.load(Stage.STT, settings(stt_model="base"))
+    engine = choice.load(Stage.STT, settings(stt_model=model.short_name))
     [sample] = [each for each in samples() if each["file"] == "order_inquiry.wav"]
     analysis = engine(SAMPLES / sample["file"], Options(), lambda share: None)
     assert isinstance(analysis.value, Transcript)
-    assert analysis.model.name == packages.BASE.repository
+    assert (analysis.model.name, analysis.model.revision) == (model.repository, model.revision)
     assert analysis.value.language is not None
     assert analysis.value.language.code == "en"
     text = " ".join(segment.text for segment in analysis.value.segments)
