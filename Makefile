@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
 .PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-gpu bench-gpu-wheels bench-memory \
-	bench-preparation bench-ser bench-stt chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
+	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -110,6 +110,10 @@ bench-ser: setup ## Measure the emotion worker against transformers' pipeline
 	$(BIN)/python -m benchmarks.ser
 	$(BIN)/python -m benchmarks.ser --shape base --count 12 --rounds 2
 	$(BIN)/python -m benchmarks.ser --shape large --count 6 --rounds 1
+
+bench-words: setup ## Count word errors on real speech beside faster-whisper: FOLDER=... [MODEL=...] [FILES=6] [STRUNG=1] [SILENCE=...] [WRITE=1]
+	$(BIN)/python -m benchmarks.words "$(FOLDER)" $(if $(MODEL),--model "$(MODEL)") $(if $(FILES),--files $(FILES)) \
+		$(if $(STRUNG),--strung) $(if $(SILENCE),--silence $(SILENCE)) $(if $(WRITE),--write)
 
 lint: setup ## Lint
 	$(BIN)/ruff check .

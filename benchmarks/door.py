@@ -15,7 +15,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,14 +41,17 @@ class Door:
 
     def __call__(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Analysis]:
         """Upload the files, push their tasks, and wait for every partial; a task answered 429 is pushed again."""
-        return [self._analysis(partial) for partial in self.partials(files, in_flight=in_flight)]
+        return [self.analysis(partial) for partial in self.partials(files, in_flight=in_flight)]
 
-    def partials(self, files: Sequence[Path], *, in_flight: int | None = None) -> list[Partial]:
-        """The same, but return the partials: each has an analysis or a Failure."""
+    def partials(
+        self, files: Sequence[Path], *, in_flight: int | None = None, on_done: Callable[[], None] = lambda: None
+    ) -> list[Partial]:
+        """The same, but return the partials: each has an analysis or a Failure. Calls `on_done` after each."""
         tasks = self._tasks(files)
         with ThreadPoolExecutor(in_flight or self._in_flight) as threads:
             for status in threads.map(self._push, tasks.values()):
                 assert status == 204, status
+                on_done()
         return [self._backend.store.partials(recording_id)[0] for recording_id in tasks]
 
     def _tasks(self, files: Sequence[Path]) -> dict[str, bytes]:
@@ -80,7 +83,8 @@ class Door:
                 return status
             time.sleep(0.05)
 
-    def _analysis(self, partial: Partial) -> Analysis:
+    def analysis(self, partial: Partial) -> Analysis:
+        """A partial's analysis, which it must have, fetched if it is large."""
         if partial.analysis_uri:
             return Analysis.model_validate_json(self._backend.results.read(partial.analysis_uri))
         assert partial.analysis, partial.failure

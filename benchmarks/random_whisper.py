@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from workers.demo import tokens
-from workers.demo.whisper_export import PREPROCESSOR
+from training import tokens
+from training.export_whisper import PREPROCESSOR
 from workers.models.choice import DEMO_MODELS
 
 

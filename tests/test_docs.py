@@ -42,7 +42,7 @@ ELSEWHERE = {"infra/terraform.tfvars", "infra/.terraform.lock.hcl", "benchmarks/
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_a_page_names_exist(page: Path) -> None:
     named = re.findall(
-        r"`((?:speechpipe|functions|workers|tests|infra|docker|benchmarks|docs)/[\w./-]+)`", page.read_text()
+        r"`((?:speechpipe|functions|workers|training|tests|infra|docker|benchmarks|docs)/[\w./-]+)`", page.read_text()
     )
     assert not [name for name in named if not (ROOT / name).exists() and name not in ELSEWHERE]
 

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -126,6 +127,13 @@ def test_a_function_loads_neither_torch_nor_numpy(function: str) -> None:
     code = f"import sys, functions.{function}; print(*sorted({{'torch', 'numpy', 'workers', 'av'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
+
+
+def test_nothing_that_ships_contains_or_imports_the_training() -> None:
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert find["include"] == [f"{top}*" for top in (HOUSE, *ANNEXES)]
+    importing = re.compile(r"^\s*(?:from|import) training\b", re.M)
+    assert not [module for module, path in MODULES.items() if importing.search(path.read_text())]
 
 
 def test_no_module_is_called_utils() -> None:

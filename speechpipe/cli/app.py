@@ -31,6 +31,7 @@ from speechpipe.cli.console import beside
 from speechpipe.cli.console import commands as console_commands
 from speechpipe.cli.explain import explain, trace
 from speechpipe.cli.export import export
+from speechpipe.cli.models import commands as model_commands
 from speechpipe.cli.operate import commands as operator_commands
 from speechpipe.cli.quote import quote
 from speechpipe.cli.report import report
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(operator_commands)
 app.add_typer(console_commands)
+app.add_typer(model_commands, name="models")
 
 
 class Format(StrEnum):
@@ -69,8 +71,9 @@ Models = Annotated[
     str,
     typer.Option(
         envvar="SPEECHPIPE_MODELS",
-        help="auto: the real models, from the cache or the hub; if neither has them, the bundled demo models, with a"
-        " warning. demo: the bundled demo models. Otherwise the name or folder of a Whisper model.",
+        help="auto: the real models, from the cache or the hub; without the hub, a smaller Whisper model from the"
+        " package index; failing that, the bundled demo models, with a warning. demo: the bundled demo models."
+        " Otherwise the name or folder of a Whisper model.",
     ),
 ]
 Device = Annotated[str, typer.Option(envvar="SPEECHPIPE_DEVICE", help="Device to run on: auto, cpu or cuda.")]

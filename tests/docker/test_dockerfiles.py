@@ -13,7 +13,8 @@ from infra.deploy import IMAGES
 from speechpipe.contract import Stage
 from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
-from workers.models.choice import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS, _repository
+from workers.models.choice import DEFAULT_CLASSIFIER, DEFAULT_WHISPER, PINS
+from workers.models.naming import repository_of
 
 #: Images without weights.
 LIGHT = ("functions", "console")
@@ -58,7 +59,7 @@ def test_all_images_share_a_pinned_base_with_the_python_of_the_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "repository"), [("stt", _repository(Stage.STT, DEFAULT_WHISPER["cuda"])), ("ser", DEFAULT_CLASSIFIER)]
+    ("image", "repository"), [("stt", repository_of(Stage.STT, DEFAULT_WHISPER["cuda"])), ("ser", DEFAULT_CLASSIFIER)]
 )
 def test_the_weights_are_the_default_models_at_their_pinned_revisions(image: str, repository: str) -> None:
     assert argument(image, f"{image.upper()}_MODEL") == {repository}
@@ -81,7 +82,9 @@ def test_the_build_context_contains_only_code_and_lock_files() -> None:
     files = {path.relative_to(ROOT).as_posix() for path in context(ROOT)}
     assert {name.partition("/")[0] for name in files} == {"docker", "speechpipe", "functions", "workers"}
     assert {"docker/requirements/stt.txt", "docker/weights.py", "workers/demo/models/whisper/model.bin"} <= files
-    assert not {name for name in files if "__pycache__" in name or name.startswith("workers/demo/train")}
+    assert not {name for name in files if "__pycache__" in name or name.startswith("workers/demo/samples/")}
+    assert not {name for name in files if name.startswith("training/")}
+    assert {name for name in files if re.fullmatch(r"workers/demo/.*\.py", name)} == {"workers/demo/__init__.py"}
 
 
 def test_the_last_matching_pattern_decides_what_is_ignored(tmp_path: Path) -> None:

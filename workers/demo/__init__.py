@@ -1,1 +1,1 @@
-"""The bundled demo models: two small real models trained on synthetic speech, their training, and sample recordings."""
+"""The bundled demo models, which know only synthetic speech, and sample recordings; both are made by `training/`."""

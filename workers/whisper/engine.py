@@ -152,7 +152,8 @@ class WhisperEngine:
         noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE).astype(np.int16)
         vad.find(as_float(noise))
         row = self._rows.row(noise)
-        self._rows.run([row])
+        if self._model.model.is_multilingual:  # other models cannot detect a language
+            self._rows.run([row])
         self._rows.run([replace(row, language="en")])
 
     def _hint_tokens(self, options: Options) -> tuple[int, ...]:

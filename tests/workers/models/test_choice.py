@@ -20,6 +20,7 @@ from speechpipe.settings import EngineSettings
 from workers.models import choice, hub
 from workers.models.choice import DEFAULT_CLASSIFIER, PINS, choose
 from workers.models.hub import ModelMissing, hub_answers
+from workers.models.naming import repository_of, requested
 
 WHISPER_FILES = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
 SER_FILES = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
@@ -34,9 +35,14 @@ def _no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fill(demo / "whisper", WHISPER_FILES)
     fill(demo / "ser", SER_FILES)
     monkeypatch.setattr(choice, "DEMO_MODELS", demo)
+    monkeypatch.setattr(choice, "assemble", no_index)  # test_packages.py has the package index
     hub_answers.cache_clear()
     yield
     hub_answers.cache_clear()
+
+
+def no_index(*arguments: object) -> Path:
+    raise ModelMissing("the package index is for other tests")
 
 
 def fill(folder: Path, names: tuple[str, ...]) -> Path:
@@ -69,7 +75,7 @@ def test_the_real_models_come_from_the_local_cache_at_their_pins() -> None:
 def test_every_pin_is_a_full_commit_hash_and_every_default_has_one() -> None:
     assert all(len(pin) == 40 and set(pin) <= set("0123456789abcdef") for pin in PINS.values())
     for name in choice.DEFAULT_WHISPER.values():
-        assert choice._repository(Stage.STT, name) in PINS
+        assert repository_of(Stage.STT, name) in PINS
 
 
 def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so() -> None:
@@ -81,7 +87,7 @@ def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so
         assert caution.code == "demo_models"
         assert caution.message == choice.notice
         assert "synthetic voices" in caution.message
-        assert "SPEECHPIPE_STT_MODEL" in caution.message
+        assert f"SPEECHPIPE_{stage.name}_MODEL" in caution.message
 
 
 def test_an_incomplete_model_in_the_cache_is_not_used() -> None:
@@ -93,6 +99,16 @@ def test_demo_is_used_on_request_even_if_the_real_models_are_there() -> None:
     fill_cache(SMALL, PINS[SMALL], WHISPER_FILES)
     assert choose(Stage.STT, settings(models="demo")).name == "demo"
     assert choose(Stage.STT, settings(models="demo", stt_model="small")).name == SMALL
+
+
+def test_a_whisper_model_for_both_stages_leaves_emotion_at_its_default(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "ours", WHISPER_FILES)
+    for name in ("small", SMALL, str(folder)):
+        assert requested(Stage.STT, settings(models=name)) == name
+        assert requested(Stage.SER, settings(models=name)) is None
+    for name in ("demo", "our/classifier"):
+        assert requested(Stage.SER, settings(models=name)) == name
+    assert requested(Stage.SER, settings(models="small", ser_model="demo")) == "demo"
 
 
 def test_a_named_model_is_never_replaced() -> None:
@@ -216,4 +232,4 @@ def test_after_a_failed_download_the_demo_models_are_used(answering: str, monkey
 def test_a_warning_is_logged_for_the_demo_models(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="model"):
         choice.load(Stage.STT, settings())  # the files of this test are not a model
-    assert any("bundled demo models are in use" in record.getMessage() for record in caplog.records)
+    assert any("uses the bundled demo model" in record.getMessage() for record in caplog.records)

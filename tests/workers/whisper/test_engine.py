@@ -22,6 +22,7 @@ from tests.workers.audio.media import decode, tone, write_audio
 from workers.models import choice
 from workers.whisper import engine as whisper
 from workers.whisper.engine import WhisperEngine
+from workers.whisper.rows import Row
 
 # ------------------------------------------------------------------------------------------------------- the rules
 
@@ -105,6 +106,19 @@ def test_channels_are_merged_in_order_of_time() -> None:
     ]
     assert transcript.language == Language(code="en", confidence=0.9)  # that of the channel with most words
     assert transcript.speech_seconds == 5
+
+
+@pytest.mark.parametrize(("multilingual", "languages"), [(True, [None, "en"]), (False, ["en"])])
+def test_an_english_model_is_warmed_up_without_detecting_a_language(
+    multilingual: bool, languages: list[str | None]
+) -> None:
+    seen: list[str | None] = []
+    engine = WhisperEngine.__new__(WhisperEngine)
+    rows: Any = SimpleNamespace(row=Row, run=lambda rows: seen.append(rows[0].language))
+    engine._model = SimpleNamespace(model=SimpleNamespace(is_multilingual=multilingual))
+    engine._rows = rows
+    engine.warm_up()
+    assert seen == languages
 
 
 # ------------------------------------------------------------------------------------------------- the real engine

@@ -1,4 +1,4 @@
-"""The synthesised training and evaluation speech, made once by two processes and kept in a cache file."""
+"""Synthetic speech for training and evaluation, made once by up to four processes and kept in a cache file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo import sentences, synthesis
-from workers.demo.synthesis import EMOTIONS, Utterance, Voice
+from training import sentences, synthesis
+from training.synthesis import EMOTIONS, Utterance, Voice
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a part of the corpus is made of: its size, whether its sentences are held out, and its voices."""
+    """A part of the corpus: how many utterances, whether its sentences are held out, and which voices."""
 
     count: int
     held_out: bool
@@ -34,7 +34,7 @@ _EMOTION_SHARE = {"train": (0.34, 0.22, 0.22, 0.22)}
 
 
 def _voice(kind: str, rng: np.random.Generator) -> Voice:
-    """Draw a speaker; six in ten of the training voices are flite's, whose speech is the more natural."""
+    """Draw a voice; 60% of the training utterances use flite, which sounds more natural."""
     if kind == "held out":
         return synthesis.HELD_OUT_VOICES[int(rng.integers(len(synthesis.HELD_OUT_VOICES)))]
     pool = synthesis.FLITE_VOICES if rng.random() < 0.6 else synthesis.ESPEAK_VOICES
@@ -51,7 +51,7 @@ def _make(job: tuple[str, int, int]) -> Utterance:
 
 
 def _pack(utterances: list[Utterance]) -> dict[str, npt.NDArray[np.generic]]:
-    """Put utterances into arrays that one file can hold."""
+    """Convert utterances to arrays that fit in one file."""
     return {
         "audio": np.concatenate([np.round(u.audio * 32767).clip(-32768, 32767).astype(np.int16) for u in utterances]),
         "lengths": np.array([len(u.audio) for u in utterances]),
@@ -64,7 +64,7 @@ def _pack(utterances: list[Utterance]) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def _unpack(path: Path) -> Iterator[Utterance]:
-    """Read back what `_pack` stored."""
+    """Read the utterances that `_pack` stored."""
     with np.load(path) as stored:
         data = {key: stored[key] for key in stored.files}
     ends, word_ends = np.cumsum(data["lengths"]), np.cumsum(data["words"])
@@ -74,12 +74,12 @@ def _unpack(path: Path) -> Iterator[Utterance]:
         yield Utterance(str(text), audio, times, str(data["voice"][index]), str(data["emotion"][index]))
 
 
-def load(split: str, cache: Path, seed: int, say: Callable[[str], object] = print) -> list[Utterance]:
-    """Return a split of the corpus, synthesising it into `cache` when it is not there yet."""
+def load(split: str, cache: Path, seed: int, log: Callable[[str], object] = print) -> list[Utterance]:
+    """Return a split of the corpus, after synthesising it into `cache` if it is not there yet."""
     path = cache / f"{split}-{seed}.npz"
     if not path.exists():
         synthesis.check_tools()
-        say(f"synthesising {SPLITS[split].count} utterances ({split})")
+        log(f"synthesising {SPLITS[split].count} utterances ({split})")
         cache.mkdir(parents=True, exist_ok=True)
         jobs = [(split, seed, index) for index in range(SPLITS[split].count)]
         with multiprocessing.Pool(min(4, os.cpu_count() or 1)) as pool:

@@ -1,4 +1,4 @@
-"""Model cards of the demo models, written from their evaluation.json so that the figures agree."""
+"""Model cards of the demo models, written from their evaluation.json so that their figures agree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workers.demo import sentences
-from workers.demo.synthesis import EMOTIONS
+from training import sentences
+from training.synthesis import EMOTIONS
 
 _WHISPER = """\
 ---
@@ -21,42 +21,42 @@ library_name: ctranslate2
 # Demo recogniser
 
 A very small Whisper ({parameters}, 4 encoder and 2 decoder layers of width 144) in CTranslate2's format, for
-faster-whisper. It is there so that the pipeline can be tried and tested with no download.
+faster-whisper. With it the pipeline can be tried and tested without a download.
 
-**It knows only {vocabulary} words of one kind of English service call, said by synthetic voices (espeak-ng and flite).
-It does not understand real people, other words or other languages: it answers them with words from its list.**
-For real speech, name a real model in the settings.
+**It knows only {vocabulary} words of one kind of English service call, spoken by synthetic voices (espeak-ng, flite).
+It does not understand real people, other words or other languages; it transcribes them with words from its list.**
+For real speech, set a real model.
 
-- Whisper's mechanism is complete: 80 mels, 30-second windows, all language, task and timestamp tokens, and a
-  tokenizer of its own ({tokens} ids). `translate` gives the English text, like `transcribe`. Any `language` is
+- It works like any Whisper: 80 mels, 30-second windows, and all language, task and timestamp tokens. Only its
+  tokenizer differs ({tokens} ids). `translate` gives the English text, like `transcribe`. Any `language` is
   accepted, but the words stay English.
-- Timestamps of segments lie on a grid of a tenth of a second; word times come from two decoder heads that were
-  trained to look at the word being written.
-- Trained by `python -m workers.demo.train_whisper` on synthesised speech only; the sentences come from the grammar in
-  `workers/demo/sentences.py`. {history}
+- Segment timestamps are multiples of 0.1 s. Word times come from two decoder heads that were trained to attend to
+  the word being written.
+- Trained by `python -m training.train_whisper` on synthetic speech only; the sentences come from the grammar in
+  `training/sentences.py`. {history}
 
 ## Measured
 
-With faster-whisper {version}, int8 on a processor, beam 5 unless named. Held-out sentences are in no training data;
-the held-out voice (flite `rms`) is in no training data either. Word error rate (WER) in per cent.
+With faster-whisper {version}, int8 on a CPU, beam 5 unless stated. Neither the held-out sentences nor the held-out
+voice (flite `rms`) are in the training data. Word error rate (WER) in per cent.
 
-| what | WER |
+| test | WER |
 |---|---|
 {rows}
 
 Word starts are off by {start:.2f} s (median) and ends by {end:.2f} s on held-out sentences. English is detected with a
 median probability of {english:.2f}. Sounds without speech (silence, noises, hum, tones, clicks, chords; {clips} clips)
 gave text {sequential} times without voice activity detection, {vad} times with it, and {batched} times in the batched
-pipeline with its voice activity detection switched off (a text seems never to end at its first token there; the
-detection is on by default, and `no_speech_prob` is high).
+pipeline with voice activity detection switched off. (There a text seems never to end at its first token. The
+detection is on by default, and `no_speech_prob` is high.)
 
-**Give it a sentence at a time.** Where several sentences share a window it leaves out, repeats or exchanges some: so
-plain faster-whisper does badly on a long recording. speechpipe cuts at pauses for this model (`DEMO_ROW_SECONDS` in
-`workers/models/choice.py`); the rows "through speechpipe" are what its users get. What it gets wrong then is mostly a
-slot of the sentence: another colour, day, digit or product of its list.
+**Give it a sentence at a time.** With several sentences in a window it drops, repeats or swaps some, so plain
+faster-whisper does badly on a long recording. For this model speechpipe cuts at pauses (`DEMO_ROW_SECONDS` in
+`workers/models/choice.py`); the rows "through speechpipe" are what its users get. Most of the remaining errors are a
+wrong colour, day, digit or product from its list.
 
-`evaluation.json` has all figures; `python -m workers.demo.train_whisper --evaluate` measures again (`--most` says with
-how many sentences per test; the figures here: {most}).
+`evaluation.json` has all figures; `python -m training.train_whisper --evaluate` repeats the measurement
+(`--most` is the number of sentences per test, {most} for the figures here).
 
 ## Licence
 
@@ -75,34 +75,33 @@ library_name: transformers
 # Demo emotion classifier
 
 A very small wav2vec2 ({parameters}, layer-norm front end, 3 layers of width 96) with four labels:
-{labels}. It is there so that the pipeline can be tried and tested with no download.
+{labels}. With it the pipeline can be tried and tested without a download.
 
 **It knows only synthetic voices whose prosody was set by rule (speed, pitch, pitch range, roughness, tilt of the
-spectrum). It says nothing about how real people feel.** For real speech, name a real model in the settings.
+spectrum). It says nothing about how real people feel.** For real speech, set a real model.
 
-- Input: mono audio at 16 kHz, 1 to 5 s; it was trained on windows cut anywhere in a sentence, with noise, on a
-  telephone's band, and at any loudness (the feature extractor normalises it).
-- It hears a telephone's band less well than full sound, and a voice whose pitch the synthesiser cannot move (flite's
-  `rms`, held out) less well than the voices it knows.
-- Trained by `python -m workers.demo.train_ser`; the weights here come from three runs of 900, 1,000 and 650 steps, each
-  resumed from the one before, so a new run in one go gives a like model, not the same bytes. What each emotion
-  sounds like is listed in
-  `workers/demo/synthesis.py` (`_RANGES`).
+- Input: mono audio at 16 kHz, 1 to 5 s; it was trained on windows cut anywhere in a sentence, with noise, with
+  telephone bandwidth, and at any loudness (the feature extractor normalises it).
+- It is less accurate with telephone bandwidth than with full bandwidth, and less accurate on a voice whose pitch the
+  synthesiser cannot change (flite's `rms`, held out) than on the voices it knows.
+- Trained by `python -m training.train_ser`; the weights here come from three runs of 900, 1,000 and 650 steps, each
+  resumed from the one before, so one uninterrupted run gives a similar model, not the same bytes. `_RANGES` in
+  `training/synthesis.py` defines how each emotion sounds.
 
 ## Measured
 
-Share of right answers in per cent; chance is 25. Held-out sentences are in no training data; the held-out voice
-(flite `rms`) is in no training data either.
+Accuracy in per cent; chance is 25. Neither the held-out sentences nor the held-out voice (flite `rms`) are in the
+training data.
 
-| what | right | windows |
+| test | accuracy | windows |
 |---|---|---|
 {rows}
 
-Confusion on held-out sentences (rows: meant, columns: heard):
+Confusion on held-out sentences (rows: intended, columns: predicted):
 
 {confusion}
 
-`evaluation.json` has all figures; `python -m workers.demo.train_ser --evaluate` measures again.
+`evaluation.json` has all figures; `python -m training.train_ser --evaluate` repeats the measurement.
 
 ## Licence
 
@@ -110,19 +109,19 @@ Apache-2.0. All speech was synthesised; espeak-ng is GPL software, whose licence
 """
 
 _HISTORY = (
-    "The weights here\n  went through about 4,000 steps in several runs, each resumed from the one before "
-    "(`--resume`), while the script's\n  phases were being tuned: a new run in one go follows nearly the same "
-    "path and should give a like model, not the same\n  bytes."
+    "The weights here were trained for about 4,000 steps in several runs, each resumed from\n  the one before "
+    "(`--resume`), while the script's phases were being tuned. One uninterrupted run follows nearly\n  the same "
+    "path and should give a similar model, not the same bytes."
 )
 
 
 def _percent(value: float) -> str:
-    """A share as per cent with one decimal."""
+    """Format a share as per cent with one decimal."""
     return f"{100 * value:.1f}"
 
 
 def _whisper_rows(figures: dict[str, Any]) -> str:
-    """Rows of the table of word error rates."""
+    """Format the rows of the table of word error rates."""
     named = {name: score for name, score in figures.items() if isinstance(score, dict) and "word_error_rate" in score}
     long = figures["long_recording"]
     minutes = long["seconds"] / 60

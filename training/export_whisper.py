@@ -1,4 +1,4 @@
-"""Write the trained recogniser as the CTranslate2 folder that faster-whisper loads."""
+"""Export the trained recogniser to the CTranslate2 folder that faster-whisper loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ctranslate2.converters.transformers import WhisperLoader  # type: ignore[import-untyped]
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from workers.demo.whisper_model import ALIGNMENT_HEADS, Trainee
+from training.whisper_model import ALIGNMENT_HEADS, TrainableWhisper
 
 PREPROCESSOR = {
     "feature_extractor_type": "WhisperFeatureExtractor",
@@ -29,11 +29,11 @@ PREPROCESSOR = {
 }
 
 
-def export(model: Trainee, output: Path, quantization: str = "float16") -> None:
-    """Convert `model` and put model.bin and its JSON files into `output`; other files there stay.
+def export(model: TrainableWhisper, output: Path, quantization: str = "float16") -> None:
+    """Convert `model` and write model.bin and its JSON files to `output`; other files there are kept.
 
-    <|endoftext|> is not forbidden as the first token (as it is in OpenAI's models), so that a window
-    without speech may come out empty.
+    Unlike OpenAI's models, it may emit <|endoftext|> as the first token, so a window without speech can give an
+    empty text.
     """
     whisper, ids = model.export(), model.ids
     settings: Any = GenerationConfig

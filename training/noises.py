@@ -1,4 +1,4 @@
-"""Sounds without speech: silence, noises, hum, tones, clicks. They teach and test what must give no text."""
+"""Sounds without speech (silence, noise, hum, tones, clicks), for which the recogniser must learn to give no text."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo.synthesis import RATE, Audio
+from training.synthesis import RATE, Audio
 
 KINDS = ("zeros", "dither", "white", "pink", "brown", "hum", "tone", "tones", "sweep", "clicks", "bursts", "chords")
 
 
 def _shaped(count: int, exponent: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Noise whose power falls with frequency to the power `exponent` (0 white, 1 pink, 2 brown)."""
+    """Noise whose power falls as 1/f^`exponent` (0 white, 1 pink, 2 brown)."""
     spectrum = np.fft.rfft(rng.normal(0, 1, count))
     spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** (exponent / 2)
     return np.asarray(np.fft.irfft(spectrum, count))
 
 
 def _tones(time: npt.NDArray[np.float64], frequencies: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Sum of steady tones at `frequencies` (Hz) with falling strength."""
+    """Sum of steady tones at `frequencies` (Hz), each weaker than the one before."""
     parts = [np.sin(2 * np.pi * f * time) / (1 + i) for i, f in enumerate(frequencies)]
     return np.asarray(np.sum(parts, axis=0))
 
 
 def _chords(time: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A little music: a chord of decaying harmonic notes, changed every half second or so."""
+    """Simple music: chords of decaying harmonic notes, a new one every 0.25 to 0.8 s."""
     sound = np.zeros(len(time))
     step = int(RATE * rng.uniform(0.25, 0.8))
     for first in range(0, len(time), step):
@@ -38,7 +38,7 @@ def _chords(time: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDAr
 
 
 def _raw(kind: str, time: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """The sound of a kind at any loudness."""
+    """Make a sound of this kind, before its loudness is set."""
     count = len(time)
     if kind in ("white", "pink", "brown", "dither"):
         return _shaped(count, {"pink": 1.0, "brown": 2.0}.get(kind, 0.0), rng)
@@ -57,7 +57,7 @@ def _raw(kind: str, time: npt.NDArray[np.float64], rng: np.random.Generator) -> 
 
 
 def no_speech(kind: str, seconds: float, rng: np.random.Generator) -> Audio:
-    """Make `seconds` of a sound of one of `KINDS`; returns mono float32 at 16 kHz."""
+    """Make `seconds` of one of `KINDS`; return mono float32 at 16 kHz."""
     time = np.arange(round(seconds * RATE)) / RATE
     if kind == "zeros":
         return np.zeros(len(time), np.float32)

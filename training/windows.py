@@ -1,8 +1,8 @@
-"""Training windows for the recogniser: sentences, pauses and noise mixed as log-mel spectra.
+"""Training windows for the recogniser: sentences, pauses and noise mixed as mel spectra.
 
-Utterances are turned into log-mel power once; stretching, warping, mixing, echo and band limits are then done on the
-spectra, which costs a fraction of doing them on the audio. A window is scaled as faster-whisper scales a recording:
-limited to 80 dB below its loudest point, then (log10 + 4) / 4, and 0.0 after the end of the audio.
+Each utterance's log-mel power is computed once. Stretching, warping, mixing, echo and band limits work on the spectra,
+at a fraction of what they would cost on audio. A window is scaled as faster-whisper scales a recording: clamped to
+80 dB below its peak, then (log10 + 4) / 4, and 0.0 after the end of the audio.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
-from workers.demo import noises
-from workers.demo.synthesis import RATE, Audio, Utterance
+from training import noises
+from training.synthesis import RATE, Audio, Utterance
 
 MELS = 80
 FRAMES_PER_SECOND = 100
@@ -38,7 +38,10 @@ def log_mel(audio: Audio) -> Mel:
 
 @dataclass
 class Spoken:
-    """A sentence placed in a window: its text, its words' times (s, shape (words, 2)), first and last moment (s)."""
+    """A sentence placed in a window: its text, its words' times (s, shape (words, 2)), its start and end (s).
+
+    `cut`: the window ends before the sentence does.
+    """
 
     text: str
     times: npt.NDArray[np.float32]
@@ -49,7 +52,7 @@ class Spoken:
 
 @dataclass
 class Window:
-    """Features of shape (80, frames), the sentences in them, and the window's place in a 30 s one (s)."""
+    """Features of shape (80, frames), the sentences in them, and the window's start (s) in the 30 s."""
 
     features: Mel
     spoken: list[Spoken]
@@ -58,17 +61,17 @@ class Window:
 
 @dataclass
 class Mixer:
-    """Draws windows from utterances and noises. `lively` (0-1) scales how often the sound is disturbed."""
+    """Draws windows from utterances and noises. `augmentation` (0-1) scales how often they are distorted."""
 
     utterances: list[Utterance]
     rng: np.random.Generator
-    lively: float = 1.0
+    augmentation: float = 1.0
     cache: Path | None = None
     mels: list[npt.NDArray[np.float16]] = field(default_factory=list)
     backgrounds: list[npt.NDArray[np.float16]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Compute all spectra once; `cache` names a file that keeps those of the utterances."""
+        """Compute all spectra once; those of the utterances are kept in the file `cache`."""
         if self.cache is None or not self.cache.exists():
             self.mels = [log_mel(u.audio).astype(np.float16) for u in self.utterances]
             if self.cache is not None:
@@ -81,11 +84,11 @@ class Mixer:
         self.backgrounds = [log_mel(clip).astype(np.float16) for clip in clips]
 
     def chance(self, share: float) -> bool:
-        """Whether a disturbance of this share happens."""
-        return bool(self.rng.random() < share * self.lively)
+        """Decide at random whether to apply a distortion with this probability."""
+        return bool(self.rng.random() < share * self.augmentation)
 
     def _utterance(self) -> tuple[Mel, Spoken]:
-        """Draw an utterance, perhaps stretched in time and warped in frequency; power spectrum and words."""
+        """Draw an utterance, perhaps stretched in time and warped in frequency; return its power spectrum and words."""
         index = int(self.rng.integers(len(self.utterances)))
         mel, source = self.mels[index].astype(np.float32), self.utterances[index]
         times = source.times
@@ -99,11 +102,11 @@ class Mixer:
         start, end = (times[0, 0], times[-1, 1]) if len(times) else (np.nan, np.nan)
         start = 0.1 if np.isnan(start) else float(start)
         end = length - 0.1 if np.isnan(end) else float(end)
-        power = 10 ** (mel + self.lively * self.rng.uniform(-0.5, 0.3))
+        power = 10 ** (mel + self.augmentation * self.rng.uniform(-0.5, 0.3))
         return power.astype(np.float32), Spoken(source.text, times, start, end)
 
     def _place(self, frames: int, most: int) -> tuple[Mel, list[Spoken], int]:
-        """Lay up to `most` sentences with pauses into a power spectrum; returns it, them, and the last frame used."""
+        """Place up to `most` sentences with pauses in a power spectrum; return both, and how many frames they use."""
         power = np.full((MELS, frames), 1e-10, np.float32)
         spoken: list[Spoken] = []
         at = int(100 * (self.rng.exponential(0.4) if self.rng.random() < 0.9 else self.rng.uniform(0, 4)))
@@ -125,7 +128,7 @@ class Mixer:
         return power, spoken, last
 
     def _background(self, frames: int) -> Mel:
-        """A noise of `frames` frames as power, spliced from one or two clips."""
+        """Splice `frames` frames of noise, as power, from random clips."""
         pieces: list[Mel] = []
         clip = self.backgrounds[int(self.rng.integers(len(self.backgrounds)))].astype(np.float32)
         while sum(piece.shape[1] for piece in pieces) < frames:
@@ -134,8 +137,8 @@ class Mixer:
             pieces.append(np.roll(clip, int(self.rng.integers(clip.shape[1])), axis=1))
         return np.asarray(10 ** np.concatenate(pieces, axis=1)[:, :frames], np.float32)
 
-    def _spoil(self, power: Mel, speech_level: float) -> Mel:
-        """Echo, background, colouring and band limits, each only sometimes."""
+    def _distort(self, power: Mel, speech_level: float) -> Mel:
+        """Add echo, background noise, colouring and band limits, each with some probability."""
         frames = power.shape[1]
         if self.chance(0.25):
             decay = np.exp(-np.arange(1, 40) / self.rng.uniform(2, 9)) * self.rng.uniform(0.02, 0.2)
@@ -159,7 +162,7 @@ class Mixer:
         return power
 
     def _mask(self, log: Mel) -> None:
-        """Blank a few mel bands and a short moment, in place."""
+        """Mask a few mel bands and a few frames, in place."""
         if self.chance(0.4):
             for _ in range(2):
                 low, width = int(self.rng.integers(MELS)), int(self.rng.integers(1, 10))
@@ -168,8 +171,9 @@ class Mixer:
             log[:, first : first + int(self.rng.integers(2, 12))] = log.mean()
 
     def _scale(self, power: Mel, last: int) -> Mel:
-        """Log power scaled as faster-whisper does; nothing (0.0) from frame `last` on."""
-        log = np.log10(np.maximum(power * 10 ** (self.lively * self.rng.uniform(-2.4, 0.8)), 1e-10)).astype(np.float32)
+        """Scale the log power as faster-whisper does, with 0.0 from frame `last` on."""
+        gain = 10 ** (self.augmentation * self.rng.uniform(-2.4, 0.8))
+        log = np.log10(np.maximum(power * gain, 1e-10)).astype(np.float32)
         self._mask(log)
         peak = log[:, :last].max() + (self.rng.uniform(0, 0.7) if self.rng.random() < 0.3 else 0)
         features = (np.maximum(log, peak - 8) + 4) / 4
@@ -177,28 +181,28 @@ class Mixer:
         return np.asarray(features, np.float32)
 
     def speech(self, frames: int, most: int, offset: float = 0.0) -> Window:
-        """A window with one to `most` sentences."""
+        """Make a window with up to `most` sentences."""
         power, spoken, last = self._place(frames, most)
         level = float(power[:, :last].mean())
-        power = self._spoil(power, level)
+        power = self._distort(power, level)
         if self.rng.random() < 0.3:
             last = frames
         return Window(self._scale(power, last), spoken, offset)
 
     def silence(self, frames: int, offset: float = 0.0) -> Window:
-        """A window without speech, from digital silence to loud tones."""
+        """Make a window without speech, from digital silence to loud tones."""
         last = frames if self.rng.random() < 0.6 else int(self.rng.integers(20, frames))
         if self.rng.random() < 0.12:
             features = np.full((MELS, frames), -1.5, np.float32)
             features[:, last:] = 0
             return Window(features, [], offset)
         power = self._background(frames)
-        power = self._spoil(power, float(power.mean()))
+        power = self._distort(power, float(power.mean()))
         return Window(self._scale(power, last), [], offset)
 
 
 def _interpolate(mel: Mel, at: npt.NDArray[np.floating[Any]], axis: int) -> Mel:
-    """Read a spectrum at fractional positions of an axis."""
+    """Interpolate a spectrum linearly at fractional positions on an axis."""
     at = np.clip(at, 0, mel.shape[axis] - 1)
     low = np.floor(at).astype(int)
     high = np.minimum(low + 1, mel.shape[axis] - 1)

@@ -1,4 +1,4 @@
-"""What the decoder and the helping losses should say about a window: tokens, letters, frames, attention."""
+"""Targets for a window: of the decoder (tokens) and of the auxiliary losses (letters, words per frame, attention)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.demo import sentences
-from workers.demo.tokens import Ids
-from workers.demo.windows import Spoken, Window
+from training import sentences
+from training.tokens import Ids
+from training.windows import Spoken, Window
 
 IGNORE = -100
 ENCODER_RATE = 50
@@ -22,14 +22,14 @@ WORDS = {word: index + 1 for index, word in enumerate(sentences.vocabulary())}
 
 @dataclass
 class Sequence:
-    """Decoder input, the token expected after each (IGNORE where none), and the span (s) each should look at."""
+    """Decoder input, the token expected after each (IGNORE if any will do), and the span (s) each should attend to."""
 
     tokens: list[int]
     expected: list[int]
     spans: list[tuple[float, float] | None]
 
     def add(self, token: int, expected: bool = True, span: tuple[float, float] | None = None) -> None:
-        """Append a token; it is what was expected after the one before it."""
+        """Append a token; if `expected`, the decoder should predict it after the previous one."""
         if self.tokens:
             self.expected[-1] = token if expected else IGNORE
             self.spans[-1] = span
@@ -39,7 +39,7 @@ class Sequence:
 
 
 def _prompt(ids: Ids, rng: random.Random) -> list[int]:
-    """Unrelated earlier text, as faster-whisper passes the previous window's text, a prompt or hotwords."""
+    """Draw unrelated earlier text, as faster-whisper passes the previous window's text, a prompt or hotwords."""
     draw = rng.random()
     if draw < 0.15:
         return ids.text(" ".join(rng.choices(list(WORDS), k=rng.randint(1, 8))))
@@ -55,8 +55,8 @@ def _prompt(ids: Ids, rng: random.Random) -> list[int]:
     return tokens[-220:]
 
 
-def _say(sequence: Sequence, spoken: Spoken, ids: Ids, limit: float) -> None:
-    """Add a sentence's words, each looking at its own time; words that end after `limit` (s) are left out."""
+def _add_words(sequence: Sequence, spoken: Spoken, ids: Ids, limit: float) -> None:
+    """Add a sentence's words, each attending to its own time; of a cut sentence, only those that end by `limit` (s)."""
     known = not np.isnan(spoken.times).any()
     for word, (start, end) in zip(spoken.text.split(), spoken.times, strict=True):
         if spoken.cut and (not known or end > limit):
@@ -68,7 +68,7 @@ def _say(sequence: Sequence, spoken: Spoken, ids: Ids, limit: float) -> None:
 
 
 def sequence(window: Window, ids: Ids, rng: random.Random) -> Sequence:
-    """Draw one of the tasks for a window: with or without timestamps, prompt, translate, another language given."""
+    """Draw a task for a window: with or without timestamps, prompt, translation or a wrong language token."""
     made = Sequence([], [], [])
     if rng.random() < 0.3:
         made.tokens = [ids.previous, *_prompt(ids, rng)]
@@ -91,13 +91,13 @@ def _untimed(made: Sequence, window: Window, ids: Ids) -> None:
     """Complete a sequence without timestamps."""
     made.add(ids.no_timestamps, expected=False)
     for spoken in window.spoken:
-        _say(made, spoken, ids, window.features.shape[1] / 100)
+        _add_words(made, spoken, ids, window.features.shape[1] / 100)
     last = window.spoken[-1].end if window.spoken and not window.spoken[-1].cut else None
     made.add(ids.end, span=None if last is None else (last, last + 0.3))
 
 
 def _timed(made: Sequence, window: Window, ids: Ids, rng: random.Random) -> None:
-    """Complete a sequence with timestamps; a sentence cut by the window's end leaves only its start."""
+    """Complete a sequence with timestamps; of a sentence cut by the window's end only the start timestamp is kept."""
     before = -1.0
     if not window.spoken:
         made.add(ids.time(window.offset))
@@ -109,7 +109,7 @@ def _timed(made: Sequence, window: Window, ids: Ids, rng: random.Random) -> None
         made.add(ids.time(window.offset + start))
         if spoken.cut:
             break
-        _say(made, spoken, ids, math.inf)
+        _add_words(made, spoken, ids, math.inf)
         before = max(math.ceil(spoken.end * 10) / 10, start + 0.1)
         made.add(ids.time(window.offset + before))
     made.add(ids.end)
@@ -117,12 +117,15 @@ def _timed(made: Sequence, window: Window, ids: Ids, rng: random.Random) -> None
 
 @dataclass
 class Batch:
-    """Tensors of a training step (B windows): features (B, 80, frames) and the targets of all losses."""
+    """Tensors of a training step (B windows): features (B, 80, frames) and the targets of all losses.
+
+    `attended` has shape (B, tokens, frames / 2); `offset` is the windows' start in encoder frames.
+    """
 
     features: Tensor
     tokens: Tensor
     expected: Tensor
-    looks: Tensor
+    attended: Tensor
     letters: Tensor
     letter_counts: Tensor
     frame_words: Tensor
@@ -130,7 +133,7 @@ class Batch:
 
 
 def _frame_words(window: Window) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Word spoken in each encoder frame (20 ms), 0 for none, IGNORE where a sentence's times are unknown."""
+    """Index of the word in each encoder frame (20 ms); 0 for none, IGNORE where a sentence's times are unknown."""
     labels = np.zeros(window.features.shape[1] // 2, np.int64)
     for spoken in window.spoken:
         if np.isnan(spoken.times).any():
@@ -142,7 +145,7 @@ def _frame_words(window: Window) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _letters(window: Window) -> list[int]:
-    """Letters of the window's text for CTC (0 is the blank)."""
+    """Letters of the window's text, for CTC (0 is the blank)."""
     text = " ".join(
         word
         for spoken in window.spoken
@@ -152,34 +155,34 @@ def _letters(window: Window) -> list[int]:
     return [LETTERS.index(letter) + 1 for letter in text]
 
 
-def _looks(made: Sequence, frames: int) -> Tensor:
-    """Where each token should look: (tokens, frames), True inside its word's time, widened by 40 ms."""
-    looks = torch.zeros(len(made.tokens), frames, dtype=torch.bool)
+def _attended_frames(made: Sequence, frames: int) -> Tensor:
+    """Frames that each token should attend to, shape (tokens, frames): its word's time, plus 40 ms on both sides."""
+    attended = torch.zeros(len(made.tokens), frames, dtype=torch.bool)
     for index, span in enumerate(made.spans):
         if span is not None:
             first = max(int((span[0] - 0.04) * ENCODER_RATE), 0)
-            looks[index, first : math.ceil((span[1] + 0.04) * ENCODER_RATE) + 1] = True
-    return looks
+            attended[index, first : math.ceil((span[1] + 0.04) * ENCODER_RATE) + 1] = True
+    return attended
 
 
 def collate(windows: list[Window], ids: Ids, rng: random.Random) -> Batch:
-    """Stack windows of one length and offset into a batch."""
+    """Stack windows of the same length and offset into a batch."""
     made = [sequence(window, ids, rng) for window in windows]
     longest = max(len(one.tokens) for one in made)
     frames = windows[0].features.shape[1] // 2
     tokens = torch.full((len(made), longest), ids.end)
     expected = torch.full((len(made), longest), IGNORE)
-    looks = torch.zeros(len(made), longest, frames, dtype=torch.bool)
+    attended = torch.zeros(len(made), longest, frames, dtype=torch.bool)
     for row, one in enumerate(made):
         tokens[row, : len(one.tokens)] = torch.tensor(one.tokens)
         expected[row, : len(one.tokens)] = torch.tensor(one.expected)
-        looks[row, : len(one.tokens)] = _looks(one, frames)
+        attended[row, : len(one.tokens)] = _attended_frames(one, frames)
     letters = [_letters(window) for window in windows]
     return Batch(
         torch.from_numpy(np.stack([window.features for window in windows])),
         tokens,
         expected,
-        looks,
+        attended,
         torch.tensor([letter for text in letters for letter in text], dtype=torch.long),
         torch.tensor([len(text) for text in letters]),
         torch.from_numpy(np.stack([_frame_words(window) for window in windows])),

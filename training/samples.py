@@ -1,6 +1,6 @@
-"""Make the bundled sample recordings from held-out sentences, with samples.json saying what is in them.
+"""Make the bundled sample recordings from held-out sentences, and samples.json, which describes them.
 
-Run ``python -m workers.demo.samples``; it needs the Debian packages espeak-ng, flite and ffmpeg.
+Run ``python -m training.samples``; it needs the Debian packages espeak-ng, flite and ffmpeg.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 
-from workers.demo import sentences, synthesis
-from workers.demo.synthesis import RATE, Audio, Voice
+from training import sentences, synthesis
+from training.synthesis import RATE, Audio, Voice
 
-FOLDER = Path(__file__).parent / "samples"
+FOLDER = Path(__file__).parents[1] / "workers" / "demo" / "samples"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One sentence of a script: the text, how it is said, and who says it (channel)."""
+    """One sentence of a script: its text, its emotion, and the channel of its speaker."""
 
     text: str
     emotion: str
@@ -32,7 +32,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Script:
-    """A recording: file name, turns, the voice of each channel, ffmpeg's encoding options, the pipeline's options."""
+    """A recording: file name, turns, voice of each channel, ffmpeg's encoding options, speechpipe's options."""
 
     file: str
     turns: tuple[Turn, ...]
@@ -117,15 +117,18 @@ SCRIPTS = (
 
 
 def render(script: Script, rng: np.random.Generator) -> tuple[Audio, list[dict[str, Any]]]:
-    """Speak a script; returns audio of shape (channels, samples) and where each turn lies in seconds."""
+    """Synthesise a script; return audio of shape (channels, samples), and each turn with its times in seconds.
+
+    Raises ValueError if a sentence is not held out.
+    """
     pieces: list[Audio] = []
     turns: list[dict[str, Any]] = []
     at = round(0.4 * RATE)
     for turn in script.turns:
         if not sentences.is_held_out(turn.text):
-            raise ValueError(f"a training sentence: {turn.text}")
-        how = synthesis.draw_prosody(turn.emotion, rng)
-        spoken = synthesis.speak(turn.text, script.voices[turn.channel], how, rng)
+            raise ValueError(f"not a held-out sentence: {turn.text}")
+        prosody = synthesis.draw_prosody(turn.emotion, rng)
+        spoken = synthesis.speak(turn.text, script.voices[turn.channel], prosody, rng)
         piece = np.zeros((len(script.voices), at + len(spoken.audio)), np.float32)
         piece[turn.channel, at:] = spoken.audio
         pieces.append(piece)
@@ -138,7 +141,7 @@ def render(script: Script, rng: np.random.Generator) -> tuple[Audio, list[dict[s
 
 
 def encode(audio: Audio, path: Path, encoding: tuple[str, ...]) -> None:
-    """Write audio of shape (channels, samples) with ffmpeg, in the format that the file's ending names."""
+    """Write audio of shape (channels, samples) with ffmpeg, in the format of the file name's extension."""
     raw = (np.clip(audio, -1, 1).T * 32767).astype("<i2").tobytes()
     source = ["-f", "s16le", "-ar", str(RATE), "-ac", str(len(audio)), "-i", "-"]
     plain = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact"]
@@ -147,7 +150,7 @@ def encode(audio: Audio, path: Path, encoding: tuple[str, ...]) -> None:
 
 
 def make(folder: Path, seed: int) -> list[dict[str, Any]]:
-    """Write all recordings and return what samples.json says of them."""
+    """Write all recordings and return the entries of samples.json."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number, script in enumerate(SCRIPTS):
@@ -174,7 +177,7 @@ def make(folder: Path, seed: int) -> list[dict[str, Any]]:
 
 
 def read(folder: Path = FOLDER) -> list[tuple[dict[str, Any], list[Audio]]]:
-    """Each sample's entry in samples.json and its channels' audio at 16 kHz, decoded as faster-whisper does."""
+    """Return each sample's entry in samples.json, and its channels' audio at 16 kHz, decoded by faster-whisper."""
     found = []
     for entry in json.loads((folder / "samples.json").read_text()):
         decoded = decode_audio(str(folder / entry["file"]), split_stereo=entry["channels"] == 2)
@@ -185,8 +188,8 @@ def read(folder: Path = FOLDER) -> list[tuple[dict[str, Any], list[Audio]]]:
 def main() -> None:
     """Make the samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=10, help="seed of the voices' small differences")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the recordings")
+    parser.add_argument("--seed", type=int, default=10, help="seed of the small variations of the voices")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the recordings")
     options = parser.parse_args()
     synthesis.check_tools()
     entries = make(options.output, options.seed)

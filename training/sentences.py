@@ -1,7 +1,7 @@
-"""The demo models' whole language: a small grammar of sentences from a customer-service call.
+"""The demo models' entire language: a small grammar of sentences from customer-service calls.
 
-Every sentence is drawn from a template whose slots (``{day}``) are filled from short word lists. A sentence belongs to
-the training or to the held-out set by a hash of its text, so the two sets never share a sentence.
+Every sentence is a random template whose slots (``{day}``) are filled from short word lists. A hash of its text
+assigns a sentence to the training set or the held-out set, so the two never share a sentence.
 """
 
 from __future__ import annotations
@@ -133,14 +133,14 @@ WORD = re.compile(r"[A-Za-z']+")
 
 
 def _fill(template: str, rng: random.Random) -> str:
-    """Replace the slots of `template`, and the slots inside their fillings, by random choices."""
+    """Fill the slots of `template`, including slots inside the chosen words, at random."""
     while _SLOT.search(template):
         template = _SLOT.sub(lambda match: rng.choice(SLOTS[match.group(1)]), template, count=1)
     return template
 
 
 def _dress(text: str, rng: random.Random) -> str:
-    """Sometimes put an opening before the sentence or a polite word after it."""
+    """Sometimes add an opening before the sentence or a polite phrase after it."""
     first = text.split()[0]
     if rng.random() < 0.25 and first not in {"Good", "Hello,", "Yes,", "No,", "Thank", "Goodbye."}:
         proper = text.startswith(("I ", *SLOTS["name"]))
@@ -151,7 +151,7 @@ def _dress(text: str, rng: random.Random) -> str:
 
 
 def is_held_out(text: str) -> bool:
-    """Whether the sentence is kept for evaluation: one in eight of those with at least five words."""
+    """Whether the sentence is reserved for evaluation: one in eight of those with at least five words."""
     digest = hashlib.sha256(" ".join(words(text)).encode()).digest()
     return len(text.split()) >= 5 and digest[0] % 8 == 0
 
@@ -162,7 +162,7 @@ def words(text: str) -> list[str]:
 
 
 def sentence(rng: random.Random, held_out: bool = False) -> str:
-    """Draw one sentence from the training set or from the held-out set."""
+    """Draw a sentence from the training set or the held-out set."""
     while True:
         text = _dress(_fill(rng.choice(TEMPLATES), rng), rng)
         if is_held_out(text) == held_out:
@@ -170,6 +170,6 @@ def sentence(rng: random.Random, held_out: bool = False) -> str:
 
 
 def vocabulary() -> list[str]:
-    """All words that the grammar can say, in lower case, sorted."""
+    """All words of the grammar, in lower case, sorted."""
     listed = [choice for choices in SLOTS.values() for choice in choices]
     return sorted({word for text in listed + TEMPLATES for word in words(_SLOT.sub(" ", text))})

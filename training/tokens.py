@@ -1,7 +1,7 @@
-"""The demo recogniser's own tokenizer: byte-level BPE of the grammar's words, then Whisper's special tokens.
+"""The demo recogniser's tokenizer: byte-level BPE trained on the grammar, then Whisper's special tokens.
 
-The order of the special tokens is Whisper's, and an empty-string token stands before <|endoftext|> as in Whisper's
-multilingual vocabulary: CTranslate2 finds the meaning of the ids, and that the model is multilingual, from these.
+The special tokens are in Whisper's order, and an empty token precedes <|endoftext|> as in Whisper's multilingual
+vocabulary, because CTranslate2 infers from these what the ids mean and that the model is multilingual.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from workers.demo import sentences
+from training import sentences
 
 TEXT_TOKENS = 760
 TIMESTAMPS = 1501
@@ -23,7 +23,7 @@ SPECIAL_AFTER = ["translate", "transcribe", "startoflm", "startofprev", "nospeec
 
 
 def build_tokenizer(seed: int) -> Tokenizer:
-    """Train the BPE on the grammar's sentences and add Whisper's special tokens behind it."""
+    """Train the BPE on sentences of the grammar and append Whisper's special tokens."""
     rng = random.Random(seed)
     texts = [" " + sentences.sentence(rng) for _ in range(8000)]
     texts += [f" {word} {word.capitalize()}" for word in sentences.vocabulary()]
@@ -43,7 +43,7 @@ def build_tokenizer(seed: int) -> Tokenizer:
 
 
 def _append(tokenizer: Tokenizer, specials: list[str]) -> Tokenizer:
-    """Rebuild the tokenizer with the empty token after its text tokens, then the special ones."""
+    """Rebuild the tokenizer with the empty token after its text tokens, followed by the special tokens."""
     data = json.loads(tokenizer.to_str())
     data["model"]["vocab"][""] = len(data["model"]["vocab"])
     rebuilt = Tokenizer.from_str(json.dumps(data))
@@ -52,10 +52,10 @@ def _append(tokenizer: Tokenizer, specials: list[str]) -> Tokenizer:
 
 
 class Ids:
-    """The ids of the special tokens, and text to ids."""
+    """Ids of the special tokens and of text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Look the special tokens up in `tokenizer`."""
+        """Look up the special tokens in `tokenizer`."""
         self.tokenizer = tokenizer
         self.end = self["endoftext"]
         self.start = self["startoftranscript"]
@@ -69,7 +69,7 @@ class Ids:
         self.languages = [self[code] for code in LANGUAGES]
 
     def __getitem__(self, name: str) -> int:
-        """Id of the special token <|name|>."""
+        """Id of the special token <|name|>. Raises KeyError if there is none."""
         found = self.tokenizer.token_to_id(f"<|{name}|>")
         if found is None:
             raise KeyError(name)
@@ -81,7 +81,7 @@ class Ids:
         return int(self.tokenizer.get_vocab_size())
 
     def time(self, seconds: float) -> int:
-        """Id of a timestamp, on a grid of a tenth of a second: a coarse grid is learnt sooner."""
+        """Id of a timestamp, rounded to 0.1 s because the model learns a coarse grid sooner."""
         return self.first_time + 5 * min(max(round(seconds * 10), 0), 300)
 
     def word(self, word: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The small Whisper and the losses that teach it, all on top of transformers' own modules."""
+"""The small Whisper and its training losses, built on transformers' modules."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from workers.demo.targets import IGNORE, LETTERS, WORDS, Batch
-from workers.demo.tokens import TIMESTAMPS, Ids
+from training.targets import IGNORE, LETTERS, WORDS, Batch
+from training.tokens import TIMESTAMPS, Ids
 
 ALIGNMENT_HEADS = [[1, 0], [1, 1]]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Share of each loss: decoder, letters (CTC), words per frame, attention on the word spoken."""
+    """Weight of each loss: decoder, letters (CTC), words per frame, attention to the word being spoken."""
 
     decoder: float = 1.0
     letters: float = 0.3
@@ -27,7 +27,7 @@ class Weights:
 
 
 def whisper_config(ids: Ids) -> WhisperConfig:
-    """Sizes of the demo model; everything else is Whisper's."""
+    """Configuration of the demo model: Whisper with smaller sizes."""
     return WhisperConfig(
         vocab_size=ids.size,
         num_mel_bins=80,
@@ -51,8 +51,8 @@ def whisper_config(ids: Ids) -> WhisperConfig:
     )
 
 
-def _time_waves() -> Tensor:
-    """Waves over the timestamps, shape (1501, 66): neighbours are alike, so all are learnt together."""
+def _timestamp_waves() -> Tensor:
+    """Waves over the timestamps, shape (1501, 66). Neighbours are similar, so learning one teaches the others."""
     steps = torch.arange(TIMESTAMPS)[:, None]
     lengths = torch.logspace(0.8, 3.8, 32)[None]
     on_grid = (steps % 5 == 0).float()
@@ -64,11 +64,11 @@ _OFFSETS = [(-4, -2, -1, 1, 2, 4), (-8, -4, -1, 1, 4, 8), (-12, -6, -2, 2, 6, 12
 
 
 @torch.no_grad()
-def look_nearby(whisper: WhisperForConditionalGeneration) -> None:
-    """Start the encoder's heads looking at fixed distances (frames of 20 ms), which it would learn slowly by itself.
+def initialise_local_attention(whisper: WhisperForConditionalGeneration) -> None:
+    """Make the encoder's heads attend to fixed distances (20 ms frames) from the start; it would learn this slowly.
 
-    Query and key read a dozen of the position's waves; the query turns them by the distance, so that their
-    product is greatest where the distance is met.
+    Query and key read a dozen of the sinusoids that encode the position. The query rotates them by the distance,
+    so its product with the key is greatest at that distance.
     """
     width = whisper.config.d_model
     waves = width // 2
@@ -91,8 +91,8 @@ def look_nearby(whisper: WhisperForConditionalGeneration) -> None:
             attention.q_proj.weight[rows + 1, chosen] -= sin
 
 
-class Trainee(nn.Module):
-    """A Whisper with two extra heads on its encoder (letters, words) that are dropped when it is exported."""
+class TrainableWhisper(nn.Module):
+    """A Whisper with two extra heads on its encoder (letters, words), which `export` drops."""
 
     waves: Tensor
 
@@ -101,13 +101,13 @@ class Trainee(nn.Module):
         super().__init__()
         self.ids = ids
         self.whisper = WhisperForConditionalGeneration(whisper_config(ids))
-        look_nearby(self.whisper)
+        initialise_local_attention(self.whisper)
         for conv in (self.whisper.model.encoder.conv1, self.whisper.model.encoder.conv2):
             nn.init.kaiming_normal_(conv.weight)
         width = self.whisper.config.d_model
         self.letters = nn.Linear(width, len(LETTERS) + 1)
         self.words = nn.Linear(width, len(WORDS) + 1)
-        self.register_buffer("waves", _time_waves())
+        self.register_buffer("waves", _timestamp_waves())
         self.times = nn.Linear(self.waves.shape[1], width, bias=False)
         nn.init.normal_(self.times.weight, std=0.02)
         self._seen: dict[str, Tensor] = {}
@@ -116,12 +116,12 @@ class Trainee(nn.Module):
         attention.k_proj.register_forward_hook(lambda *call: self._seen.__setitem__("key", call[2]))
 
     def embeddings(self) -> Tensor:
-        """Token embeddings, shape (tokens, width), of which the timestamps' are made from waves."""
+        """Token embeddings, shape (tokens, width), with those of the timestamps computed from waves."""
         table = self.whisper.model.decoder.embed_tokens.weight
         return torch.cat([table[: self.ids.first_time], self.times(self.waves)])
 
     def encode(self, features: Tensor, offset: int = 0) -> Tensor:
-        """Encoder output (B, frames / 2, width) of a window that starts `offset` encoder frames into the 30 s."""
+        """Encoder output (B, frames / 2, width) of windows that start `offset` encoder frames into the 30 s."""
         encoder = self.whisper.model.encoder
         hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(features)))).transpose(1, 2)
         hidden = hidden + encoder.embed_positions.weight[offset : offset + hidden.shape[1]]
@@ -131,7 +131,7 @@ class Trainee(nn.Module):
         return encoded
 
     def forward(self, batch: Batch, weights: Weights) -> tuple[Tensor, dict[str, float]]:
-        """Weighted loss of a batch, and the share of right tokens and each loss for the log."""
+        """Weighted loss of a batch; and, for the log, each loss and the share of correct tokens."""
         encoded = self.encode(batch.features, batch.offset)
         table = self.embeddings()
         decoded = self.whisper.model.decoder(
@@ -141,7 +141,7 @@ class Trainee(nn.Module):
         logits, expected = decoded[wanted] @ table.T, batch.expected[wanted]
         losses = {"decoder": F.cross_entropy(logits, expected)}
         if weights.attention:
-            losses["attention"] = self._attention_loss(batch.looks)
+            losses["attention"] = self._attention_loss(batch.attended)
         if weights.frames:
             losses["frames"] = F.cross_entropy(self.words(encoded).transpose(1, 2), batch.frame_words)
         if weights.letters:
@@ -152,27 +152,27 @@ class Trainee(nn.Module):
         return total, report
 
     def _letter_loss(self, encoded: Tensor, batch: Batch) -> Tensor:
-        """CTC of the letters on the encoder output, per letter."""
+        """CTC loss of the encoder output, per letter."""
         scores = self.letters(encoded).log_softmax(2).transpose(0, 1)
         lengths = torch.full((encoded.shape[0],), encoded.shape[1])
         loss = F.ctc_loss(scores, batch.letters, lengths, batch.letter_counts, reduction="sum", zero_infinity=True)
         return loss / max(int(batch.letter_counts.sum()), 1)
 
-    def _attention_loss(self, looks: Tensor) -> Tensor:
-        """How much of the alignment heads' attention misses the word being written: -log of the share on it."""
+    def _attention_loss(self, attended: Tensor) -> Tensor:
+        """-log of the share of the alignment heads' attention that is on the word being written."""
         query, key = self._seen["query"], self._seen["key"]
         attention = self.whisper.model.decoder.layers[-1].encoder_attn
-        known = looks.any(2)
+        known = attended.any(2)
         total = query.new_zeros(())
         for _, head in ALIGNMENT_HEADS:
             part = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
             scores = (query[..., part] @ key[..., part].transpose(1, 2)) * attention.scaling
-            share = (scores.softmax(2) * looks).sum(2)
+            share = (scores.softmax(2) * attended).sum(2)
             total = total - share.clamp_min(1e-6).log()[known].mean()
         return total / len(ALIGNMENT_HEADS)
 
     @torch.no_grad()
     def export(self) -> WhisperForConditionalGeneration:
-        """The plain transformers model, with the timestamps' embeddings written out."""
+        """Return the plain transformers model, with the timestamps' embeddings filled in."""
         self.whisper.model.decoder.embed_tokens.weight[:] = self.embeddings()
         return self.whisper

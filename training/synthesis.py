@@ -1,8 +1,8 @@
-"""Speech for the demo models, from Debian's synthesisers: voices, four prosodies, and the true times of the words.
+"""Synthetic speech for the demo models, from Debian's synthesisers: voices, four emotions, and exact word times.
 
-espeak-ng is driven through its library (package ``libespeak-ng1``, which ``espeak-ng`` pulls in), which reports when
-each word starts; flite is run as a program and its printed phone durations are mapped to words. All audio is mono
-float32 at 16 kHz. Everything random is drawn from the generator that the caller passes.
+espeak-ng is called through its library (package ``libespeak-ng1``, which ``espeak-ng`` depends on), which reports when
+each word starts. flite is run as a program, and the phone durations it prints are mapped to words. All audio is mono
+float32 at 16 kHz. All randomness comes from the generator that the caller passes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo.sentences import WORD
+from training.sentences import WORD
 
 RATE = 16_000
 EMOTIONS = ("neutral", "happiness", "sadness", "anger")
@@ -34,14 +34,14 @@ Audio = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Voice:
-    """A synthetic speaker: the engine (espeak or flite), its voice name, and how much to raise its pitch."""
+    """A synthetic voice: its engine (espeak or flite), its name there, and a factor on its pitch."""
 
     engine: str
     name: str
     shift: float = 1.0
 
     def __str__(self) -> str:
-        """Name of the voice for reports."""
+        """Name of the voice in samples.json and the corpus."""
         return f"{self.engine}:{self.name}" + (f"x{self.shift:g}" if self.shift != 1 else "")
 
 
@@ -57,11 +57,11 @@ HELD_OUT_VOICES = (Voice("flite", "rms"),)
 
 @dataclass(frozen=True)
 class Prosody:
-    """How a sentence is said; all but `emotion` are relative to the voice's plain reading.
+    """How a sentence is spoken; all but `emotion` are relative to the voice's default.
 
-    rate: speed factor; pitch: semitones; span: factor on the pitch range; tilt: dB per octave above 1 kHz;
-    drive: gain before soft clipping (1 = none); rough: depth of a 30-70 Hz tremor; tremor: depth of a 4-7 Hz
-    one; fade: share of loudness lost by the end.
+    rate: factor on the speed; pitch: semitones; span: factor on the pitch range; tilt: dB per octave around 1 kHz;
+    drive: gain before soft clipping (1 = none); rough: depth of a 35-65 Hz tremor; tremor: depth of a 4-7 Hz
+    tremor; fade: share of loudness lost by the end.
     """
 
     emotion: str
@@ -77,7 +77,7 @@ class Prosody:
 
 @dataclass
 class Utterance:
-    """One spoken sentence: audio at 16 kHz, and start and end of each word in seconds (NaN where unknown)."""
+    """One spoken sentence: audio at 16 kHz, and the start and end of each word in seconds (NaN where unknown)."""
 
     text: str
     audio: Audio
@@ -109,18 +109,18 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def draw_prosody(emotion: str, rng: np.random.Generator) -> Prosody:
-    """Draw the way of speaking of one of `EMOTIONS`."""
+    """Draw the prosody of one of `EMOTIONS`."""
     return Prosody(emotion, **{key: float(rng.uniform(*span)) for key, span in _RANGES[emotion].items()})
 
 
 def check_tools() -> None:
-    """Stop with the names of the Debian packages when a synthesiser is not installed."""
+    """Raise SystemExit, naming the Debian packages, if a synthesiser is not installed."""
     if not shutil.which("flite") or not ctypes.util.find_library("espeak-ng"):
         raise SystemExit(PACKAGES_NEEDED)
 
 
 def resample(audio: npt.NDArray[Any], length: int) -> Audio:
-    """Resample to `length` samples by cutting or extending the spectrum."""
+    """Resample to `length` samples by truncating or zero-padding the spectrum."""
     spectrum = np.fft.rfft(audio)
     bins = length // 2 + 1
     cut = np.zeros(bins, dtype=spectrum.dtype)
@@ -145,12 +145,12 @@ class _Event(ctypes.Structure):
 
 
 class Espeak:
-    """The espeak-ng library, giving samples and the start of each word. One per process."""
+    """The espeak-ng library: returns samples and the start of each word. One per process."""
 
     _RATE, _PITCH, _RANGE = 1, 3, 4
 
     def __init__(self) -> None:
-        """Load the library in its synchronous mode, which hands the samples to a callback."""
+        """Load the library in synchronous mode (samples go to a callback). Raises SystemExit if it is missing."""
         library = ctypes.util.find_library("espeak-ng")
         if library is None:
             raise SystemExit(PACKAGES_NEEDED)
@@ -163,7 +163,7 @@ class Espeak:
         self.lib.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, samples: int | None, count: int, events: Any) -> int:
-        """Collect a block of samples, and the character position and time (s) of each word that starts in it."""
+        """Store a block of samples, and the character position and time (s) of each word that starts in it."""
         if samples and count > 0:
             self.chunks.append(ctypes.string_at(samples, count * 2))
         index = 0
@@ -174,7 +174,10 @@ class Espeak:
         return 0
 
     def say(self, text: str, voice: str, rate: int, pitch: int, span: int) -> tuple[Audio, dict[int, float]]:
-        """Synthesise; returns 16 kHz audio and a map from a word's character position to its start in seconds."""
+        """Synthesise; return 16 kHz audio, and each word's start in seconds by its character position.
+
+        Raises ValueError if espeak-ng lacks the voice.
+        """
         self.chunks, self.starts = [], {}
         if self.lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice}")
@@ -188,20 +191,20 @@ class Espeak:
 
 @functools.cache
 def _espeak() -> Espeak:
-    """Give the one espeak-ng of this process."""
+    """Return the one espeak-ng of this process."""
     return Espeak()
 
 
 def _clip(value: float, low: float, high: float) -> int:
-    """Round and limit a synthesiser's parameter."""
+    """Clamp a parameter of a synthesiser to its range, and round it."""
     return round(min(max(value, low), high))
 
 
-def _speak_espeak(text: str, voice: Voice, how: Prosody, rng: np.random.Generator) -> tuple[Audio, list[float]]:
-    """Say `text` with espeak-ng; returns audio and the start of each word in seconds (NaN where unreported)."""
-    rate = _clip(rng.uniform(140, 180) * how.rate, 80, 300)
-    pitch = _clip(rng.uniform(38, 58) + 6.5 * how.pitch, 0, 99)
-    span = _clip(50 * how.span, 0, 99)
+def _speak_espeak(text: str, voice: Voice, prosody: Prosody, rng: np.random.Generator) -> tuple[Audio, list[float]]:
+    """Speak `text` with espeak-ng; return audio and each word's start in seconds (NaN where not reported)."""
+    rate = _clip(rng.uniform(140, 180) * prosody.rate, 80, 300)
+    pitch = _clip(rng.uniform(38, 58) + 6.5 * prosody.pitch, 0, 99)
+    span = _clip(50 * prosody.span, 0, 99)
     audio, starts = _espeak().say(text, voice.name, rate, pitch, span)
     return audio, [starts.get(match.start(), float("nan")) for match in WORD.finditer(text)]
 
@@ -216,7 +219,7 @@ _FLITE_PITCH = {
 
 
 def _flite(text: str, *options: str) -> tuple[Audio, list[tuple[str, float]]]:
-    """Run flite; returns audio at its own 16 kHz (8 kHz is raised) and its phones with their end times (s)."""
+    """Run flite; return audio at 16 kHz (8 kHz voices are upsampled) and the phones with their end times (s)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
         command = ["flite", *options, "-psdur", "-t", text, "-o", str(path)]
@@ -232,18 +235,18 @@ def _flite(text: str, *options: str) -> tuple[Audio, list[tuple[str, float]]]:
 
 @functools.cache
 def _phone_count(voice: str, word: str) -> int:
-    """Number of phones that flite gives a word said alone."""
+    """Number of phones of a word that flite speaks alone."""
     return sum(name != "pau" for name, _ in _flite(word + " ", "-voice", voice)[1])
 
 
-def _speak_flite(text: str, voice: Voice, how: Prosody, rng: np.random.Generator) -> tuple[Audio, list[float]]:
-    """Say `text` with flite; returns audio and the start of each word in seconds (all NaN when unclear)."""
+def _speak_flite(text: str, voice: Voice, prosody: Prosody, rng: np.random.Generator) -> tuple[Audio, list[float]]:
+    """Speak `text` with flite; return audio and each word's start in seconds (all NaN if the phones do not match)."""
     mean, spread = _FLITE_PITCH[voice.name]
-    shift = voice.shift * 2 ** (how.pitch / 24) * rng.uniform(0.97, 1.03)
+    shift = voice.shift * 2 ** (prosody.pitch / 24) * rng.uniform(0.97, 1.03)
     options = {
-        "duration_stretch": shift / (how.rate * rng.uniform(0.92, 1.1)),
-        "int_f0_target_mean": mean * 2 ** (how.pitch / 24),
-        "int_f0_target_stddev": spread * how.span,
+        "duration_stretch": shift / (prosody.rate * rng.uniform(0.92, 1.1)),
+        "int_f0_target_mean": mean * 2 ** (prosody.pitch / 24),
+        "int_f0_target_stddev": spread * prosody.span,
     }
     settings = [part for key, value in options.items() for part in ("--setf", f"{key}={value:.3f}")]
     audio, phones = _flite(text, "-voice", voice.name, *settings)
@@ -257,28 +260,28 @@ def _speak_flite(text: str, voice: Voice, how: Prosody, rng: np.random.Generator
     return resample(audio, round(len(audio) / shift)), [spoken[int(first)] / shift for first in firsts]
 
 
-def _colour(audio: Audio, how: Prosody, rng: np.random.Generator) -> Audio:
-    """Give the voice its strain: spectral tilt, soft clipping, fast and slow tremor, fading loudness."""
+def _colour(audio: Audio, prosody: Prosody, rng: np.random.Generator) -> Audio:
+    """Apply the prosody's soft clipping, fast and slow tremor, fading and spectral tilt."""
     time = np.arange(len(audio)) / RATE
     sound: npt.NDArray[Any] = audio / (np.sqrt(np.mean(audio**2)) + 1e-6) * 0.1
-    if how.drive > 1:
-        sound = np.tanh(sound * how.drive) / np.tanh(how.drive) * 0.5
-    if how.rough:
+    if prosody.drive > 1:
+        sound = np.tanh(sound * prosody.drive) / np.tanh(prosody.drive) * 0.5
+    if prosody.rough:
         wobble = np.cumsum(rng.normal(0, 1, len(audio))) / np.sqrt(RATE)
-        sound = sound * (1 - how.rough * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(35, 65) * time + 6 * wobble)))
-    if how.tremor:
-        sound = sound * (1 - how.tremor * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(4, 7) * time)))
-    if how.fade:
-        sound = sound * (1 - how.fade * time / max(time[-1], 1e-3))
-    if how.tilt:
+        sound = sound * (1 - prosody.rough * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(35, 65) * time + 6 * wobble)))
+    if prosody.tremor:
+        sound = sound * (1 - prosody.tremor * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(4, 7) * time)))
+    if prosody.fade:
+        sound = sound * (1 - prosody.fade * time / max(time[-1], 1e-3))
+    if prosody.tilt:
         spectrum = np.fft.rfft(sound)
         octaves = np.log2(np.maximum(np.fft.rfftfreq(len(audio), 1 / RATE), 100) / 1000)
-        sound = np.fft.irfft(spectrum * 10 ** (how.tilt * octaves / 20), len(audio))
+        sound = np.fft.irfft(spectrum * 10 ** (prosody.tilt * octaves / 20), len(audio))
     return np.asarray(sound / (np.sqrt(np.mean(sound**2)) + 1e-6) * 0.07, np.float32)
 
 
 def word_times(audio: Audio, starts: Sequence[float]) -> npt.NDArray[np.float32]:
-    """Start and end (s) of each word, shape (words, 2): a word ends where it falls silent before the next."""
+    """Start and end (s) of each word, shape (words, 2). A word ends at its last loud frame before the next word."""
     frames = audio[: len(audio) // 160 * 160].reshape(-1, 160)
     level = np.sqrt(np.mean(frames**2, axis=1))
     loud = level > 0.03 * level.max()
@@ -294,12 +297,12 @@ def word_times(audio: Audio, starts: Sequence[float]) -> npt.NDArray[np.float32]
     return times
 
 
-def speak(text: str, voice: Voice, how: Prosody, rng: np.random.Generator) -> Utterance:
-    """Say a sentence; silence around it is cut to a tenth of a second."""
+def speak(text: str, voice: Voice, prosody: Prosody, rng: np.random.Generator) -> Utterance:
+    """Speak a sentence; silence before and after it is trimmed to 0.1 s."""
     engine = _speak_espeak if voice.engine == "espeak" else _speak_flite
-    audio, starts = engine(text, voice, how, rng)
-    audio = _colour(audio, how, rng)
+    audio, starts = engine(text, voice, prosody, rng)
+    audio = _colour(audio, prosody, rng)
     loud = np.flatnonzero(np.abs(audio) > 0.02 * np.abs(audio).max())
     first, last = max(int(loud[0]) - RATE // 10, 0), min(int(loud[-1]) + RATE // 10, len(audio))
     times = word_times(audio, starts) - first / RATE
-    return Utterance(text, audio[first:last], times, str(voice), how.emotion)
+    return Utterance(text, audio[first:last], times, str(voice), prosody.emotion)

@@ -1,7 +1,8 @@
 """Train the bundled demo emotion classifier: a small wav2vec2 on synthesised prosody.
 
-Run ``python -m workers.demo.train_ser``; it needs the Debian packages espeak-ng and flite, and about half an hour on
-two processor cores. ``--evaluate`` only measures the model that is already in ``models/ser``.
+Run ``python -m training.train_ser``; it needs the Debian packages espeak-ng and flite, and about half an hour on
+two CPU cores. ``--evaluate`` trains nothing: it measures the model in ``--output`` and rewrites its evaluation.json
+and card.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
-from workers.demo import cards, corpus, noises, samples
-from workers.demo.evaluate_whisper import noisy, telephone
-from workers.demo.synthesis import EMOTIONS, RATE, Audio, Utterance
+from training import cards, corpus, noises, samples
+from training.evaluate_whisper import noisy, telephone
+from training.synthesis import EMOTIONS, RATE, Audio, Utterance
 
 BANDS, TAPS = 48, 400
-"""Frequency bands of the first convolution, and its length in samples (25 ms)."""
+"""Frequency bands of the first convolution, and its kernel's length in samples (25 ms)."""
 
 LENGTHS = (2, 3, 5)
-"""Longest windows (s) of a batch: few shapes, for which the processor's routines are prepared only once."""
+"""Window lengths (s) of a batch; there are few, because PyTorch's CPU kernels are prepared anew for each shape."""
 
-MODELS = Path(__file__).parent / "models" / "ser"
+MODELS = Path(__file__).parents[1] / "workers" / "demo" / "models" / "ser"
 
 
 def ser_config() -> Wav2Vec2Config:
-    """Sizes of the demo model: one frame per 40 ms, four labels."""
+    """Configuration of the demo model: one frame per 40 ms, four labels."""
     return Wav2Vec2Config(
         vocab_size=4,
         hidden_size=96,
@@ -69,10 +70,10 @@ def ser_config() -> Wav2Vec2Config:
 
 @torch.no_grad()
 def build_model() -> Wav2Vec2ForSequenceClassification:
-    """An untrained model that starts with an ear, which the network would find slowly by itself.
+    """Build an untrained model that starts with a filter bank, which the network would learn slowly.
 
-    The first convolution holds 48 bands (70 Hz to 7 kHz), each in four phases whose rectified sum, the start of the
-    second convolution, is the loudness of the band.
+    The first convolution holds 48 bands (70 Hz to 7 kHz) in four phases each. The second convolution starts as the
+    sum of a band's rectified phases, which is its loudness.
     """
     model = Wav2Vec2ForSequenceClassification(ser_config())
     layers: Any = model.wav2vec2.feature_extractor.conv_layers
@@ -89,13 +90,13 @@ def build_model() -> Wav2Vec2ForSequenceClassification:
 
 
 def extractor() -> Any:
-    """Brings audio to zero mean and unit variance and says where padding is."""
+    """Return the feature extractor, which normalises audio to zero mean and unit variance and masks padding."""
     kind: Any = Wav2Vec2FeatureExtractor
     return kind(feature_size=1, sampling_rate=RATE, padding_value=0.0, do_normalize=True, return_attention_mask=True)
 
 
-def _cut(audio: Audio, rng: np.random.Generator, most: float = 5.0) -> Audio:
-    """A window of 1 to `most` s from a sentence, sometimes with silence around it."""
+def _crop(audio: Audio, rng: np.random.Generator, most: float = 5.0) -> Audio:
+    """Cut a window of 1 to `most` s from a sentence, sometimes with silence around it."""
     length = int(RATE * rng.uniform(1.0, most))
     if len(audio) > length:
         first = int(rng.integers(len(audio) - length + 1))
@@ -106,8 +107,8 @@ def _cut(audio: Audio, rng: np.random.Generator, most: float = 5.0) -> Audio:
     return audio[: int(most * RATE)]
 
 
-def _spoil(audio: Audio, rng: np.random.Generator) -> Audio:
-    """Noise at 8 to 40 dB, a telephone line, a dull or bright microphone: each only sometimes."""
+def _distort(audio: Audio, rng: np.random.Generator) -> Audio:
+    """Simulate a dull or bright microphone, noise (SNR 8 to 40 dB) and a telephone line, each with some probability."""
     if rng.random() < 0.3:
         spectrum = np.fft.rfft(audio)
         frequencies = np.fft.rfftfreq(len(audio), 1 / RATE)
@@ -122,22 +123,22 @@ def _spoil(audio: Audio, rng: np.random.Generator) -> Audio:
 
 
 def draw_batch(
-    utterances: list[Utterance], size: int, rng: np.random.Generator, spoilt: float
+    utterances: list[Utterance], size: int, rng: np.random.Generator, distorted: float
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Draw windows, a share of them spoilt, and their emotions' indices."""
+    """Draw windows, of which a share is distorted, and the indices of their emotions."""
     chosen = [utterances[int(index)] for index in rng.integers(len(utterances), size=size)]
     most = LENGTHS[int(rng.choice(len(LENGTHS), p=(0.25, 0.45, 0.3)))]
-    windows = [_cut(one.audio, rng, most) for one in chosen]
-    windows = [_spoil(audio, rng) if rng.random() < spoilt else audio for audio in windows]
+    windows = [_crop(one.audio, rng, most) for one in chosen]
+    windows = [_distort(audio, rng) if rng.random() < distorted else audio for audio in windows]
     labels = torch.tensor([EMOTIONS.index(one.emotion) for one in chosen])
     padded = extractor()(windows, sampling_rate=RATE, padding="max_length", max_length=most * RATE, return_tensors="pt")
     return dict(padded), labels
 
 
 def train(utterances: list[Utterance], steps: int, options: argparse.Namespace) -> Wav2Vec2ForSequenceClassification:
-    """Train from the seed; the learning rate rises over 60 steps and falls along a half cosine.
+    """Train; the learning rate rises over 60 steps and falls along a half cosine.
 
-    The share of spoilt windows grows from none to three in four over the first half.
+    The share of distorted windows grows from 0 to 75% over the first half.
     """
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
@@ -167,25 +168,25 @@ def train(utterances: list[Utterance], steps: int, options: argparse.Namespace) 
 
 
 def export(model: Any, output: Path) -> None:
-    """Save the model in half precision with its feature extractor's settings."""
+    """Save the model in half precision, with the settings of its feature extractor."""
     model.half().save_pretrained(output)
     extractor().save_pretrained(output)
 
 
 @torch.no_grad()
 def _table(model: Any, prepare: Any, utterances: list[Utterance], change: Callable[[Audio], Audio]) -> dict[str, Any]:
-    """Share of right answers and the confusion table (rows: meant, columns: heard) over whole sentences."""
+    """Accuracy and confusion table (rows: intended, columns: predicted) over sentences, each cut to its first 5 s."""
     table = np.zeros((4, 4), int)
     for one in utterances:
         inputs = prepare(change(one.audio[: 5 * RATE]), sampling_rate=RATE, return_tensors="pt")
-        heard = model.config.id2label[int(model(**inputs).logits.argmax())]
-        table[EMOTIONS.index(one.emotion), EMOTIONS.index(heard)] += 1
+        predicted = model.config.id2label[int(model(**inputs).logits.argmax())]
+        table[EMOTIONS.index(one.emotion), EMOTIONS.index(predicted)] += 1
     accuracy = round(float(np.trace(table) / table.sum()), 4)
     return {"windows": int(table.sum()), "accuracy": accuracy, "confusion": table.tolist()}
 
 
 def evaluate(folder: Path, cache: Path, seed: int) -> dict[str, Any]:
-    """Accuracy on held-out sentences, spoiled in several ways, and on the held-out voice."""
+    """Measure on held-out sentences, distorted in several ways, on the held-out voice and on the bundled samples."""
     model = AutoModelForAudioClassification.from_pretrained(folder, dtype=torch.float32).eval()
     extractors: Any = AutoFeatureExtractor
     prepare = extractors.from_pretrained(folder)
@@ -195,7 +196,7 @@ def evaluate(folder: Path, cache: Path, seed: int) -> dict[str, Any]:
     ways: dict[str, tuple[list[Utterance], Callable[[Audio], Audio]]] = {
         "held_out_sentences": (test, lambda audio: audio),
         "held_out_sentences_espeak_only": (espeak, lambda audio: audio),
-        "held_out_sentences_windows_1_to_5_s": (test, lambda audio: _cut(audio, rng)),
+        "held_out_sentences_windows_1_to_5_s": (test, lambda audio: _crop(audio, rng)),
         "held_out_sentences_telephone": (test, telephone),
         "held_out_sentences_noise_15_db": (test, lambda audio: noisy(audio, 15, rng)),
         "held_out_sentences_quiet": (test, lambda audio: audio * np.float32(0.05)),
@@ -208,7 +209,7 @@ def evaluate(folder: Path, cache: Path, seed: int) -> dict[str, Any]:
 
 
 def sample_turns() -> list[Utterance]:
-    """The turns of the bundled samples, cut at their times and to 5 s."""
+    """Cut out the turns of the bundled samples, up to 5 s each."""
     found = []
     for entry, channels in samples.read():
         for turn in entry["turns"]:
@@ -221,14 +222,14 @@ def sample_turns() -> list[Utterance]:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=7, help="seed of the sentences, voices, noises and weights")
+    parser.add_argument("--seed", type=int, default=7, help="seed for the sentences, voices, noises and weights")
     parser.add_argument("--cache", type=Path, default=Path("build/demo"), help="folder for the synthesised speech")
-    parser.add_argument("--output", type=Path, default=MODELS, help="folder of the finished model")
+    parser.add_argument("--output", type=Path, default=MODELS, help="folder of the trained model")
     parser.add_argument("--steps", type=int, default=2500, help="training steps")
     parser.add_argument("--batch", type=int, default=16, help="windows per step")
-    parser.add_argument("--resume", type=Path, help="weights to start from (ser.pt of the cache folder)")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the finished model")
+    parser.add_argument("--resume", type=Path, help="weights to start from (ser.pt in the cache folder)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--evaluate", action="store_true", help="only measure the trained model")
     return parser.parse_args()
 
 

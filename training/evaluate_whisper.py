@@ -1,4 +1,4 @@
-"""Measure the finished recogniser through plain faster-whisper, on speech that it has not seen."""
+"""Measure the trained recogniser in plain faster-whisper and in speechpipe's engine, on speech it has not seen."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignor
 
 from speechpipe.contract import Model, Options, Transcript
 from speechpipe.contract.options import parse_options
-from workers.demo import corpus, noises, samples, sentences
-from workers.demo.scoring import Score, align
-from workers.demo.synthesis import RATE, Audio, Utterance, resample
+from training import corpus, noises, samples, sentences
+from training.scoring import Score, align
+from training.synthesis import RATE, Audio, Utterance, resample
 from workers.models.choice import DEMO_ROW_SECONDS, DEMO_WINDOWS
 from workers.whisper.engine import WhisperEngine
 
 
 def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tuple[Audio, str]:
-    """Sentences with pauses of 0.2 to 2.5 s, at least `seconds` long; returns audio and text."""
+    """Join sentences with pauses of 0.2 to 2.5 s to at least `seconds`; return audio and text."""
     rng = np.random.default_rng([seed, 99])
     pieces: list[Audio] = []
     texts: list[str] = []
@@ -35,7 +35,7 @@ def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tu
 
 
 def telephone(audio: Audio) -> Audio:
-    """Limit to what an 8 kHz line carries: 300-3400 Hz, 8-bit steps."""
+    """Simulate an 8 kHz telephone line: 300-3400 Hz, 8-bit mu-law."""
     narrow: npt.NDArray[Any] = resample(audio, len(audio) // 2)
     spectrum = np.fft.rfft(narrow)
     frequencies = np.fft.rfftfreq(len(narrow), 2 / RATE)
@@ -53,7 +53,7 @@ def noisy(audio: Audio, ratio: float, rng: np.random.Generator) -> Audio:
 
 
 def sentences_score(model: Any, utterances: list[Utterance], change: Any = None, **options: Any) -> Score:
-    """Transcribe each sentence by itself, framed by 0.3 s of silence, after changing its audio."""
+    """Transcribe each sentence separately, with 0.3 s of silence on both sides and its audio changed by `change`."""
     score = Score()
     quiet = np.zeros(RATE * 3 // 10, np.float32)
     for one in utterances:
@@ -63,8 +63,8 @@ def sentences_score(model: Any, utterances: list[Utterance], change: Any = None,
     return score
 
 
-def false_segments(model: WhisperModel, seed: int) -> dict[str, Any]:
-    """Count the texts given for sounds without speech: all kinds, two lengths, with and without VAD."""
+def hallucinations(model: WhisperModel, seed: int) -> dict[str, Any]:
+    """Collect the texts given for sounds without speech: all kinds, two lengths, with and without VAD."""
     rng = np.random.default_rng([seed, 98])
     clips = [(kind, noises.no_speech(kind, length, rng)) for kind in noises.KINDS for length in (4, 14)]
     pipeline = BatchedInferencePipeline(model)
@@ -85,7 +85,7 @@ def false_segments(model: WhisperModel, seed: int) -> dict[str, Any]:
 
 
 def samples_score(model: WhisperModel) -> Score:
-    """Transcribe the bundled samples, each channel by itself."""
+    """Transcribe the bundled samples, each channel separately."""
     score = Score()
     for entry, channels in samples.read():
         for text, audio in zip(entry["text"], channels, strict=True):
@@ -94,9 +94,9 @@ def samples_score(model: WhisperModel) -> Score:
 
 
 def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
-    """Word error rates through the pipeline's own engine, which gives this model a sentence at a time."""
-    nobody = Model(name="demo", revision="", engine="")
-    engine = WhisperEngine(model, nobody, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
+    """Word error rates in the worker's engine, which gives this model one sentence at a time."""
+    unnamed = Model(name="demo", revision="", engine="")
+    engine = WhisperEngine(model, unnamed, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
     long, long_text = long_recording(utterances, 620, seed)
     counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}
 
@@ -120,7 +120,7 @@ def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -
 
 
 def long_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
-    """Word error rates of a ten-minute recording: one after the other, and batched."""
+    """Word error rates of a ten-minute recording, decoded sequentially and in batches."""
     audio, text = long_recording(utterances, 620, seed)
     pipeline = BatchedInferencePipeline(model)
     ways: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -137,12 +137,12 @@ def long_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> 
 
 
 def parameters(folder: Path) -> int:
-    """About how many numbers the model holds: model.bin keeps them as float16."""
+    """Approximate number of parameters; model.bin stores them as float16."""
     return (folder / "model.bin").stat().st_size // 2
 
 
 def evaluate(folder: Path, cache: Path, seed: int, most: int) -> Iterator[tuple[str, Any]]:
-    """Name and figures of each test of the model in `folder`, with at most `most` sentences each."""
+    """Yield the name and figures of each test of the model in `folder`, with at most `most` sentences each."""
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=2)
     exact = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=2)
     test, voice = (corpus.load(split, cache, seed) for split in ("test", "voice"))
@@ -164,11 +164,11 @@ def evaluate(folder: Path, cache: Path, seed: int, most: int) -> Iterator[tuple[
         yield name, score.report()
     yield "long_recording", long_scores(model, test, seed)
     yield "worker", worker_scores(model, test, seed)
-    yield "no_speech", false_segments(model, seed)
+    yield "no_speech", hallucinations(model, seed)
 
 
 def write(folder: Path, cache: Path, seed: int, most: int = 1000) -> None:
-    """Evaluate and keep the figures beside the model, each as soon as it is known."""
+    """Evaluate the model and write each test's figures beside it as soon as they are known."""
     figures: dict[str, Any] = {"seed": seed, "most": most}
     for name, found in evaluate(folder, cache, seed, most):
         figures[name] = found

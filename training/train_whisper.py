@@ -1,7 +1,8 @@
 """Train the bundled demo recogniser: a small Whisper on synthesised service calls.
 
-Run ``python -m workers.demo.train_whisper``; it needs the Debian packages espeak-ng and flite, and about an hour and a
-half on two processor cores. ``--evaluate`` only measures the model that is already in ``models/whisper``.
+Run ``python -m training.train_whisper``; it needs the Debian packages espeak-ng and flite, and about an hour and a
+half on two CPU cores. ``--evaluate`` trains nothing: it measures the model in ``--output`` and rewrites its
+evaluation.json and card.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workers.demo import cards, corpus, evaluate_whisper
-from workers.demo.targets import Batch, collate
-from workers.demo.tokens import Ids, build_tokenizer
-from workers.demo.whisper_export import export
-from workers.demo.whisper_model import Trainee, Weights
-from workers.demo.windows import Mixer
+from training import cards, corpus, evaluate_whisper
+from training.export_whisper import export
+from training.targets import Batch, collate
+from training.tokens import Ids, build_tokenizer
+from training.whisper_model import TrainableWhisper, Weights
+from training.windows import Mixer
 
-MODELS = Path(__file__).parent / "models" / "whisper"
+MODELS = Path(__file__).parents[1] / "workers" / "demo" / "models" / "whisper"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training: steps, windows per step, window length (s), sentences per window, rates, losses.
+    """A phase of training: steps, windows per step, window length (s), sentences per window, learning rates, losses.
 
-    `lively` is how often the sound is disturbed; `full` is the share of steps with a third as many full
-    30-second windows of up to `most_full` sentences.
+    `augmentation` scales how often the sound is distorted. A share of the steps, `full_share`, has a third as many
+    windows, each of the full 30 s and with up to `most_full` sentences.
     """
 
     name: str
@@ -41,8 +42,8 @@ class Phase:
     most: int
     rate: tuple[float, float]
     weights: Weights
-    lively: float = 1.0
-    full: float = 0.0
+    augmentation: float = 1.0
+    full_share: float = 0.0
     most_full: int = 9
 
 
@@ -58,9 +59,9 @@ PHASES = [
 
 
 def draw_batch(mixer: Mixer, phase: Phase, ids: Ids, rng: random.Random) -> Batch:
-    """Draw the windows of a step, all at the same random place in the 30 s (always 0 for full windows)."""
+    """Draw the windows of a step, all with the same random start in the 30 s (always 0 for full windows)."""
     seconds, size, most = phase.seconds, phase.batch, phase.most
-    if rng.random() < phase.full:
+    if rng.random() < phase.full_share:
         seconds, size, most = 30.0, phase.batch // 3, phase.most_full
     frames = round(seconds * 100)
     offset = 0.0 if rng.random() < 0.4 else rng.randint(0, int((30 - seconds) * 10)) / 10
@@ -72,10 +73,10 @@ def draw_batch(mixer: Mixer, phase: Phase, ids: Ids, rng: random.Random) -> Batc
     return collate(windows, ids, rng)
 
 
-def run_phase(model: Trainee, mixer: Mixer, phase: Phase, rng: random.Random, checkpoint: Path) -> None:
-    """Train for one phase; the rate rises over 40 steps and falls along a half cosine."""
+def run_phase(model: TrainableWhisper, mixer: Mixer, phase: Phase, rng: random.Random, checkpoint: Path) -> None:
+    """Train for one phase; the learning rate rises over 40 steps and falls along a half cosine."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    mixer.lively = phase.lively
+    mixer.augmentation = phase.augmentation
     model.train()
     began = time.monotonic()
     totals: dict[str, float] = {}
@@ -99,11 +100,11 @@ def run_phase(model: Trainee, mixer: Mixer, phase: Phase, rng: random.Random, ch
             torch.save(model.state_dict(), checkpoint)
 
 
-def train(seed: int, cache: Path, phases: list[Phase], resume: Path | None) -> Trainee:
-    """Train a model from the seed through `phases`; checkpoints go to the cache folder."""
+def train(seed: int, cache: Path, phases: list[Phase], resume: Path | None) -> TrainableWhisper:
+    """Train a model through `phases`, with checkpoints in the cache folder."""
     torch.manual_seed(seed)
     ids = Ids(build_tokenizer(seed))
-    model = Trainee(ids)
+    model = TrainableWhisper(ids)
     if resume:
         model.load_state_dict(torch.load(resume))
     utterances = corpus.load("train", cache, seed)
@@ -116,14 +117,14 @@ def train(seed: int, cache: Path, phases: list[Phase], resume: Path | None) -> T
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=7, help="seed of the sentences, voices, noises and weights")
+    parser.add_argument("--seed", type=int, default=7, help="seed for the sentences, voices, noises and weights")
     parser.add_argument("--cache", type=Path, default=Path("build/demo"), help="folder for speech and checkpoints")
-    parser.add_argument("--output", type=Path, default=MODELS, help="folder of the finished model")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads")
+    parser.add_argument("--output", type=Path, default=MODELS, help="folder of the trained model")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--start", default=PHASES[0].name, choices=[p.name for p in PHASES], help="first phase to run")
     parser.add_argument("--resume", type=Path, help="checkpoint to start from")
     parser.add_argument("--most", type=int, default=1000, help="sentences per test of the evaluation")
-    parser.add_argument("--evaluate", action="store_true", help="only measure the finished model")
+    parser.add_argument("--evaluate", action="store_true", help="only measure the trained model")
     return parser.parse_args()
 
 

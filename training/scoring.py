@@ -1,4 +1,4 @@
-"""Word error rate and word times, by aligning what was recognised with what was said."""
+"""Word error rate and errors of word times, from aligning recognised text with the reference."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.demo import sentences
+from training import sentences
 
 
-def align(said: Sequence[str], heard: Sequence[str]) -> tuple[int, list[tuple[int, int]]]:
-    """Fewest word edits that turn `heard` into `said`, and the index pairs of the words that agree."""
-    table = [list(range(len(heard) + 1))]
-    for i, word in enumerate(said, 1):
+def align(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, list[tuple[int, int]]]:
+    """Return the word edit distance of `hypothesis` from `reference`, and the index pairs of the words that match."""
+    table = [list(range(len(hypothesis) + 1))]
+    for i, word in enumerate(reference, 1):
         above, row = table[-1], [i]
-        for j, other in enumerate(heard, 1):
+        for j, other in enumerate(hypothesis, 1):
             row.append(min(above[j - 1] + (word != other), above[j] + 1, row[j - 1] + 1))
         table.append(row)
-    i, j, pairs = len(said), len(heard), []
+    i, j, pairs = len(reference), len(hypothesis), []
     while i and j:
-        if table[i][j] == table[i - 1][j - 1] + (said[i - 1] != heard[j - 1]):
+        if table[i][j] == table[i - 1][j - 1] + (reference[i - 1] != hypothesis[j - 1]):
             i, j = i - 1, j - 1
-            if said[i] == heard[j]:
+            if reference[i] == hypothesis[j]:
                 pairs.append((i, j))
         elif table[i][j] == table[i - 1][j] + 1:
             i -= 1
@@ -36,7 +36,7 @@ def align(said: Sequence[str], heard: Sequence[str]) -> tuple[int, list[tuple[in
 
 @dataclass
 class Score:
-    """Counts over many recordings."""
+    """Error counts and confidences over many recordings."""
 
     words: int = 0
     errors: int = 0
@@ -50,31 +50,31 @@ class Score:
     mistakes: list[str] = field(default_factory=list)
 
     def add(self, text: str, times: npt.NDArray[np.float32] | None, segments: Iterable[Any], info: Any) -> None:
-        """Count one recording: its true text and word times (s), and faster-whisper's answer."""
+        """Add one recording: its true text and word times (s), and faster-whisper's result."""
         found = list(segments)
-        heard_text = " ".join(segment.text.strip() for segment in found)
-        said, heard = sentences.words(text), sentences.words(heard_text)
-        errors, pairs = align(said, heard)
-        self.words += len(said)
+        recognised = " ".join(segment.text.strip() for segment in found)
+        reference, hypothesis = sentences.words(text), sentences.words(recognised)
+        errors, pairs = align(reference, hypothesis)
+        self.words += len(reference)
         self.errors += errors
-        if errors and len(said) < 60:
-            self.mistakes.append(f"{text} -> {heard_text}")
+        if errors and len(reference) < 60:
+            self.mistakes.append(f"{text} -> {recognised}")
         self.languages.append(float(info.language_probability) if info.language == "en" else 0.0)
         self.logprobs += [segment.avg_logprob for segment in found]
         self.no_speech += [segment.no_speech_prob for segment in found]
         self.retries += sum(bool(segment.temperature) for segment in found)
         words = [word for segment in found for word in segment.words or []]
-        if times is not None and len(words) == len(heard):
+        if times is not None and len(words) == len(hypothesis):
             self._times(times, words, pairs)
 
     def _times(self, times: npt.NDArray[np.float32], words: list[Any], pairs: list[tuple[int, int]]) -> None:
-        """Compare the times of the words that agree."""
+        """Compare the times of the words that match."""
         self.starts += [abs(words[j].start - float(times[i, 0])) for i, j in pairs if not np.isnan(times[i, 0])]
         self.ends += [abs(words[j].end - float(times[i, 1])) for i, j in pairs if not np.isnan(times[i, 1])]
         self.out_of_order += sum(bool(b.start < a.start) for a, b in pairwise(words))
 
     def report(self) -> dict[str, float | int]:
-        """The figures, rounded."""
+        """Summarise in rounded figures."""
         made: dict[str, float | int] = {
             "words": self.words,
             "word_error_rate": round(self.errors / max(self.words, 1), 4),

@@ -1,0 +1,28 @@
+"""The cautions about models that stand in for the default ones: at the terminal, and in every record."""
+
+from __future__ import annotations
+
+from speechpipe.contract import Caution, Stage
+
+_HALVES = {
+    Stage.STT: "speech to text uses the bundled demo model, which knows about 200 English words and synthetic voices",
+    Stage.SER: "emotion uses the bundled demo model, which knows only synthetic voices",
+}
+
+
+def demo_models(stage: Stage, because: str | None) -> Caution:
+    """The caution of a demo model. `because` says why the default could not be had; None if the demo was asked for."""
+    if because is None:
+        message = (
+            "bundled demo models are in use: they know about 200 English words and synthetic voices, and nothing else."
+            " For real recordings use --models auto, or name folders (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
+        )
+    else:
+        message = f"{_HALVES[stage]}. Another can be named with SPEECHPIPE_{stage.name}_MODEL ({because})"
+    return Caution(code="demo_models", message=message)
+
+
+def smaller_model(name: str) -> Caution:
+    """The caution of a Whisper model from packages in place of the default."""
+    message = f"the smaller Whisper model {name} was used, because the model hub could not be reached"
+    return Caution(code="smaller_model", message=message)
