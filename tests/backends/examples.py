@@ -91,6 +91,7 @@ SEGMENT = c.Segment(
     words=(c.Word(word="Grüße", start=0.001, end=0.5, confidence=1, emotion="Joy"),),
     emotion=c.SegmentEmotion(top="Joy", confidence=0.75, margin=0.5, coverage=1, scores=SCORES, sentiment=SCORES),
 )
+LANGUAGES = (c.LanguageSeconds(code="de", seconds=2.25), c.LanguageSeconds(code="ja", seconds=0.25))
 FAILURE = c.Failure(code=ErrorCode.OUT_OF_MEMORY, message=TEXT, stage=c.Stage.SER, attempts=5)
 CAUTION = c.Caution(code="no_speech", message=TEXT)
 
@@ -99,7 +100,13 @@ def partial(of: c.Recording, stage: c.Stage = c.Stage.STT, revision: int = 1, at
     language = c.Language(code="de", confidence=0.9)
     value: c.Transcript | c.Emotions
     if stage is c.Stage.STT:
-        value = c.Transcript(language=language, segments=(SEGMENT, SEGMENT), speech_seconds=2.5)
+        value = c.Transcript(
+            language=language,
+            languages=LANGUAGES,
+            segments=(SEGMENT, SEGMENT),
+            omitted=(SEGMENT,),
+            speech_seconds=2.5,
+        )
     else:
         value = c.Emotions(vocabulary=VOCABULARY, windows=(WINDOW, WINDOW))
     return c.Partial(
@@ -151,8 +158,10 @@ def finished(of: c.Recording, status: c.Status = c.Status.COMPLETED) -> c.Record
         cost=COST,
         halves=dict.fromkeys(c.Stage, half),
         language=c.Language(code="de", confidence=0.9),
+        languages=LANGUAGES,
         text=TEXT,
         segments=(SEGMENT, SEGMENT),
+        omitted_segments=(SEGMENT,),
         emotion_windows=(WINDOW,),
         emotion_vocabulary=VOCABULARY,
         summary=summary,
