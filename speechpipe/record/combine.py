@@ -28,6 +28,7 @@ from speechpipe.contract import (
     Transcript,
 )
 from speechpipe.record.align import align_segments, summarise
+from speechpipe.record.joining import join_texts
 
 V = TypeVar("V", Transcript, Emotions)
 
@@ -165,8 +166,8 @@ def _text(transcript: Transcript | None) -> str:
     for segment in transcript.segments:
         if not lines or lines[-1][0] != segment.channel:
             lines.append((segment.channel, []))
-        lines[-1][1].append(segment.text.strip())
-    return "\n".join(" ".join(texts) for _, texts in lines)
+        lines[-1][1].append(segment.text)
+    return "\n".join(join_texts(texts) for _, texts in lines)
 
 
 def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotions | None) -> Artifacts:

@@ -68,8 +68,8 @@ def cues(record: Record) -> list[Cue]:
         channels.setdefault(segment.channel, []).append(segment)
     spoken: list[Cue] = []
     for segments in channels.values():
-        segments.sort(key=lambda segment: (segment.start, segment.id))
-        spoken += _channel_cues(segments, show_speaker=several)
+        ordered = sorted(segments, key=lambda segment: (segment.start, segment.id))
+        spoken += _channel_cues([one for one in ordered if one.text.strip()], show_speaker=several)
     return _extend(spoken)
 
 
@@ -80,8 +80,8 @@ def _channel_cues(segments: Sequence[Segment], *, show_speaker: bool) -> Iterato
     """One channel's cues, each from its first word's start to its last word's end."""
     spoken = (
         (_Voice(segment.channel, segment.speaker, segment.emotion.top if segment.emotion else None), fragment)
-        for segment in segments
-        for fragment in fragments(segment, _MAX_FRAGMENT_WIDTH)
+        for segment, before in zip(segments, ["", *(segment.text for segment in segments)], strict=False)
+        for fragment in fragments(segment, _MAX_FRAGMENT_WIDTH, before=before)
     )
     for voice, group in groupby(_monotonic(spoken), key=lambda pair: pair[0]):
         label = f"{' '.join(voice.speaker.split())}: " if show_speaker and voice.speaker else ""

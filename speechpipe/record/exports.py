@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from speechpipe.contract import EmotionWindow, LabelScore, Record, Segment, Status, Word
+from speechpipe.record.joining import join_texts
 
 _COLUMNS = (
     *("recording_id", "revision", "segment", "start", "end", "channel", "speaker", "language", "text"),
@@ -168,7 +169,7 @@ def _deepgram_channel(record: Record, channel: int) -> dict[str, Any]:
     spoken = [segment for segment in record.segments if segment.channel == channel]
     words = [_deepgram_word(word) for segment in spoken for word in segment.words]
     alternative = {
-        "transcript": " ".join(segment.text.strip() for segment in spoken),
+        "transcript": join_texts(segment.text for segment in spoken),
         "confidence": _mean(word["confidence"] for word in words),
         "words": words,
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from speechpipe.contract import Segment
+from speechpipe.record.joining import needs_space
 
 #: Characters that must not end a line: opening brackets, and Thai and Lao vowels, which precede their consonant.
 NEVER_LAST = "เแโใไເແໂໃໄ([{「『（《〈“‘"
@@ -40,12 +41,15 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def fragments(segment: Segment, max_width: int) -> Iterator[Fragment]:
-    """The segment's words, or its text with evenly spread times if it has no words. None is wider than `max_width`."""
+def fragments(segment: Segment, max_width: int, *, before: str = "") -> Iterator[Fragment]:
+    """The segment's words, or its text with evenly spread times if it has no words. None is wider than `max_width`.
+
+    `before`: the text of the previous segment, which decides with this one's whether a space separates them.
+    """
     text = " ".join(_clean(segment.text).split())
     if not text:
         return
-    spaced = _columns(text[0]) < 2  # Chinese and Japanese have no spaces between sentences either
+    spaced = needs_space(_clean(before), text)
     words = [(" ".join(_clean(word.word).split()), word.start, word.end) for word in segment.words]
     words = [word for word in words if word[0]]
     spaces = _spaces(text, [word[0] for word in words])

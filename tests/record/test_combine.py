@@ -14,6 +14,7 @@ from speechpipe.contract import (
     Failure,
     Half,
     HalfStatus,
+    LanguageSeconds,
     Model,
     Options,
     Partial,
@@ -24,7 +25,7 @@ from speechpipe.contract import (
 )
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.record.combine import combine, newest
-from tests.doubles import AUDIO, EMOTIONS, START, TRANSCRIPT, source
+from tests.doubles import AUDIO, EMOTIONS, START, TRANSCRIPT, segment, source
 
 MODEL = Model(name="m", revision="abc", engine="e 1")
 
@@ -190,3 +191,15 @@ def test_a_failed_half_leaves_the_cost_of_the_other() -> None:
     record = combine(recording(), {Stage.STT: costing(Stage.STT, Cost(amount=0.25)), Stage.SER: failed})
     assert record is not None
     assert record.cost == Cost(amount=0.25)
+
+
+def test_a_record_says_which_languages_are_spoken_and_keeps_omitted_segments_out_of_its_text() -> None:
+    spoken, unsure = segment(0.0, 1.0, "where is it"), segment(2.0, 2.2, "thank you")
+    languages = (LanguageSeconds(code="en", seconds=3.0), LanguageSeconds(code="de", seconds=0.5))
+    transcript = Transcript(language=TRANSCRIPT.language, languages=languages, segments=(spoken,), omitted=(unsure,))
+    record = combine(recording(), {Stage.STT: partial(Stage.STT, value=transcript), Stage.SER: partial(Stage.SER)})
+    assert record is not None
+    assert record.languages == languages
+    assert record.omitted_segments == (unsure,)
+    assert record.text == "where is it"
+    assert [one.text for one in record.segments] == ["where is it"]
