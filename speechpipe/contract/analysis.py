@@ -48,7 +48,9 @@ class Audio(Frozen):
 class Caution(Frozen):
     """A caveat about a result. `code` is stable."""
 
-    code: str  #: no_speech, demo_models, smaller_model, damaged_audio, mono_split, language_mismatch, superseded ...
+    #: no_speech, untranscribed_speech, language_mismatch, channels_alike, mono_split, translate_untrained, damaged_audio,
+    #: demo_models, smaller_model ...
+    code: str
     message: str
 
 
