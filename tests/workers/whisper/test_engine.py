@@ -11,101 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from speechpipe.contract import Analysis, Language, Model, Options, Segment, Stage, Transcript, Word
+from speechpipe.contract import Analysis, Language, Model, Options, Stage, Transcript
 from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.media import SAMPLES, alike, samples, word_errors
 from tests.workers.audio.media import decode, tone, write_audio
 from workers.models import choice
-from workers.whisper import engine as whisper
 from workers.whisper.engine import WhisperEngine
 from workers.whisper.rows import Row
 
 # ------------------------------------------------------------------------------------------------------- the rules
-
-
-def found(*words: tuple[float, float], text: str = " some words", **changes: Any) -> Any:
-    """A segment as returned by faster-whisper."""
-    fields: dict[str, Any] = {
-        "start": words[0][0] if words else 0.0,
-        "end": words[-1][1] if words else 1.0,
-        "text": text,
-        "words": [SimpleNamespace(word=" word", start=a, end=b, probability=0.5) for a, b in words],
-        "avg_logprob": -0.2,
-        "no_speech_prob": 0.01,
-        "compression_ratio": 1.2,
-        "temperature": 0.0,
-    }
-    return SimpleNamespace(**{**fields, **changes})
-
-
-@given(st.lists(st.tuples(st.floats(-1, 30), st.floats(-1, 30)), max_size=12), st.floats(0, 9), st.floats(1, 10))
-def test_words_never_run_backwards_or_past_the_end(
-    times: list[tuple[float, float]], earliest: float, duration: float
-) -> None:
-    segment = whisper._segment(found(*times), 0, "en", min(earliest, duration), duration)
-    edges = [edge for word in segment.words for edge in (word.start, word.end)]
-    assert edges == sorted(edges)
-    assert all(round(min(earliest, duration), 3) <= edge <= round(duration, 3) for edge in edges)
-    assert segment.start <= segment.end
-    if segment.words:
-        assert (segment.start, segment.end) == (edges[0], edges[-1])
-
-
-@pytest.mark.parametrize(
-    ("changes", "suspect"),
-    [
-        ({}, False),
-        ({"compression_ratio": 2.5}, True),  # repeats itself
-        ({"avg_logprob": -1.1}, True),
-        ({"no_speech_prob": 0.9, "avg_logprob": -0.2}, False),  # but sure of its words
-        ({"no_speech_prob": 0.9, "avg_logprob": -0.7}, True),
-    ],
-)
-def test_segments_that_look_invented_are_marked(changes: dict[str, Any], suspect: bool) -> None:
-    segment = whisper._segment(found((0, 1), **changes), 0, "en", 0, 10)
-    assert segment.quality.suspect is suspect
-
-
-def test_a_segment_without_words_takes_its_confidence_from_the_decoder() -> None:
-    segment = whisper._segment(found(start=1.0, end=2.5, words=None), 0, "en", 0, 10)
-    assert (segment.start, segment.end) == (1.0, 2.5)
-    assert segment.confidence == pytest.approx(np.exp(-0.2), abs=1e-4)
-
-
-def channel_transcript(number: int, *starts: float, language: str = "en", words: int = 1) -> whisper._ChannelTranscript:
-    segments = [
-        Segment(
-            id=0,
-            start=start,
-            end=start + 1,
-            channel=number,
-            text="x",
-            confidence=1,
-            quality={"avg_logprob": 0, "no_speech_prob": 0, "compression_ratio": 1},
-            words=(Word(word="x", start=start, end=start, confidence=1),) * words,
-        )
-        for start in starts
-    ]
-    return whisper._ChannelTranscript(number, segments, Language(code=language, confidence=0.9), float(len(starts)))
-
-
-def test_channels_are_merged_in_order_of_time() -> None:
-    transcript = whisper._transcript(
-        [channel_transcript(0, 0, 5, words=2), channel_transcript(1, 2, 5, 7, language="de")], named=True
-    )
-    assert [(s.id, s.start, s.speaker) for s in transcript.segments] == [
-        (0, 0, "channel 0"),
-        (1, 2, "channel 1"),
-        (2, 5, "channel 0"),
-        (3, 5, "channel 1"),
-        (4, 7, "channel 1"),
-    ]
-    assert transcript.language == Language(code="en", confidence=0.9)  # that of the channel with most words
-    assert transcript.speech_seconds == 5
 
 
 @pytest.mark.parametrize(("multilingual", "languages"), [(True, [None, "en"]), (False, ["en"])])

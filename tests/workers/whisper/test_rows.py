@@ -1,4 +1,4 @@
-"""Rows in a batch: first the bundled demo model on real CTranslate2, then the rules alone."""
+"""Rows in a batch, by the bundled demo model on real CTranslate2."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
-from faster_whisper.transcribe import Segment, Word  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from speechpipe.contract import Language
 from tests.media import SAMPLES, samples, words
 from tests.workers.audio.media import decode
 from workers.audio.decoder import SAMPLE_RATE
 from workers.models.choice import DEMO_MODELS
 from workers.whisper import checks
-from workers.whisper import words as whisper_words
-from workers.whisper.checks import DecodingResult, best, is_silence
+from workers.whisper.checks import ATTEMPTS
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
-from workers.whisper.transcription import majority
 
 
 class Counting:
@@ -30,6 +26,7 @@ class Counting:
     def __init__(self, model: Any) -> None:
         self._model = model
         self.calls: list[tuple[str, int]] = []
+        self.options: list[dict[str, Any]] = []  #: the named arguments of each call of `generate`
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._model, name)
@@ -38,6 +35,8 @@ class Counting:
 
         def counted(rows: Any, *arguments: Any, **named: Any) -> Any:
             self.calls.append((name, rows.shape[0]))
+            if name == "generate":
+                self.options.append(named)
             return method(rows, *arguments, **named)
 
         return counted
@@ -54,10 +53,10 @@ def model() -> Any:
     return loaded
 
 
-@pytest.fixture
-def rows(model: Any) -> WhisperRows:
+@pytest.fixture(params=[False, True], ids=["plain", "timestamps"])
+def rows(model: Any, request: pytest.FixtureRequest) -> WhisperRows:
     model.model.calls.clear()
-    return WhisperRows(model)
+    return WhisperRows(model, timestamps=request.param)
 
 
 def sentences(count: int) -> list[tuple[NDArray[np.int16], str]]:
@@ -130,16 +129,42 @@ def test_a_row_is_encoded_once_for_its_language_and_its_words(rows: WhisperRows,
 def test_only_rows_that_fail_are_decoded_again_and_none_is_encoded_again(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.4)  # the demo model is confident in everything it says
-    rows = WhisperRows(model, temperatures=(0.0, 0.4, 0.8))
+    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.2)  # the demo model is confident in everything it says
+    rows = WhisperRows(model, attempts=ATTEMPTS)
     (good, text), *others = sentences(8)
     backwards = np.concatenate([audio for audio, _ in others])[::-1]
     model.model.calls.clear()
+    model.model.options.clear()
     results = rows.run([rows.row(audio, language="en") for audio in (good, backwards, others[0][0])])
     assert model.model.count("generate") == [3, 1, 1]
     assert sum(model.model.count("encode")) == 3
     assert texts(results)[0] == words(text)
-    assert [{segment.temperature for segment in results[index].segments} for index in (0, 2)] == [{0.0}, {0.0}]
+    for attempt, options in zip(ATTEMPTS, model.model.options, strict=True):
+        assert attempt.items() <= options.items()
+        assert not any(name.startswith("sampling") for name in options)
+
+
+@pytest.mark.engines
+def test_no_row_depends_on_chance(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one that passes no check in any attempt."""
+    monkeypatch.setattr(checks, "MIN_LOGPROB", 0.0)
+    rows = WhisperRows(model)
+    backwards = np.concatenate([audio for audio, _ in sentences(8)])[::-1]
+    once, again = (rows.run([rows.row(backwards, language="en")]) for _ in range(2))
+    assert once == again
+    assert once[0].segments
+
+
+@pytest.mark.engines
+def test_without_timestamps_a_row_is_one_segment_whose_words_have_times(model: Any) -> None:
+    pieces = sentences(3)
+    rows = WhisperRows(model)
+    [result] = rows.run([rows.row(np.concatenate([audio for audio, _ in pieces]), language="en")])
+    [segment] = result.segments
+    assert segment.text == "".join(word.word for word in segment.words)
+    edges = [edge for word in segment.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= sum(len(audio) for audio, _ in pieces) / SAMPLE_RATE
 
 
 @pytest.mark.engines
@@ -148,58 +173,3 @@ def test_only_rows_that_can_share_a_batch_have_the_same_key(rows: WhisperRows) -
     assert rows.key(row) == rows.key(replace(row, language="de", task="translate", hints=(3, 4)))
     for other in (replace(row, hints=(1,)), replace(row, window=500), replace(row, language=None)):
         assert rows.key(row) != rows.key(other)
-
-
-# ------------------------------------------------------------------------------------------------------- the rules
-
-
-def result(**changes: Any) -> DecodingResult:
-    fields: dict[str, Any] = {"tokens": (1,), "avg_logprob": -0.2, "no_speech_prob": 0.0, "compression_ratio": 1.2}
-    return DecodingResult(**{**fields, "temperature": 0.0, **changes})
-
-
-@pytest.mark.parametrize(
-    ("changes", "failed", "silence"),
-    [
-        ({}, False, False),
-        ({"compression_ratio": 2.5}, True, False),
-        ({"avg_logprob": -1.1}, True, False),
-        ({"avg_logprob": -1.1, "no_speech_prob": 0.7}, False, True),
-        ({"no_speech_prob": 0.7}, False, False),
-    ],
-)
-def test_a_decoding_result_is_judged_by_whispers_thresholds(
-    changes: dict[str, Any], failed: bool, silence: bool
-) -> None:
-    assert (result(**changes).failed, is_silence(result(**changes))) == (failed, silence)
-
-
-def test_if_all_results_failed_the_likeliest_that_does_not_repeat_itself_is_best() -> None:
-    looping, unsure, worse = result(compression_ratio=9), result(avg_logprob=-1.2), result(avg_logprob=-2)
-    assert best([looping, unsure, worse]) is unsure
-    assert best([looping, result(compression_ratio=9, avg_logprob=-3)]) is looping
-    passed = result(avg_logprob=-0.9)
-    assert best([looping, passed]) is passed
-
-
-def test_the_language_is_that_of_most_rows() -> None:
-    assert majority([("en", 0.5), ("de", 0.99), ("en", 0.6)]) == Language(code="en", confidence=0.6)
-    assert majority([("en", 0.5), ("de", 0.9)]) == Language(code="de", confidence=0.9)
-
-
-def segment(said: str, seconds: float) -> Segment:
-    each = seconds / len(said.split())
-    timed = [Word(i * each, (i + 1) * each, f" {word}", 0.9) for i, word in enumerate(said.split())]
-    return Segment(0, 0, 0.0, seconds, f" {said}", [], -0.1, 1.0, 0.0, timed, 0.0)
-
-
-def test_a_long_segment_is_cut_after_its_sentences() -> None:
-    said = "It came today. Is it for me? Then"
-    assert [part.text for part in whisper_words._sentences(segment(said, 16.0))] == [
-        " It came today.",
-        " Is it for me?",
-        " Then",
-    ]
-    parts = list(whisper_words._sentences(segment(said, 16.0)))
-    assert [(part.start, part.end) for part in parts] == [(0.0, 6.0), (6.0, 14.0), (14.0, 16.0)]
-    assert [part.text for part in whisper_words._sentences(segment(said, 8.0))] == [f" {said}"]
