@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model  # type: ignore[import-untyped]
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tests.workers.audio.media import decode
 from tests.workers.audio.spans import join_spans
@@ -17,6 +19,7 @@ from workers.audio.silero.rewrite import TARGET, original, rewritten
 from workers.audio.vad import Span
 
 SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
+Sound = NDArray[np.float32]
 
 
 def test_no_speech_is_found_in_silence_noise_or_empty_audio() -> None:
@@ -40,6 +43,92 @@ def test_speech_is_found_where_there_is_speech(sample: dict) -> None:  # type: i
             found[round(span.start * 100) : round(span.end * 100)] = True
         assert (found & spoken).sum() / spoken.sum() > 0.8
         assert (found & ~spoken).sum() < 40  # hundredths of a second
+
+
+SAMPLE_RATE = 16_000
+MONO = ["happy_customer.mp3", "angry_customer.ogg", "order_inquiry.wav"]
+
+
+def sample_and_spans(file: str) -> tuple[Sound, list[Span]]:
+    samples = decode(SAMPLES / file, max_seconds=100).samples[0]
+    return samples, vad.find(samples)
+
+
+def nothing(kind: str, seconds: float, level: float = 0.01) -> Sound:
+    """Silence, noise or a sound of any level without speech."""
+    count = round(seconds * SAMPLE_RATE)
+    random, time = np.random.default_rng(0), np.arange(count) / SAMPLE_RATE
+    white = random.normal(0, 1, count)
+    sound = {
+        "silence": np.zeros(count),
+        "white": white,
+        "pink": np.fft.irfft(np.fft.rfft(white) / np.sqrt(np.arange(1, count // 2 + 2)), count),
+        "hum": np.sin(2 * np.pi * 50 * time) + 0.3 * np.sin(2 * np.pi * 150 * time),
+        "chords": sum(np.sin(2 * np.pi * hertz * time) for hertz in (220, 277.2, 329.6)) * (time % 0.5 < 0.25),
+    }[kind]
+    scale = level / (sound.std() or 1)
+    return (sound * scale).clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["silence", "white", "chords"])
+@pytest.mark.parametrize("file", MONO)
+def test_speech_after_a_minute_without_is_found_from_its_start(file: str, kind: str) -> None:
+    """The network, left to itself, recognises it a tenth to a fifth of a second late."""
+    samples, alone = sample_and_spans(file)
+    found = vad.find(np.concatenate([nothing(kind, 60), samples]))
+    assert len(found) == len(alone)
+    for span, expected in zip(found, alone, strict=True):
+        assert span.start - 60 == pytest.approx(expected.start, abs=0.05)
+        assert span.end - 60 == pytest.approx(expected.end, abs=0.1)
+
+
+@pytest.mark.parametrize("decibels", [-30, -40, -50, -60])
+@pytest.mark.parametrize("file", MONO)
+def test_quiet_speech_is_found_like_loud(file: str, decibels: float) -> None:
+    samples, alone = sample_and_spans(file)
+    peak = 10 ** (decibels / 20)
+    found = vad.find(samples * np.float32(peak / np.abs(samples).max()))
+    assert len(found) == len(alone)
+    for span, expected in zip(found, alone, strict=True):
+        assert span.start == pytest.approx(expected.start, abs=0.1)
+        assert span.end == pytest.approx(expected.end, abs=0.1)
+
+
+def test_quiet_speech_is_found_in_sixteen_bits_too() -> None:
+    samples, alone = sample_and_spans("order_inquiry.wav")
+    quiet = np.round(samples * 32767 * 10 ** (-50 / 20) / np.abs(samples).max()).astype(np.int16)
+    detector = vad.Detector()
+    found = [*detector.feed(quiet), *detector.finish()]
+    assert [span.start for span in found] == pytest.approx([span.start for span in alone], abs=0.1)
+
+
+@pytest.mark.parametrize("level", [1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0])
+@pytest.mark.parametrize("kind", ["silence", "white", "pink", "hum"])
+def test_no_speech_is_found_in_noise_of_any_level(kind: str, level: float) -> None:
+    assert vad.find(nothing(kind, 20, level)) == []
+
+
+@given(st.lists(st.integers(0, 60_000), max_size=30))
+@settings(max_examples=20)
+def test_the_spans_do_not_depend_on_the_sizes_of_the_blocks(sizes: list[int]) -> None:
+    """Across the levels at which audio is amplified, and the pauses after which the network starts afresh."""
+    samples, expected = _with_quiet_parts()
+    detector = vad.Detector()
+    found, at = [], 0
+    for size in sizes:
+        found += detector.feed(samples[at : at + size])
+        at += size
+    found += [*detector.feed(samples[at:]), *detector.finish()]
+    assert found == expected
+    assert len(found) >= 6
+
+
+@cache
+def _with_quiet_parts() -> tuple[Sound, list[Span]]:
+    speech, _ = sample_and_spans("happy_customer.mp3")
+    quiet = speech * np.float32(10 ** (-50 / 20))
+    samples = np.concatenate([quiet, nothing("white", 7.3, 0.001), speech, nothing("silence", 20), quiet])
+    return samples, vad.find(samples)
 
 
 @pytest.mark.parametrize("sample", ["happy_customer.mp3", "changing_mood.m4a"])
