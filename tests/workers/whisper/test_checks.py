@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from workers.whisper.checks import ATTEMPTS, MAX_CHARACTERS_PER_SECOND, DecodingResult, best, decoding_result, is_silence
+from workers.whisper.checks import (
+    ATTEMPTS,
+    MAX_CHARACTERS_PER_SECOND,
+    DecodingResult,
+    best,
+    decoding_result,
+    is_silence,
+)
 
 
 def result(**changes: Any) -> DecodingResult:
@@ -67,7 +74,7 @@ class Letters:
 
 def decoded(text: str, *, seconds: float, limit: int = 200) -> DecodingResult:
     generated = SimpleNamespace(sequences_ids=[[ord(letter) for letter in text]], scores=[-0.5], no_speech_prob=0.1)
-    return decoding_result(generated, Letters(), 1, seconds=seconds, limit=limit)  # type: ignore[arg-type]
+    return decoding_result(generated, Letters(), 1, seconds=seconds, limit=limit)
 
 
 def test_a_sentence_said_twelve_times_in_the_time_it_takes_is_no_loop() -> None:

@@ -133,7 +133,5 @@ def test_holes_lie_in_speech_outside_of_words(
     speech = [span for one in chunks for span in one.speech]
     for gap in (span for run in runs for part in run for span in part.speech):
         assert any(span.start <= gap.start <= gap.end <= span.end for span in speech)
-        assert all(
-            min(gap.end, word.start + MAX_WORD, word.end) - max(gap.start, word.start) < 1e-9 for word in words
-        )
+        assert all(min(gap.end, word.start + MAX_WORD, word.end) - max(gap.start, word.start) < 1e-9 for word in words)
     assert all(sum(span.length for part in run for span in part.speech) >= MIN_GAP - 1e-9 for run in runs)

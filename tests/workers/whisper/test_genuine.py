@@ -106,7 +106,7 @@ def test_a_short_noise_gives_no_text(engine: WhisperEngine, tmp_path: Path, leve
 
 
 def test_a_breath_gives_no_text(engine: WhisperEngine, tmp_path: Path) -> None:
-    """Noise in a vocal tract's shape, swelling and fading, is the kind that voice activity detection takes for speech."""
+    """Soft noise that swells and fades."""
     raw = np.convolve(noise(0.4, 0.5), np.hanning(9) / 4, mode="same") * np.hanning(round(0.4 * SAMPLE_RATE))
     sound = np.concatenate([silence(1), raw.astype(np.float32), silence(1)])
     transcript = transcript_of(analyse(engine, tmp_path, sound))
@@ -143,7 +143,7 @@ def test_a_recording_has_the_same_text_alone_and_with_seven_others_in_flight(eng
 
     alone = [text(chosen), text(chosen)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(text, [chosen, *others]))[0]
+        together = next(iter(pool.map(text, [chosen, *others])))
     assert alone == [together, together]
 
 

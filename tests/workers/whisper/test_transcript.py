@@ -18,7 +18,9 @@ from workers.whisper.transcript import MAX_PLACES, MIN_SPEECH_SECONDS, transcrip
 from workers.whisper.transcription import Channel, Said
 
 
-def channel(number: int, *segments: Segment, language: str = "en", row_seconds: float = 20.0, **changes: Any) -> Channel:
+def channel(
+    number: int, *segments: Segment, language: str = "en", row_seconds: float = 20.0, **changes: Any
+) -> Channel:
     """A channel that said these, all in one language."""
     fields: dict[str, Any] = {
         "language": language,
