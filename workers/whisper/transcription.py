@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ from workers.audio.vad import Span
 from workers.batcher import Submitter
 from workers.whisper.checks import MAX_NO_SPEECH
 from workers.whisper.coverage import missed
-from workers.whisper.languages import Shares, majority, may_be_mixed, smoothed
+from workers.whisper.languages import SURE, Shares, majority, may_be_mixed, smoothed
 from workers.whisper.rows import Row, RowResult, WhisperRows
 from workers.whisper.segments import cut
 
@@ -30,6 +31,8 @@ Value = TypeVar("Value")
 
 #: How many rows vote on the language that a channel starts in.
 VOTES = 3
+#: The least probability at which a language competes with the one that was voted for.
+MIN_RIVAL = 0.05
 #: Seconds of speech in the pieces of a row in which a change of language is looked for.
 PIECE_SECONDS = 4.0
 #: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
@@ -142,8 +145,10 @@ class Transcription:
         """Decide on the language of each row that has so many others behind it, then ask for its words."""
         while len(channel.detecting) > (0 if self._given and channel.voted else ahead):
             if channel.voted is None:
-                first = [self._wait(one.result).languages[0] for one in list(channel.detecting)[:VOTES]]
-                channel.voted = majority(first)
+                first = list(channel.detecting)[:VOTES]
+                channel.voted = majority([self._wait(one.result).languages[0] for one in first])
+                if channel.voted.confidence < SURE and not self._given:
+                    channel.voted = self._likelier(channel.voted, max(first, key=lambda one: one.row.seconds))
                 channel.language = self._given or channel.voted.code
             one = channel.detecting.popleft()
             result = self._wait(one.result)
@@ -157,6 +162,19 @@ class Transcription:
                 continue
             channel.language = smoothed(channel.language, result.languages, following, sum(map(_speech, one.chunks)))
             self._transcribe(channel, one.chunks, replace(one.row, encoded=result.encoded), channel.language)
+
+    def _likelier(self, voted: Language, one: _Detecting) -> Language:
+        """The language in which a row reads better: the one that an unsure vote chose, or its nearest rival."""
+        result = self._wait(one.result)
+        shares = dict(result.languages)
+        rival = next(code for code, _ in result.languages if code != voted.code)
+        if shares[rival] < MIN_RIVAL:
+            return voted
+        row = replace(one.row, encoded=result.encoded, task=self._options.task)
+        first, second = (self._put(replace(row, language=code)) for code in (voted.code, rival))
+        if _likelihood(self._wait(second)) <= _likelihood(self._wait(first)):
+            return voted
+        return Language(code=rival, confidence=min(1.0, shares[rival]))
 
     def _transcribe_mixed(self, channel: Channel, chunks: Sequence[Chunk], following: Shares | None) -> None:
         """Find out where the language changes inside a row, and transcribe each part of it in its own."""
@@ -269,6 +287,10 @@ def _doubtful(segment: Segment) -> bool:
     """Whether text for audio that got no words at first is rather invented."""
     few = len(segment.words or ()) < MIN_WORDS_OF_RETRY
     return bool(segment.avg_logprob < MIN_LOGPROB_OF_RETRY or (few and segment.no_speech_prob > MAX_NO_SPEECH))
+
+
+def _likelihood(result: RowResult) -> float:
+    return max((float(segment.avg_logprob) for segment in result.segments), default=-math.inf)
 
 
 def _speech(chunk: Chunk) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import threading
@@ -17,11 +18,42 @@ from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.media import SAMPLES, alike, samples, word_errors
 from tests.workers.audio.media import decode, tone, write_audio
+from workers.audio.decoder import SAMPLE_RATE
 from workers.models import choice
-from workers.whisper.engine import WhisperEngine
+from workers.whisper.engine import WhisperEngine, _contradiction
+from workers.whisper.languages import SURE
 from workers.whisper.rows import Row
+from workers.whisper.segments import MAX_PAUSE
+from workers.whisper.transcription import Channel
 
 # ------------------------------------------------------------------------------------------------------- the rules
+
+
+@pytest.mark.parametrize(
+    ("given", "voted", "contradicts"),
+    [
+        (None, [("de", 0.99)], False),
+        ("en", [], False),  # nobody speaks
+        ("en", [None], False),
+        ("en", [("en", 0.99)], False),
+        ("en", [("de", SURE)], True),
+        ("en", [("de", SURE - 0.01)], False),  # not sure
+        ("en", [("de", 0.85), ("en", 0.95)], False),  # the surest channel is right
+        ("en", [("de", 0.95), ("en", 0.85)], True),
+    ],
+)
+def test_a_language_that_the_sound_surely_contradicts_gives_a_caution(
+    given: str | None, voted: list[tuple[str, float] | None], contradicts: bool
+) -> None:
+    channels = [
+        Channel(number, given, voted=Language(code=one[0], confidence=one[1]) if one else None)
+        for number, one in enumerate(voted)
+    ]
+    caution = _contradiction(given, channels)
+    assert (caution is not None) is contradicts
+    if caution:
+        assert caution.code == "language_mismatch"
+        assert caution.message.startswith("language en was given, but the recording sounds like de (")
 
 
 @pytest.mark.parametrize(("multilingual", "languages"), [(True, [None, "en"]), (False, ["en"])])
@@ -159,6 +191,32 @@ def test_split_of_a_mono_recording_gives_a_caution_and_no_speakers(engine: Whisp
 @pytest.mark.engines
 def test_a_given_language_is_not_detected(engine: WhisperEngine) -> None:
     assert transcribe(engine, "happy_customer.mp3", language="en").language == Language(code="en", confidence=1.0)
+
+
+@pytest.mark.engines
+def test_the_same_call_on_two_channels_is_shown_once(engine: WhisperEngine, tmp_path: Path) -> None:
+    mono = decode(SAMPLES / "happy_customer.mp3", max_seconds=100).samples[0]
+    path = write_audio(tmp_path / "a.wav", [mono, mono], codec="pcm_s16le")
+    analysis = engine(path, Options(channels="split"), lambda _: None)
+    assert isinstance(analysis.value, Transcript)
+    alone = transcribe(engine, "happy_customer.mp3")
+    said = [" ".join(s.text for s in segments) for segments in (analysis.value.segments, analysis.value.omitted)]
+    assert said == [" ".join(s.text for s in alone.segments)] * 2
+    assert [caution.code for caution in analysis.cautions] == ["demo_models", "channels_alike"]
+
+
+@pytest.mark.engines
+def test_no_segment_or_word_spans_a_long_pause(engine: WhisperEngine, tmp_path: Path) -> None:
+    speech = decode(SAMPLES / "happy_customer.mp3", max_seconds=100).samples[0]
+    sound = np.concatenate([speech, np.zeros(20 * SAMPLE_RATE, np.float32), speech])
+    path = write_audio(tmp_path / "a.wav", [sound], codec="pcm_s16le")
+    value = engine(path, Options(), lambda _: None).value
+    assert isinstance(value, Transcript)
+    ended, resumed = len(speech) / SAMPLE_RATE, len(speech) / SAMPLE_RATE + 20
+    for segment in value.segments:
+        assert segment.end <= ended or segment.start >= resumed
+        assert all(after.start - word.end < MAX_PAUSE for word, after in itertools.pairwise(segment.words))
+    assert len({segment.text for segment in value.segments}) * 2 == len(value.segments)
 
 
 @pytest.mark.engines

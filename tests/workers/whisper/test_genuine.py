@@ -173,3 +173,19 @@ def test_the_samples_have_their_words(engine: WhisperEngine) -> None:
         transcript = transcript_of(engine(SAMPLES / sample["file"], options, lambda _: None))
         expected = spoken(sample)
         assert word_errors(expected, text_of(transcript)) <= 0.15 * len(words(expected)), sample["file"]
+
+
+def test_a_language_that_the_sound_contradicts_gives_a_caution(engine: WhisperEngine) -> None:
+    analysis = engine(SAMPLES / "happy_customer.mp3", Options(language="de"), lambda _: None)
+    assert "language_mismatch" in codes(analysis)
+    language = transcript_of(analysis).language
+    assert language is not None
+    assert (language.code, language.confidence) == ("de", 1.0)
+
+
+def test_a_given_language_is_certain_and_gives_no_caution_if_it_is_right(engine: WhisperEngine) -> None:
+    analysis = engine(SAMPLES / "happy_customer.mp3", Options(language="en"), lambda _: None)
+    language = transcript_of(analysis).language
+    assert language is not None
+    assert (language.code, language.confidence) == ("en", 1.0)
+    assert "language_mismatch" not in codes(analysis)
