@@ -17,6 +17,8 @@ from workers.whisper.transcription import Channel, Said
 MIN_LOGPROB_IN_DOUBT = -0.5
 #: ... or where there are fewer seconds of speech than the shortest word takes.
 MIN_SPEECH_SECONDS = 0.35
+#: What no language spells.
+_ONE_LETTER = re.compile(r"(\w)\1{7,}")
 #: Places that a caution names.
 MAX_PLACES = 10
 #: Segments of two channels that overlap by this share and are as similar are one voice, heard on both.
@@ -77,8 +79,10 @@ def _language(channels: Sequence[Channel], spoken: Sequence[Segment]) -> Languag
 
 
 def _is_omitted(said: Said) -> bool:
-    """Whether text is too short or too unsure to be words: Whisper hears "Thank you" in a breath."""
+    """Whether text is too short or too unsure to be words: Whisper hears "Thank you" in a breath, "wwww" in a laugh."""
     segment = said.segment
+    if _ONE_LETTER.search(segment.text):
+        return True
     unsure = segment.avg_logprob < MIN_LOGPROB_IN_DOUBT
     return bool(unsure and (segment.no_speech_prob > MAX_NO_SPEECH or said.row_seconds < MIN_SPEECH_SECONDS))
 
