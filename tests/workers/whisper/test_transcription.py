@@ -14,8 +14,9 @@ from tests.workers.whisper.segments import found
 from workers.audio.chunks import Chunk
 from workers.audio.decoder import SAMPLE_RATE
 from workers.audio.vad import Span
+from workers.whisper.languages import SURE
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult
-from workers.whisper.transcription import MAX_RETRIES, VOTES, Channel, Transcription
+from workers.whisper.transcription import MAX_RETRIES, MIN_RIVAL, VOTES, Channel, Transcription
 
 #: What the model says about a row, from the seconds of the recording that the row holds.
 Hears = Callable[[Row, float, float], RowResult]
@@ -30,8 +31,14 @@ def chunk(start: float, end: float) -> Chunk:
 class Model:
     """Takes the place of rows and batcher. A row is transcribed when it is submitted."""
 
-    def __init__(self, languages: dict[tuple[float, float], tuple[str, float]], words: Hears) -> None:
-        self._languages, self._words = languages, words
+    def __init__(
+        self,
+        languages: dict[tuple[float, float], tuple[str, float]],
+        words: Hears,
+        rival: tuple[str, float] = ("la", 0.01),
+    ) -> None:
+        """`languages`: the likeliest by seconds of the recording; `rival`: the second of all rows."""
+        self._languages, self._words, self._rival = languages, words, rival
         self.rows: list[tuple[Row, float, float]] = []
 
     def row(self, samples: Any, **known: Any) -> Row:
@@ -44,7 +51,7 @@ class Model:
         if row.language is None:
             middle = (start + end) / 2
             shares = next(share for (first, last), share in self._languages.items() if first <= middle < last)
-            future.set_result(RowResult(languages=(shares, ("la", 0.01)), encoded=np.zeros((1, 1), np.float32)))
+            future.set_result(RowResult(languages=(shares, self._rival), encoded=np.zeros((1, 1), np.float32)))
         else:
             future.set_result(self._words(row, start, end))
         return future
@@ -160,6 +167,35 @@ def test_two_rows_that_are_unsure_of_the_same_other_language_are_in_it() -> None
 def test_a_short_row_stays_in_the_language_of_the_recording() -> None:
     model = Model({(0, 18): ("en", 0.95), (18, 30): ("cy", 0.99)}, everything)
     assert run(model, chunk(0, 9), chunk(9, 18), chunk(18, 19.5)).language_seconds == {"en": 19.5}
+
+
+@pytest.mark.parametrize(
+    ("share", "rival", "likelier", "language"),
+    [
+        (0.5, 0.4, "de", "de"),  # the rival reads better
+        (0.5, 0.4, "en", "en"),
+        (0.5, 0.4, None, "en"),  # no difference
+        (0.5, MIN_RIVAL - 0.01, "de", "en"),  # no rival
+        (SURE, 0.19, "de", "en"),  # no doubt
+    ],
+)
+def test_an_unsure_vote_is_decided_by_what_reads_better(
+    share: float, rival: float, likelier: str | None, language: str
+) -> None:
+    def hears(row: Row, start: float, end: float) -> RowResult:
+        return nothing_at(avg_logprob=-0.2 if row.language == likelier else -0.5)(row, start, end)
+
+    model = Model({(0.0, 1e9): ("en", share)}, hears, rival=("de", rival))
+    channel = run(model, chunk(0, 9))
+    assert {said.language for said in channel.said} == {language}
+    assert words(channel) == 18  # nothing is shown twice
+    assert channel.voted == Language(code=language, confidence=share if language == "en" else rival)
+
+
+def test_a_given_language_is_not_put_to_the_test() -> None:
+    model = Model({(0.0, 1e9): ("en", 0.5)}, everything, rival=("de", 0.4))
+    run(model, chunk(0, 9), language="en")
+    assert model.transcribed == [(0, 9, "en")]
 
 
 def test_a_given_language_is_used_for_all_and_a_few_rows_tell_what_it_sounds_like() -> None:
