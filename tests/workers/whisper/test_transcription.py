@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,14 @@ def test_a_language_that_only_another_attempt_finds_counts_too() -> None:
 def test_one_row_of_several_pieces_that_are_unsure_of_another_language_stays_in_that_of_the_recording() -> None:
     model = Model({(0, 20): ("en", 0.95), (20, 30): ("cy", 0.6), (30, 40): ("en", 0.95)}, everything)
     assert run(model, *FIVES).language_seconds == {"en": 40}
+
+
+@pytest.mark.xfail(strict=True, reason="only pauses between words are looked at")
+def test_no_word_spans_a_pause_inside_a_chunk() -> None:
+    """Whisper base writes a word of six seconds where somebody says "yes" every two seconds."""
+    speech = (Span(0, 1), Span(2.9, 4))
+    whole = replace(chunk(0, 4), speech=speech)
+    model = Model(ENGLISH, lambda row, start, end: RowResult(segments=(found((0.2, 3.5), (3.5, 3.9)),)))
+    for said in run(model, whole).said:
+        for word in said.segment.words:
+            assert not (word.start < speech[0].end and word.end > speech[1].start)
