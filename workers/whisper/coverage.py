@@ -15,8 +15,8 @@ from workers.audio.vad import Span
 
 #: Seconds of speech without words that are worth another attempt, and a remark if that fails.
 MIN_GAP = 1.0
-#: Seconds. Word times are off by about this much, and a longer word has swallowed others.
-TOLERANCE, MAX_WORD = 0.25, 1.5
+#: Seconds. Word times are off by about this much. A word longer than that has swallowed others; it was said at its end.
+TOLERANCE, MAX_WORD, LAST_PART = 0.25, 1.5, 0.5
 #: Seconds kept on each side of what is cut out of a chunk.
 _PAD = 0.2
 
@@ -43,15 +43,19 @@ def _gaps(speech: Sequence[Span], words: Sequence[Span]) -> list[Span]:
     gaps = []
     for span in speech:
         start = span.start
-        for word in words:
+        for word in map(_said, words):
             if word.end + TOLERANCE <= start or word.start - TOLERANCE >= span.end:
                 continue
             if word.start - TOLERANCE > start:
                 gaps.append(Span(start, word.start - TOLERANCE))
-            start = max(start, min(word.end, word.start + MAX_WORD) + TOLERANCE)
+            start = max(start, word.end + TOLERANCE)
         if start < span.end:
             gaps.append(Span(start, span.end))
     return [gap for gap in gaps if gap.length > TOLERANCE]
+
+
+def _said(word: Span) -> Span:
+    return Span(word.end - LAST_PART, word.end) if word.length > MAX_WORD else word
 
 
 def _cut(chunk: Chunk, gap: Span) -> Chunk:

@@ -75,7 +75,8 @@ def _language(channels: Sequence[Channel], spoken: Sequence[Segment]) -> Languag
     channel = next(one for one in channels if one.number == wordiest)
     code = max(channel.language_seconds.items(), key=lambda item: item[1])[0]
     voted = channel.voted
-    return Language(code=code, confidence=voted.confidence if voted and voted.code == code else 1.0)
+    detected = voted is not None and voted.code == code and not channel.given
+    return Language(code=code, confidence=voted.confidence if voted and detected else 1.0)
 
 
 def _is_omitted(said: Said) -> bool:
@@ -133,14 +134,16 @@ def _share(value: float) -> float:
 
 def _without_bleed(segments: Sequence[Segment]) -> tuple[list[Segment], list[Segment]]:
     """Segments, and those that only repeat what a surer segment of another channel says at the same time."""
-    doubled = [one for one in segments if any(_repeats(one, other) for other in segments if one is not other)]
-    kept = [one for one in segments if not any(one is each for each in doubled)]
+    kept: list[Segment] = []
+    doubled: list[Segment] = []
+    for one in sorted(segments, key=lambda segment: (-segment.confidence, segment.channel)):
+        (doubled if any(_repeats(one, other) for other in kept) else kept).append(one)
     return kept, doubled
 
 
 def _repeats(one: Segment, other: Segment) -> bool:
-    """Whether another channel's segment says the same at the same time, and is to be kept instead."""
-    if one.channel == other.channel or (other.confidence, -other.channel) < (one.confidence, -one.channel):
+    """Whether another channel's segment says the same at the same time."""
+    if one.channel == other.channel:
         return False
     overlap = min(one.end, other.end) - max(one.start, other.start)
     if overlap < MIN_OVERLAP * max(one.end - one.start, other.end - other.start):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
-from faster_whisper.transcribe import Segment, restore_speech_timestamps  # type: ignore[import-untyped]
+from faster_whisper.transcribe import Segment, Word, restore_speech_timestamps  # type: ignore[import-untyped]
 
 from speechpipe.backends.ports import Progress
 from speechpipe.contract import Language, Options
@@ -21,7 +21,7 @@ from workers.audio.reader import AudioStream
 from workers.audio.vad import Span
 from workers.batcher import Submitter
 from workers.whisper.checks import MAX_NO_SPEECH
-from workers.whisper.coverage import missed
+from workers.whisper.coverage import LAST_PART, MAX_WORD, missed
 from workers.whisper.languages import SURE, Shares, majority, may_be_mixed, smoothed
 from workers.whisper.rows import Row, RowResult, WhisperRows
 from workers.whisper.segments import cut
@@ -32,7 +32,7 @@ Value = TypeVar("Value")
 #: How many rows vote on the language that a channel starts in.
 VOTES = 3
 #: The least probability at which a language competes with the one that was voted for.
-MIN_RIVAL = 0.05
+MIN_RIVAL = 0.15
 #: Seconds of speech in the pieces of a row in which a change of language is looked for.
 PIECE_SECONDS = 4.0
 #: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
@@ -74,6 +74,7 @@ class Channel:
 
     number: int
     language: str | None  #: of the row before; None until the first rows have voted
+    given: bool = False  #: whether the uploader set the language, or the model knows only one
     voted: Language | None = None  #: what the first rows sound like
     said: list[Said] = field(default_factory=list)
     gaps: list[Span] = field(default_factory=list)  #: speech that got no words
@@ -83,6 +84,10 @@ class Channel:
     chunks: list[Chunk] = field(default_factory=list)  #: collected for the next row
     detecting: deque[_Detecting] = field(default_factory=deque)
     pending: deque[_Pending] = field(default_factory=deque)
+
+    def count(self, language: str, seconds: float) -> None:
+        """Add seconds of speech to a language."""
+        self.language_seconds[language] = max(0.0, self.language_seconds.get(language, 0.0) + seconds)
 
 
 class Transcription:
@@ -113,7 +118,7 @@ class Transcription:
 
     def add(self, chunk: Chunk) -> None:
         """Collect a channel's chunks up to the length of a row, since Whisper computes 30 s however little it holds."""
-        channel = self.channels.setdefault(chunk.channel, Channel(chunk.channel, self._given))
+        channel = self.channels.setdefault(chunk.channel, Channel(chunk.channel, self._given, self._given is not None))
         channel.speech_seconds += _speech(chunk)
         if sum(len(one.samples) for one in channel.chunks) + len(chunk.samples) > self._row_samples:
             self._submit(channel)
@@ -184,7 +189,7 @@ class Transcription:
         parts: list[tuple[str, list[Chunk]]] = []
         for index, piece in enumerate(pieces):
             own = self._wait(detected[index]).languages
-            after = self._wait(detected[index + 1]).languages if index + 1 < len(pieces) else following
+            after = following if index + 1 == len(pieces) else None  # pieces of one row are no second opinion
             channel.language = smoothed(channel.language, own, after, sum(map(_speech, piece)))
             if not parts or parts[-1][0] != channel.language:
                 parts.append((channel.language, []))
@@ -201,8 +206,7 @@ class Transcription:
     def _transcribe(self, channel: Channel, chunks: Sequence[Chunk], row: Row, language: str, attempt: int = 0) -> None:
         row = replace(row, task=self._options.task, language=language, hints=self._hints)
         if not attempt:
-            seconds = channel.language_seconds.get(language, 0.0) + sum(map(_speech, chunks))
-            channel.language_seconds[language] = seconds
+            channel.count(language, sum(map(_speech, chunks)))
         channel.pending.append(_Pending(chunks, language, self._put(row), attempt))
         while channel.pending and channel.pending[0].result.done():
             self._collect(channel)
@@ -239,6 +243,8 @@ class Transcription:
                 found = self._wait(self._put(row))
                 language = smoothed(language, found.languages, None, sum(map(_speech, part)))
                 row = replace(row, encoded=found.encoded)
+            channel.count(pending.language, -sum(map(_speech, part)))
+            channel.count(language, sum(map(_speech, part)))
             self._transcribe(channel, part, row, language, pending.attempt + 1)
 
     def _put(self, row: Row) -> Future[RowResult]:
@@ -280,7 +286,19 @@ def _restored(segments: Iterable[Segment], chunks: Sequence[Chunk]) -> list[Segm
     """Segments with times of the recording. No word reaches beyond its chunk."""
     spans = [(round(chunk.span.start * SAMPLE_RATE), round(chunk.span.end * SAMPLE_RATE)) for chunk in chunks]
     clips = [{"start": start, "end": end} for start, end in spans]
-    return list(restore_speech_timestamps(segments, clips, SAMPLE_RATE))
+    restored = list(restore_speech_timestamps(segments, clips, SAMPLE_RATE))
+    speech = [span for chunk in chunks for span in chunk.speech]
+    return [replace(one, words=[_trimmed(word, speech) for word in one.words or ()]) for one in restored]
+
+
+def _trimmed(word: Word, speech: Sequence[Span]) -> Word:
+    """A word that alignment stretched over a pause, cut to the speech in it, and to its end if it is still too long."""
+    if word.end - word.start <= MAX_WORD:
+        return word
+    inside = [span for span in speech if span.end > word.start and span.start < word.end]
+    start = max(word.start, inside[0].start) if inside else word.start
+    end = min(word.end, inside[-1].end) if inside else word.end
+    return replace(word, start=max(start, end - LAST_PART) if end - start > MAX_WORD else start, end=end)
 
 
 def _doubtful(segment: Segment) -> bool:

@@ -206,7 +206,6 @@ def test_what_is_not_the_same_at_the_same_time_is_kept(other: Segment) -> None:
     assert cautions == []
 
 
-@pytest.mark.xfail(strict=True, reason="a segment is hidden for one that is hidden itself")
 def test_a_segment_is_hidden_only_for_one_that_is_shown() -> None:
     first, third = spoken("yes yes yes", start=0.0), spoken("yes yes yes", start=1.5)
     for word in first.words:

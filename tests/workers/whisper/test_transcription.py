@@ -260,7 +260,6 @@ def test_channels_progress_to_the_end_of_their_speech() -> None:
     assert run(Model(ENGLISH, nothing_at((35.0, 40.0))), *FIVES).transcribed_until == 40
 
 
-@pytest.mark.xfail(strict=True, reason="seconds are counted by the first attempt's language")
 def test_a_language_that_only_another_attempt_finds_counts_too() -> None:
     def hears(row: Row, start: float, end: float) -> RowResult:
         return (nothing_at((12.0, 16.0)) if row.seconds > 6 else everything)(row, start, end)
@@ -271,13 +270,11 @@ def test_a_language_that_only_another_attempt_finds_counts_too() -> None:
     assert set(channel.language_seconds) == {"en", "de"}
 
 
-@pytest.mark.xfail(strict=True, reason="the pieces of the row agree with each other")
 def test_one_row_of_several_pieces_that_are_unsure_of_another_language_stays_in_that_of_the_recording() -> None:
     model = Model({(0, 20): ("en", 0.95), (20, 30): ("cy", 0.6), (30, 40): ("en", 0.95)}, everything)
     assert run(model, *FIVES).language_seconds == {"en": 40}
 
 
-@pytest.mark.xfail(strict=True, reason="only pauses between words are looked at")
 def test_no_word_spans_a_pause_inside_a_chunk() -> None:
     """Whisper base writes a word of six seconds where somebody says "yes" every two seconds."""
     speech = (Span(0, 1), Span(2.9, 4))
