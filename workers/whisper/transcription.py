@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
-from faster_whisper.transcribe import Segment, Word, restore_speech_timestamps  # type: ignore[import-untyped]
+from faster_whisper.transcribe import Segment  # type: ignore[import-untyped]
 
 from speechpipe.backends.ports import Progress
 from speechpipe.contract import Language, Options
@@ -21,10 +21,11 @@ from workers.audio.reader import AudioStream
 from workers.audio.vad import Span
 from workers.batcher import Submitter
 from workers.whisper.checks import MAX_NO_SPEECH
-from workers.whisper.coverage import LAST_PART, MAX_WORD, missed
+from workers.whisper.coverage import missed
 from workers.whisper.languages import SURE, Shares, majority, may_be_mixed, smoothed
 from workers.whisper.rows import Row, RowResult, WhisperRows
 from workers.whisper.segments import cut
+from workers.whisper.times import restored
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -214,7 +215,7 @@ class Transcription:
     def _collect(self, channel: Channel) -> None:
         """Add the segments of the channel's oldest row, with times of the recording; retry what got no words."""
         pending = channel.pending.popleft()
-        found = _restored(self._wait(pending.result).segments, pending.chunks)
+        found = restored(self._wait(pending.result).segments, pending.chunks)
         if pending.attempt and any(map(_doubtful, found)):
             found = []
         seconds = sum(map(_speech, pending.chunks))
@@ -280,25 +281,6 @@ class ShownProgress:
     def repeat(self) -> None:
         """Report the same share again, as a sign of life while waiting. Raises whatever the receiver raises."""
         self._progress(self._share)
-
-
-def _restored(segments: Iterable[Segment], chunks: Sequence[Chunk]) -> list[Segment]:
-    """Segments with times of the recording. No word reaches beyond its chunk."""
-    spans = [(round(chunk.span.start * SAMPLE_RATE), round(chunk.span.end * SAMPLE_RATE)) for chunk in chunks]
-    clips = [{"start": start, "end": end} for start, end in spans]
-    restored = list(restore_speech_timestamps(segments, clips, SAMPLE_RATE))
-    speech = [span for chunk in chunks for span in chunk.speech]
-    return [replace(one, words=[_trimmed(word, speech) for word in one.words or ()]) for one in restored]
-
-
-def _trimmed(word: Word, speech: Sequence[Span]) -> Word:
-    """A word that alignment stretched over a pause, cut to the speech in it, and to its end if it is still too long."""
-    if word.end - word.start <= MAX_WORD:
-        return word
-    inside = [span for span in speech if span.end > word.start and span.start < word.end]
-    start = max(word.start, inside[0].start) if inside else word.start
-    end = min(word.end, inside[-1].end) if inside else word.end
-    return replace(word, start=max(start, end - LAST_PART) if end - start > MAX_WORD else start, end=end)
 
 
 def _doubtful(segment: Segment) -> bool:
