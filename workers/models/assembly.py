@@ -181,7 +181,8 @@ def _watched(folder: Path, total: int, on_bytes: OnBytes | None) -> Iterator[Non
 
     def watch() -> None:
         while not over.wait(_WATCH_SECONDS):
-            on_bytes(min(total, sum(_size(path) or 0 for path in folder.rglob("*"))), total)
+            with contextlib.suppress(OSError):  # pip moves its files meanwhile
+                on_bytes(min(total, sum(_size(path) or 0 for path in folder.rglob("*"))), total)
 
     thread = threading.Thread(target=watch, name="download-progress", daemon=True)
     thread.start()

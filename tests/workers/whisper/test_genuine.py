@@ -175,7 +175,7 @@ def test_sentences_with_pauses_between_them_are_all_there(engine: WhisperEngine,
     analysis = analyse(engine, tmp_path, np.concatenate([np.concatenate([audio, silence(1)]) for audio, _ in pieces]))
     found = words(text_of(transcript_of(analysis)))
     assert "untranscribed_speech" not in codes(analysis)
-    assert {"service", "router", "table", "money", "manager", "kettle", "friday"} <= set(found)
+    assert {"week", "router", "table", "money", "manager", "kettle", "friday"} <= set(found)  # one of each sentence
 
 
 def test_the_samples_have_their_words(engine: WhisperEngine) -> None:
