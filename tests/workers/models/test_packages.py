@@ -28,6 +28,8 @@ from workers.models.hub import ModelMissing
 from workers.models.naming import repository_of
 from workers.models.packages import PackagedModel
 
+pytestmark = pytest.mark.slow  # together: pip runs thirty times
+
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
