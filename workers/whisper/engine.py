@@ -2,8 +2,8 @@
 
 While another process decodes a recording (`audio.reader`), its speech is cut into chunks (`audio.chunks`). These are
 collected into rows (`transcription`), which share batches with rows of other recordings (`batcher`) and go through
-Whisper's own checks (`rows`). This module handles options, prompts and the transcript. Words never run backwards or
-past the end of the recording, and every segment says whether it looks invented.
+Whisper's own checks (`rows`). This module handles options and prompts; `transcript` builds what a recording gets back.
+Words never run backwards or past the end of the recording, and every segment says whether it looks invented.
 """
 
 from __future__ import annotations
@@ -39,10 +39,6 @@ from workers.whisper.languages import SURE
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
 from workers.whisper.transcript import transcript_of
 from workers.whisper.transcription import Channel, ShownProgress, Transcription
-
-#: Least avg_logprob of a trusted segment whose no_speech_prob exceeds `MAX_NO_SPEECH`. With less than `MIN_LOGPROB` the
-#: row is dropped as silence.
-MIN_LOGPROB_IN_DOUBT = -0.5
 
 #: Pauses up to `_GAP` seconds stay in a chunk, and `_PAD` seconds are kept on each side (faster-whisper's defaults).
 _GAP, _PAD = 2.0, 0.4
