@@ -55,7 +55,7 @@ from speechpipe.emulators.setup import exported
 from speechpipe.observe import spans
 from speechpipe.settings import ClientSettings, read
 
-SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
 #: 9 to 13 s, one channel, four formats; about 0.1 s of compute.
 FILES = ("angry_customer.ogg", "happy_customer.mp3", "missing_table.flac", "order_inquiry.wav")
 SETTINGS = {"SPEECHPIPE_MODELS": "demo"}

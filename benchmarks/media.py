@@ -34,7 +34,7 @@ from benchmarks.memory import Watch, children, megabytes, running
 from speechpipe.contract import Partial
 from speechpipe.observe.log import printable
 
-SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
 WARM_UP = SAMPLES / "changing_mood.m4a"
 MOST_SECONDS = 30.0  #: for one file
 MEMORY_SHARE = 0.1  #: by which the worker's memory may differ at the end

@@ -28,7 +28,7 @@ from workers.audio import chunks, decoder, reader, vad
 from workers.audio.reader import open_audio
 from workers.whisper.log_mel import log_mel
 
-SAMPLES = Path(decoder.__file__).parents[1] / "demo" / "samples"
+SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
 RESULTS = Path(__file__).parent / "results"
 #: Formats that people upload: extension, codec, sample rate, channels, bits a second.
 FORMATS: dict[str, tuple[str, str, int, int, int | None]] = {

@@ -50,7 +50,7 @@ from workers.models import choice
 from workers.models.choice import DEMO_MODELS
 
 RESULTS = Path(__file__).parent / "results"
-SAMPLES = DEMO_MODELS.parent / "samples"
+SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
 LABELS = ("sadness", "happiness", "anger", "neutral", "disgust", "fear", "surprise")
 #: wav2vec2's published shapes. `large` is XLSR-53's and has a layer-norm front end; that of `base` is group-norm.
 SHAPES: dict[str, dict[str, Any]] = {

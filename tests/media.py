@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from speechpipe.contract import Record
 
-SAMPLES = Path(__file__).parent.parent / "workers" / "demo" / "samples"
+SAMPLES = Path(__file__).parent / "samples"
 RATE = 16000
 
 

@@ -1,4 +1,4 @@
-"""Make the bundled sample recordings from held-out sentences, and samples.json, which describes them.
+"""Make the sample recordings of the toy models from held-out sentences, and samples.json, which describes them.
 
 Run ``python -m training.samples``; it needs the Debian packages espeak-ng, flite and ffmpeg.
 """
@@ -18,7 +18,7 @@ from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 from training import sentences, synthesis
 from training.synthesis import RATE, Audio, Voice
 
-FOLDER = Path(__file__).parents[1] / "workers" / "demo" / "samples"
+FOLDER = Path(__file__).parents[1] / "tests" / "samples"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.pipeline.probe import BLOCK_BYTES, GUESSED_BITRATE, MAX_BLOCKS, Length, probe
 
-SAMPLES = Path(__file__).parents[2] / "workers" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 DURATIONS = {sample["file"]: sample["duration"] for sample in json.loads((SAMPLES / "samples.json").read_text())}
 FILES = list(DURATIONS)
 

@@ -1,1 +1,4 @@
-"""The bundled demo models, which know only synthetic speech, and sample recordings; both are made by `training/`."""
+"""The bundled toy models, which know only synthetic speech (`training/` made them), and real recordings to try the system.
+
+`samples/SOURCES.md` says where each recording comes from, and its licence.
+"""

@@ -17,7 +17,7 @@ from workers.audio.chunks import Chunk, ChunkRules, _ChannelChunker
 from workers.audio.reader import open_audio
 from workers.audio.vad import Span
 
-SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples"
 EMOTION = ChunkRules(gap=0.3, pad=0.1, longest=60.0, shortest=1.0)
 TEXT = ChunkRules(gap=2.0, pad=0.4, longest=8.0)
 

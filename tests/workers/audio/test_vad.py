@@ -18,7 +18,7 @@ from workers.audio import vad
 from workers.audio.silero.rewrite import TARGET, original, rewritten
 from workers.audio.vad import Span
 
-SAMPLES = Path(vad.__file__).parents[1] / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples"
 Sound = NDArray[np.float32]
 
 

@@ -24,7 +24,7 @@ from workers.models import choice, device
 
 pytestmark = pytest.mark.engines
 
-SAMPLES = Path(classifier.__file__).parents[1] / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples"
 LABELS = {0: "angry", 1: "happy", 2: "neutral", 3: "sad"}
 
 
