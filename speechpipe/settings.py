@@ -116,7 +116,7 @@ class FunctionSettings(Project, Topics, Limits, Telemetry, CallerSettings):
 class EngineSettings(Settings):
     """Which models run, and on which device. The command line's options end up here too."""
 
-    models: str = Field("auto", alias="SPEECHPIPE_MODELS")  #: auto, demo, or (a worker's) model name or folder
+    models: str = Field("auto", alias="SPEECHPIPE_MODELS")  #: auto, demo, toy, or a name or folder
     stt_model: str | None = Field(None, alias="SPEECHPIPE_STT_MODEL")
     stt_revision: str | None = Field(None, alias="SPEECHPIPE_STT_REVISION")
     ser_model: str | None = Field(None, alias="SPEECHPIPE_SER_MODEL")

@@ -52,6 +52,15 @@ def whisper_base() -> Path:
 
 
 @pytest.fixture(scope="session")
+def whisper_tiny_en() -> Path:
+    """The folder of the genuine Whisper `tiny.en`, as `whisper_base`."""
+    from tests import weights
+    from workers.models import packages
+
+    return weights.genuine(packages.TINY_EN)
+
+
+@pytest.fixture(scope="session")
 def whisper_tiny() -> Path:
     """The same for `tiny.en`."""
     from tests import weights

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from speechpipe.backends.ports import Progress
+from speechpipe.backends.ports import Analyse, Progress
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -123,3 +124,12 @@ class SteppedClock:
 
     def pass_time(self, **by: float) -> None:
         self.now += timedelta(**by)
+
+
+def ready(engines: Mapping[Stage, Analyse]) -> Callable[[], Mapping[Stage, Callable[[], Analyse]]]:
+    """Engines for Runner and Client that need no loading."""
+
+    def loads(engine: Analyse) -> Callable[[], Analyse]:
+        return lambda: engine
+
+    return lambda: {stage: loads(engine) for stage, engine in engines.items()}

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -39,7 +39,7 @@ from speechpipe.cli.terminal import err, out, plural
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.contract.errors import Held, NotFound, Rejected, SpeechpipeError
-from speechpipe.embedded.engines import find_models, load_engines
+from speechpipe.embedded.engines import find_engines, find_models
 from speechpipe.observe.log import printable, printable_json
 from speechpipe.settings import EngineSettings, Limits, read
 
@@ -124,12 +124,17 @@ def run(
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
     with ExitStack() as stack:
-        runner = stack.enter_context(Runner(directory, lambda: _load_engines(settings), read(Limits), traces=traces))
+        runner = stack.enter_context(Runner(directory, lambda: _find_engines(settings), read(Limits), traces=traces))
         if watch:
             err.print(f"watching {directory} for recordings; Ctrl-C stops")
             if console:
                 stack.enter_context(beside(client, err, runner.running))
-        display.follow(client, out, shown=shown, ended=lambda: not watch and runner.idle())
+
+        def ended() -> bool:
+            runner.check()
+            return not watch and runner.idle()
+
+        display.follow(client, out, err, shown=shown, ended=ended)
     held = client.recordings(status=Status.HELD, limit=1_000_000)
     if held:
         command = f"speechpipe --dir {shlex.quote(str(directory))} release --all"
@@ -137,9 +142,9 @@ def run(
         out.print(f"{plural(len(held))} {verb} held: run `{escape(command)}`, then this command again", highlight=False)
 
 
-def _load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
-    with err.status("loading the models"):
-        return load_engines(settings)
+def _find_engines(settings: EngineSettings) -> Mapping[Stage, Callable[[], Analyse]]:
+    with err.status("looking for the models"):
+        return find_engines(settings)
 
 
 @app.command()

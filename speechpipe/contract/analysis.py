@@ -14,7 +14,7 @@ from speechpipe.contract.task import Stage
 class Model(Frozen):
     """The model that made a half, precise enough to reproduce the half."""
 
-    name: str  #: a Hugging Face id, `demo`, or the name of a local folder
+    name: str  #: a Hugging Face id, `toy`, or the name of a local folder
     revision: str  #: commit hash on the hub, or a digest of the local files
     engine: str  #: library and version, e.g. `faster-whisper 1.2.1`
     device: str = "cpu"

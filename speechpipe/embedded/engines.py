@@ -6,6 +6,7 @@ Only code that analyses on this machine needs them: the embedded mode, and `spee
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,15 +22,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def load_engines(settings: EngineSettings) -> Mapping[Stage, Analyse]:
-    """Both engines, loaded into this process and warmed up. Raises EngineUnavailable."""
+def find_engines(settings: EngineSettings) -> Mapping[Stage, Callable[[], Analyse]]:
+    """Make sure that the models are on this machine, downloading them if necessary; what loads each stage's engine.
+
+    Engines may be loaded side by side, so that one can begin while the other, which takes longer, is being imported.
+    Finding them and loading them raise EngineUnavailable.
+    """
+    choices = {stage: _choose(stage, settings) for stage in Stage}
 
     def load(stage: Stage) -> Analyse:
         from workers.models import choice
 
-        return choice.load(stage, settings)
+        return choice.load_chosen(choices[stage], settings)
 
-    return {stage: _installed(load, stage) for stage in Stage}
+    return {stage: partial(_with_engines, partial(load, stage)) for stage in Stage}
 
 
 def find_models(settings: EngineSettings) -> list[str]:
@@ -37,13 +43,7 @@ def find_models(settings: EngineSettings) -> list[str]:
 
     Raises EngineUnavailable.
     """
-
-    def choose(stage: Stage) -> Choice:
-        from workers.models import choice
-
-        return choice.choose(stage, settings)
-
-    notices = (_installed(choose, stage).notice for stage in Stage)
+    notices = (_choose(stage, settings).notice for stage in Stage)
     return list(dict.fromkeys(notice for notice in notices if notice))
 
 
@@ -83,8 +83,13 @@ def verify_models() -> list[CheckedFile]:
     return _with_engines(verify)
 
 
-def _installed(work: Callable[[Stage], T], stage: Stage) -> T:
-    return _with_engines(lambda: work(stage))
+def _choose(stage: Stage, settings: EngineSettings) -> Choice:
+    def choose() -> Choice:
+        from workers.models import choice
+
+        return choice.choose(stage, settings)
+
+    return _with_engines(choose)
 
 
 def _with_engines(work: Callable[[], T]) -> T:

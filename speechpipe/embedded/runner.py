@@ -51,6 +51,7 @@ from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+LoadEngine = Callable[[], Analyse]
 
 MAX_ATTEMPTS = 5  #: failed attempts before a task is given up
 MAX_CRASHES = 20  #: times the process may die during a task before the task is given up; people do press Ctrl-C
@@ -71,11 +72,13 @@ class AlreadyRunning(Exception):
 class Runner:
     """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process works on it.
 
-    `traces` takes the values of SPEECHPIPE_TRACES; if empty, traces go to a file beside the folder's state.
+    `engines` finds the models and returns what loads each stage's engine. That runs in the stage's own thread, so
+    whichever stage is ready begins. `traces` takes the values of SPEECHPIPE_TRACES; if empty, traces go to a file
+    beside the folder's state.
     """
 
     def __init__(
-        self, directory: Path, engines: Callable[[], Mapping[Stage, Analyse]], limits: Limits, *, traces: str = ""
+        self, directory: Path, engines: Callable[[], Mapping[Stage, LoadEngine]], limits: Limits, *, traces: str = ""
     ) -> None:
         self.directory = directory.resolve()
         state = self.directory / STATE_FOLDER
@@ -95,6 +98,7 @@ class Runner:
         completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self._database)
         self._backend = Backend(self.store, self.bus, self.uploads, self.results, completions, letters)
         self._world: World
+        self._failure: Exception | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
@@ -128,8 +132,8 @@ class Runner:
         self._spawn("scan", self._scan_forever)
         self._spawn("sweep", self._sweep_forever)
         self._spawn("functions", partial(self._serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
-        for stage, engine in engines.items():
-            self._spawn(stage.value, partial(self._serve, {task_topic(stage): self._performer(engine)}))
+        for stage, load in engines.items():
+            self._spawn(stage.value, partial(self._analyse, stage, load))
         return self
 
     def __exit__(
@@ -144,11 +148,17 @@ class Runner:
         if self._lock:
             self._lock.close()
 
+    def check(self) -> None:
+        """Raise what kept an engine from loading, so that its stage never begins."""
+        if self._failure:
+            raise self._failure
+
     def idle(self) -> bool:
-        """Whether everything in the folder is finished and announced.
+        """Whether everything in the folder is finished and announced. Raises as `check`.
 
         The order of the checks matters: work enters the next of these places before it leaves the one before.
         """
+        self.check()
         return (
             self._scanned.is_set()
             and not self._growing
@@ -206,6 +216,15 @@ class Runner:
         self._growing = growing
 
     # --------------------------------------------------------------------------------------------- the messages
+
+    def _analyse(self, stage: Stage, load: LoadEngine) -> None:
+        """Load a stage's engine, then perform its tasks."""
+        try:
+            engine = load()
+        except Exception as error:
+            self._failure = error
+            return
+        self._serve({task_topic(stage): self._performer(engine)})
 
     def _serve(self, handlers: Mapping[str, Callable[[Message], None]]) -> None:
         while not self._stopping.is_set():

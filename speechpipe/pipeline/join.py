@@ -54,10 +54,10 @@ def join(recording_id: str, revision: int, world: World) -> Recording | None:
 def _record(recording: Recording, partials: Iterable[Partial], world: World) -> Record | None:
     """The record of this revision; None while a half is missing."""
     chosen = newest(partials, recording)
-    return combine(recording, {stage: _with_analysis(partial, world) for stage, partial in chosen.items()})
+    return combine(recording, {stage: with_analysis(partial, world) for stage, partial in chosen.items()})
 
 
-def _with_analysis(partial: Partial, world: World) -> Partial:
+def with_analysis(partial: Partial, world: World) -> Partial:
     """The partial with its analysis, read from the results bucket if it lies there."""
     if partial.analysis_uri is None:
         return partial

@@ -25,7 +25,7 @@ from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported
 from tests.backends.examples import NOW, finished, recording
 from tests.browser.conftest import WAIT_MS
-from tests.doubles import TRANSCRIPT, FixedEngine, segment
+from tests.doubles import TRANSCRIPT, FixedEngine, ready, segment
 from tests.emulators.conftest import TEST_SECONDS, started
 from tests.media import SAMPLES
 
@@ -123,7 +123,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """The local cloud with real workers and the bundled models."""
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
-        settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
+        settings={"SPEECHPIPE_MODELS": "toy", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
     )
     started(cloud)
     yield cloud
@@ -246,7 +246,7 @@ def client(folder: Path) -> Iterator[Client]:
     """A client of a folder, with an engine that returns a hostile transcript."""
     hostile = TRANSCRIPT.model_copy(update={"segments": (segment(0.0, 2.0, f"said {HOSTILE}"),)})
     engines = {Stage.STT: TranscriptEngine(hostile), Stage.SER: FixedEngine(Stage.SER)}
-    with Client(folder, engines=lambda: engines) as made:
+    with Client(folder, engines=ready(engines)) as made:
         yield made
 
 
@@ -371,7 +371,7 @@ def test_progress_is_shown_and_an_invalid_upload_is_refused_immediately(
 ) -> None:
     gate = threading.Event()
     engines = {stage: FixedEngine(stage, gate=gate) for stage in Stage}
-    with Client(folder, engines=lambda: engines) as client, Console(client) as console:
+    with Client(folder, engines=ready(engines)) as client, Console(client) as console:
         client.work()
         page = visit(console.url)
         drop(page, {"call.wav": b"audio"})

@@ -30,6 +30,7 @@ from tests.chaos.books import LEASE_SECONDS
 from tests.chaos.counters import Counters
 from tests.chaos.engine import HashEngine
 from tests.chaos.faults import Faults, FaultyPort, JumpingClock
+from tests.doubles import ready
 
 ENOUGH = "enough"
 THREAD_DIED = 3
@@ -61,7 +62,7 @@ def main() -> None:
         setattr(runner, name, value)
     runner.MAX_ATTEMPTS = MAX_ATTEMPTS
     engines = {stage: HashEngine(stage, Counters(given.counters / "runs")) for stage in Stage}
-    work = runner.Runner(given.folder, lambda: engines, Limits(), traces="off")
+    work = runner.Runner(given.folder, ready(engines), Limits(), traces="off")
     if not given.calm:
         _disturb(work, f"{given.seed} {given.incarnation}", Counters(given.counters / "faults"), given.past_deadline)
     with work:

@@ -1,4 +1,4 @@
-"""Kills `speechpipe run`, the real command with the demo models, with -9 at random moments and restarts it.
+"""Kills `speechpipe run`, the real command with the toy models, with -9 at random moments and restarts it.
 
 The results are compared with those of an undisturbed run: texts and labels exactly, times and scores to a thousandth,
 because threads change the order in which floats are summed. Only the process itself is killed, not its group; its
@@ -70,7 +70,7 @@ def _lay_out(folder: Path) -> None:
 
 
 def _command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "demo"]
+    return [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "toy"]
 
 
 def _finish(folder: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from speechpipe import Client, cli
-from speechpipe.contract import Stage
-from tests.doubles import FixedEngine
+from speechpipe.cli import display
+from speechpipe.contract import Recording, Segment, Stage
+from tests.doubles import FixedEngine, ready
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -21,8 +24,8 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     """Run the command line with fixed engines; (exit status, stdout, stderr)."""
     monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
     engines = {stage: FixedEngine(stage) for stage in Stage}
-    monkeypatch.setattr("speechpipe.client.client.load_engines", lambda settings: engines)
-    monkeypatch.setattr("speechpipe.cli.app.load_engines", lambda settings: engines)
+    monkeypatch.setattr("speechpipe.client.client.find_engines", lambda settings: ready(engines)())
+    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings: ready(engines)())
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["speechpipe", *arguments])
@@ -46,6 +49,26 @@ def test_run_prints_what_was_said_and_how_and_where_the_files_are(run: Run, fold
     assert set(names) == {"record.json", "transcript.vtt", "transcript.srt", "emotion.vtt", "report.html"}
     assert all((Path(place) / name).is_file() for name in names)
     assert "where is my order" not in run("run", str(folder))[1]  # a second run has nothing new to print
+
+
+def test_run_tells_what_was_said_while_the_emotion_is_still_being_found(
+    run: Run, folder: Path, audio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio.rename(folder / "call.wav")
+    go_on = threading.Event()
+    engines = {Stage.STT: FixedEngine(Stage.STT), Stage.SER: FixedEngine(Stage.SER, gate=go_on)}
+    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings: ready(engines)())
+    printed = display.early_text
+
+    def then_go_on(recording: Recording, segments: Sequence[Segment]) -> Text:
+        go_on.set()
+        return printed(recording, segments)
+
+    monkeypatch.setattr(display, "early_text", then_go_on)
+    status, out, err = run("run", str(folder))
+    assert status == 0
+    assert err.splitlines()[:2] == ["call.wav  text; emotion follows", "   0:00  where is my order"]
+    assert "text; emotion follows" not in out  # the record says it all
 
 
 def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio: Path) -> None:

@@ -41,10 +41,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return run
 
 
-def test_a_fresh_machine_has_the_demo_models_and_says_what_a_run_would_download(run: Run) -> None:
+def test_a_fresh_machine_has_the_toy_models_and_says_what_a_run_would_download(run: Run) -> None:
     status, out, err = run("models", "list")
     assert status == 0
-    assert [line.split()[:2] for line in out.splitlines()[::2]] == [["stt", "demo"], ["ser", "demo"]]
+    assert [line.split()[:2] for line in out.splitlines()[::2]] == [["stt", "toy"], ["ser", "toy"]]
     assert "bundled, 5 MB, Apache-2.0, English  default for stt" in out
     assert "stt: if the model hub can be reached, a run downloads small and uses it" in err
     assert "ser: if the model hub can be reached, a run downloads CAiRE/" in err
@@ -70,8 +70,8 @@ def test_fetch_list_verify_and_repair(run: Run, tmp_path: Path) -> None:
     models = [json.loads(line) for line in run("models", "list", "--json")[1].splitlines()]
     assert [(model["stage"], model["name"], model["default"]) for model in models] == [
         ("stt", name, True),
-        ("stt", "demo", False),
-        ("ser", "demo", True),
+        ("stt", "toy", False),
+        ("ser", "toy", True),
     ]
     assert run("models", "verify")[:2] == (0, "4 files of 1 model: all intact\n")
 

@@ -9,16 +9,16 @@ import pytest
 
 from speechpipe import Client
 from speechpipe.contract import Stage, Status
-from speechpipe.contract.errors import ErrorCode, NotFound, Rejected, SettingsMissing, WaitTimeout
+from speechpipe.contract.errors import EngineUnavailable, ErrorCode, NotFound, Rejected, SettingsMissing, WaitTimeout
 from speechpipe.pipeline.progress import Progress
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 
 WAIT_SECONDS = 120  # a limit for a busy machine; everything here takes under a second
 
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[Client]:
-    with Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client:
+    with Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client:
         yield client
 
 
@@ -57,13 +57,39 @@ def test_wait_times_out(client: Client, audio: Path) -> None:
         client.wait("rec_unknown", timeout=0.1)
 
 
+def test_what_was_said_is_there_before_the_emotion(folder: Path, audio: Path) -> None:
+    go_on = threading.Event()
+    engines = {Stage.STT: FixedEngine(Stage.STT), Stage.SER: FixedEngine(Stage.SER, gate=go_on)}
+    with Client(folder, engines=ready(engines)) as client:
+        submission = client.submit(audio)
+        client.work()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not (client.find(submission.id) and (transcript := client.transcript(submission.id))):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert " ".join(segment.text for segment in transcript.segments) == "where is my order it is late"
+        assert submission.status() is Status.PROCESSING
+        go_on.set()
+        record = submission.result(timeout=WAIT_SECONDS)
+    assert [segment.text for segment in record.segments] == [segment.text for segment in transcript.segments]
+
+
+def test_an_engine_that_cannot_be_loaded_ends_the_wait(folder: Path, audio: Path) -> None:
+    def broken() -> FixedEngine:
+        raise EngineUnavailable("the model is damaged")
+
+    engines = {Stage.STT: lambda: FixedEngine(Stage.STT), Stage.SER: broken}
+    with Client(folder, engines=lambda: engines) as client, pytest.raises(EngineUnavailable, match="is damaged"):
+        client.submit(audio).result(timeout=WAIT_SECONDS)
+
+
 def test_progress_covers_both_halves_and_estimates_the_time_left(folder: Path, audio: Path) -> None:
     gate = threading.Event()
     engines = {
         Stage.STT: FixedEngine(Stage.STT, gate=gate),  # reports 50% until the gate opens
         Stage.SER: FixedEngine(Stage.SER),
     }
-    with Client(folder, engines=lambda: engines) as client:
+    with Client(folder, engines=ready(engines)) as client:
         submission = client.submit(audio)
         assert submission.progress() == Progress(share=0)
         client.work()

@@ -15,7 +15,7 @@ import pytest
 from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Stage
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 
 #: How long to wait for anything: long enough for a busy machine, and shorter than a test's own timeout.
 WAIT_SECONDS = 120.0
@@ -96,7 +96,7 @@ class Visitor:
 def visitor(folder: Path) -> Iterator[Visitor]:
     """A visitor to the console of a folder that a worker processes."""
     with (
-        Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client,
+        Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client,
         Console(client) as console,
         httpx.Client(base_url=console.url, timeout=WAIT_SECONDS) as http,
     ):

@@ -58,7 +58,7 @@ def test_alone_it_serves_a_folder_and_stops_while_a_page_is_open(folder: Path) -
 @pytest.mark.engines
 def test_alongside_a_watched_folder_it_reports_the_running_processes(folder: Path) -> None:
     with (
-        speechpipe("run", folder, "--watch", "--models", "demo") as process,
+        speechpipe("run", folder, "--watch", "--models", "toy") as process,
         httpx.stream("GET", f"{address(process)}api/events", timeout=WAIT_SECONDS) as stream,
     ):
         lines = stream.iter_lines()

@@ -14,7 +14,7 @@ from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Stage
 from tests.console.conftest import WAIT_SECONDS, Visitor
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 from tests.media import write_wav
 
 pytestmark = pytest.mark.slow  # together over ten seconds
@@ -201,7 +201,7 @@ def test_a_held_recording_can_be_released(folder: Path, tmp_path: Path) -> None:
     limits = {"SPEECHPIPE_MAX_DURATION": "1"}
     engines = {stage: FixedEngine(stage) for stage in Stage}
     with (
-        Client(folder, engines=lambda: engines, environ=limits) as client,
+        Client(folder, engines=ready(engines), environ=limits) as client,
         Console(client) as console,
         httpx.Client(base_url=console.url, timeout=WAIT_SECONDS) as http,
     ):

@@ -19,7 +19,7 @@ from speechpipe.console import Console, watcher
 from speechpipe.console.hub import MAX_BACKLOG, RESYNC, Hub
 from speechpipe.contract import Stage
 from tests.console.conftest import WAIT_SECONDS
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 
 pytestmark = pytest.mark.slow  # together over ten seconds
 
@@ -79,7 +79,7 @@ class CountingStore:
 
 @pytest.fixture
 def counted(folder: Path) -> Any:
-    client = Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage})
+    client = Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage}))
     store = CountingStore(client.backend.store)
     object.__setattr__(client.backend, "store", store)
     return client, store

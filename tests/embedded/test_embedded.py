@@ -1,4 +1,4 @@
-"""`speechpipe run` as a process, with the bundled demo models: real speech in, real records out."""
+"""`speechpipe run` as a process, with the bundled toy models: real speech in, real records out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 
 def command(folder: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "demo", *more]
+    return [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "toy", *more]
 
 
 def run(folder: Path) -> str:
@@ -57,7 +57,7 @@ def test_the_samples_are_transcribed_correctly(undisturbed: tuple[dict[str, Reco
             assert Path(uri.removeprefix("file://")).stat().st_size > 0
         assert record.segments[0].text.strip() in printed
     assert "warning: " in printed
-    assert "demo models" in printed
+    assert "toy models" in printed
     assert all(any(w.code == "demo_models" for w in record.warnings) for record in made.values())
 
 

@@ -16,11 +16,12 @@ from speechpipe.backends.local import STATE_FOLDER, connect
 from speechpipe.backends.local.bus import LocalBus
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
+from speechpipe.contract.errors import EngineUnavailable
 from speechpipe.embedded import runner
 from speechpipe.embedded.runner import AlreadyRunning, Runner
 from speechpipe.pipeline.outcomes import completion_event
 from speechpipe.settings import Limits
-from tests.doubles import START, FixedEngine, source
+from tests.doubles import START, FixedEngine, ready, source
 from tests.record.test_artifacts import record
 
 Engines = dict[Stage, FixedEngine]
@@ -39,7 +40,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def running(folder: Path, engines: Engines) -> Iterator[Runner]:
-    with Runner(folder, lambda: engines, Limits()) as work:
+    with Runner(folder, ready(engines), Limits()) as work:
         yield work
 
 
@@ -183,9 +184,40 @@ def test_stopping_during_an_analysis_is_quick_and_the_next_run_finishes_it(folde
     assert engines[Stage.SER].runs == 1  # finished before the stop, so not repeated
 
 
+def test_the_half_whose_engine_is_ready_begins_while_the_other_loads(folder: Path, engines: Engines) -> None:
+    add_file(folder, "a.wav")
+    go_on = threading.Event()
+
+    def slowly() -> FixedEngine:
+        assert go_on.wait(120)
+        return engines[Stage.SER]
+
+    with Runner(folder, lambda: {Stage.STT: lambda: engines[Stage.STT], Stage.SER: slowly}, Limits()) as work:
+        until(lambda: [partial.stage for partial in partials(work)] == [Stage.STT])
+        assert not work.idle()
+        go_on.set()
+        until(work.idle)
+    assert by_name(connect(folder))["a.wav"].status == Status.COMPLETED
+
+
+def test_an_engine_that_cannot_be_loaded_ends_the_work_and_nothing_is_lost(folder: Path, engines: Engines) -> None:
+    add_file(folder, "a.wav")
+
+    def broken() -> FixedEngine:
+        raise EngineUnavailable("the model is damaged")
+
+    loaders = {Stage.STT: lambda: engines[Stage.STT], Stage.SER: broken}
+    with Runner(folder, lambda: loaders, Limits()) as work, pytest.raises(EngineUnavailable, match="is damaged"):
+        until(work.idle)
+    with running(folder, engines) as work:
+        until(work.idle)
+    (recording,) = by_name(connect(folder)).values()
+    assert (recording.status, engines[Stage.SER].runs) == (Status.COMPLETED, 1)
+
+
 def test_two_processes_cannot_work_on_the_same_folder(folder: Path, engines: Engines) -> None:
     with running(folder, engines), pytest.raises(AlreadyRunning, match="another speechpipe process"):
-        Runner(folder, lambda: engines, Limits()).__enter__()
+        Runner(folder, ready(engines), Limits()).__enter__()
 
 
 def test_a_crash_of_the_process_does_not_count_as_a_failed_attempt(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from speechpipe.backends.local import connect
 from speechpipe.contract import Status
-from speechpipe.embedded.engines import load_engines
+from speechpipe.embedded.engines import find_engines
 from speechpipe.embedded.runner import Runner
 from speechpipe.observe import log
 from speechpipe.observe.counters import Counters
@@ -37,9 +37,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, An
     handlers, level = root.handlers[:], root.level
     log.configure("json", stream=stream)
     try:
-        engines = load_engines(read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
+        settings = read(EngineSettings, {"SPEECHPIPE_MODELS": "toy", "SPEECHPIPE_DEVICE": "cpu"})
         limits = read(Limits, {"SPEECHPIPE_PRICES": "l4"})
-        with Runner(folder, lambda: engines, limits) as work:
+        with Runner(folder, lambda: find_engines(settings), limits) as work:
             until(work.idle, 240)
         assert {r.status for r in connect(folder).store.recordings()} == {Status.COMPLETED}
     finally:

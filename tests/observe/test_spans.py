@@ -20,7 +20,7 @@ from speechpipe.observe import exporters
 from speechpipe.observe.spans import OFF, parse_traceparent, root_context
 from speechpipe.observe.waterfall.layout import Span, read
 from speechpipe.settings import Limits
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 from tests.embedded.test_runner import until
 
 
@@ -95,7 +95,7 @@ def test_a_path_that_cannot_be_written_causes_a_warning_and_no_failure(
 ) -> None:
     (folder / "a.wav").write_bytes(b"audio")
     engines = {stage: FixedEngine(stage) for stage in Stage}
-    with Runner(folder, lambda: engines, Limits(), traces=str(audio / "traces.jsonl")) as work:
+    with Runner(folder, ready(engines), Limits(), traces=str(audio / "traces.jsonl")) as work:
         until(work.idle, 240)
     assert connect(folder).store.recordings()[0].status is Status.COMPLETED
     assert "traces_lost" in [getattr(record, "action", None) for record in caplog.records]
@@ -141,7 +141,7 @@ def test_an_invalid_traceparent_is_none(text: str | None) -> None:
 
 
 def run(folder: Path, engines: dict[Stage, FixedEngine]) -> list[Span]:
-    with Runner(folder, lambda: engines, Limits()) as work:
+    with Runner(folder, ready(engines), Limits()) as work:
         until(work.idle, 240)
     (recording,) = connect(folder).store.recordings()
     path = folder / ".speechpipe" / TRACES_FILE

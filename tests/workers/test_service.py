@@ -244,7 +244,7 @@ def test_concurrent_deliveries_share_the_engines_batches(
 ) -> None:
     # A second batch would take the rows that the first one waits for.
     monkeypatch.setattr(choice, "PARALLEL_BATCHES", 1)
-    engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
+    engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "toy", "device": "cpu"}))
     batcher = engine._batcher  # type: ignore[attr-defined]
     run = batcher._run
     sizes: list[int] = []

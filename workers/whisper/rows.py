@@ -115,6 +115,14 @@ class WhisperRows:
         results = self._decode(rows, encoded)
         return self._segments(rows, encoded, results)
 
+    def warm_up(self, row: Row) -> None:
+        """Run every part of the model on a row once: noise would fail the checks, and be decoded again and again."""
+        encoded = self._encode([row])
+        if self._model.model.is_multilingual:  # other models cannot detect a language
+            self._languages(encoded)
+        row = replace(row, language="en")
+        self._segments([row], encoded, self._generate([row], encoded.view, 0))
+
     def tokenizer(self, task: str, language: str | None) -> Tokenizer:
         """The tokenizer with the start sequence of a task and a language."""
         model = self._model

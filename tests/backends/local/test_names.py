@@ -14,7 +14,7 @@ from speechpipe.backends.local.folder import METADATA_SUFFIX
 from speechpipe.contract import Stage, Status
 from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
 from speechpipe.embedded import runner
-from tests.doubles import FixedEngine
+from tests.doubles import FixedEngine, ready
 from tests.names import LONGEST_NAME, ODD_NAMES, PARTED_NAME
 
 PATIENCE = 120.0  #: how long a busy machine may take, in seconds
@@ -28,7 +28,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_name_becomes_a_record_and_is_found_by_itself(folder: Path, audio: Path) -> None:
     names = [os.path.normpath(name) for name in [*ODD_NAMES, PARTED_NAME, *AT_THE_LIMIT]]
-    with Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client:
+    with Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client:
         submissions = {name: client.submit(audio, name=name) for name in names}
         assert {name: client.wait(each.id, timeout=PATIENCE).source.name for name, each in submissions.items()} == {
             name: name for name in names
@@ -45,7 +45,7 @@ def test_a_file_whose_name_is_not_text_is_ignored_and_the_others_are_processed(
     (folder / "before.wav").write_bytes(b"RIFF")
     (folder / os.fsdecode(b"\xff\xfe.wav")).write_bytes(b"RIFF")
     with caplog.at_level(logging.WARNING):
-        with Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client:
+        with Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client:
             assert client.submit(audio, name="z.wav").result(timeout=PATIENCE).status is Status.COMPLETED
             assert client.wait("before.wav", timeout=PATIENCE).status is Status.COMPLETED
         uploads = connect(folder).uploads
@@ -111,6 +111,6 @@ def test_a_scan_that_fails_is_repeated(
         scan(self)
 
     monkeypatch.setattr(runner.Runner, "_scan", failing_once)
-    with Client(folder, engines=lambda: {stage: FixedEngine(stage) for stage in Stage}) as client:
+    with Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client:
         assert client.submit(audio).result(timeout=PATIENCE).status is Status.COMPLETED
     assert [record.__dict__.get("action") for record in caplog.records] == ["scan_failed"]

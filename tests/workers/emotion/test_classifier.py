@@ -323,11 +323,11 @@ def test_a_model_loaded_from_settings_is_warm_and_identifies_itself(
     assert model.engine == f"transformers {device.installed('transformers')}"
 
 
-def test_the_bundled_demo_model_says_what_it_is() -> None:
-    engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "demo", "device": "cpu"}))
+def test_the_bundled_toy_model_says_what_it_is() -> None:
+    engine = choice.load(Stage.SER, EngineSettings.model_validate({"models": "toy", "device": "cpu"}))
     analysis = engine(SAMPLES / "angry_customer.ogg", Options(), lambda _: None)
     assert isinstance(analysis.value, Emotions)
     assert analysis.value.windows
     assert analysis.value.windows[0].sentiment
-    assert analysis.model.name == analysis.value.vocabulary.id == "demo"
+    assert analysis.model.name == analysis.value.vocabulary.id == "toy"
     assert [caution.code for caution in analysis.cautions] == ["demo_models"]

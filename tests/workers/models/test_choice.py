@@ -17,7 +17,7 @@ from huggingface_hub import constants
 
 from speechpipe.contract import Stage
 from speechpipe.settings import EngineSettings
-from workers.models import choice, hub
+from workers.models import choice, hub, packages
 from workers.models.choice import DEFAULT_CLASSIFIER, PINS, choose
 from workers.models.hub import ModelMissing, hub_answers
 from workers.models.naming import repository_of, requested
@@ -31,10 +31,10 @@ SMALL = "Systran/faster-whisper-small"
 def _no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    demo = tmp_path / "demo"
-    fill(demo / "whisper", WHISPER_FILES)
-    fill(demo / "ser", SER_FILES)
-    monkeypatch.setattr(choice, "DEMO_MODELS", demo)
+    toys = tmp_path / "toys"
+    fill(toys / "whisper", WHISPER_FILES)
+    fill(toys / "ser", SER_FILES)
+    monkeypatch.setattr(choice, "DEMO_MODELS", toys)
     monkeypatch.setattr(choice, "assemble", no_index)  # test_packages.py has the package index
     hub_answers.cache_clear()
     yield
@@ -78,10 +78,10 @@ def test_every_pin_is_a_full_commit_hash_and_every_default_has_one() -> None:
         assert repository_of(Stage.STT, name) in PINS
 
 
-def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so() -> None:
+def test_without_hub_and_cache_the_toy_models_are_used_and_every_result_says_so() -> None:
     for stage in Stage:
         choice = choose(stage, settings())
-        assert choice.name == "demo"
+        assert choice.name == "toy"
         assert choice.revision.startswith("sha256:")
         [caution] = choice.cautions
         assert caution.code == "demo_models"
@@ -92,13 +92,23 @@ def test_without_hub_and_cache_the_demo_models_are_used_and_every_result_says_so
 
 def test_an_incomplete_model_in_the_cache_is_not_used() -> None:
     fill_cache(SMALL, PINS[SMALL], WHISPER_FILES[:-2])  # an interrupted download
-    assert choose(Stage.STT, settings()).name == "demo"
+    assert choose(Stage.STT, settings()).name == "toy"
 
 
-def test_demo_is_used_on_request_even_if_the_real_models_are_there() -> None:
+def test_the_toys_are_used_on_request_even_if_the_real_models_are_there() -> None:
     fill_cache(SMALL, PINS[SMALL], WHISPER_FILES)
-    assert choose(Stage.STT, settings(models="demo")).name == "demo"
-    assert choose(Stage.STT, settings(models="demo", stt_model="small")).name == SMALL
+    assert choose(Stage.STT, settings(models="toy")).name == "toy"
+    assert choose(Stage.STT, settings(models="toy", stt_model="small")).name == SMALL
+
+
+def test_demo_is_base_from_the_hubs_cache_and_the_bundled_emotion_model() -> None:
+    fill_cache(SMALL, PINS[SMALL], WHISPER_FILES)
+    fill_cache(DEFAULT_CLASSIFIER, PINS[DEFAULT_CLASSIFIER], SER_FILES)
+    fill_cache(packages.BASE.repository, packages.BASE.revision, WHISPER_FILES)
+    chosen = choose(Stage.STT, settings(models="demo"))
+    assert (chosen.name, chosen.revision, chosen.cautions) == (packages.BASE.repository, packages.BASE.revision, ())
+    assert choose(Stage.SER, settings(models="demo")).name == "toy"
+    assert choose(Stage.SER, settings(ser_model="demo")).name == "toy"
 
 
 def test_a_whisper_model_for_both_stages_leaves_emotion_at_its_default(tmp_path: Path) -> None:
@@ -106,7 +116,7 @@ def test_a_whisper_model_for_both_stages_leaves_emotion_at_its_default(tmp_path:
     for name in ("small", SMALL, str(folder)):
         assert requested(Stage.STT, settings(models=name)) == name
         assert requested(Stage.SER, settings(models=name)) is None
-    for name in ("demo", "our/classifier"):
+    for name in ("demo", "toy", "our/classifier"):
         assert requested(Stage.SER, settings(models=name)) == name
     assert requested(Stage.SER, settings(models="small", ser_model="demo")) == "demo"
 
@@ -173,7 +183,7 @@ def test_a_hub_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
         assert "cannot be reached" in (choose(Stage.STT, settings()).notice or "")
-        assert choose(Stage.SER, settings()).name == "demo"  # not probed a second time
+        assert choose(Stage.SER, settings()).name == "toy"  # not probed a second time
         assert time.monotonic() - began < 1.5
 
 
@@ -212,7 +222,7 @@ def test_with_a_hub_the_pinned_commit_is_downloaded(answering: str, monkeypatch:
     assert len(asked) == 1  # the second time it comes from the cache
 
 
-def test_after_a_failed_download_the_demo_models_are_used(answering: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_failed_download_the_toy_models_are_used(answering: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server answers the probe, but then nothing that huggingface_hub requests."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", answering)
@@ -229,7 +239,7 @@ def test_after_a_failed_download_the_demo_models_are_used(answering: str, monkey
         choose(Stage.STT, settings(stt_model="small"))
 
 
-def test_a_warning_is_logged_for_the_demo_models(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_is_logged_for_the_toy_models(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="model"):
         choice.load(Stage.STT, settings())  # the files of this test are not a model
-    assert any("uses the bundled demo model" in record.getMessage() for record in caplog.records)
+    assert any("uses the bundled toy model" in record.getMessage() for record in caplog.records)

