@@ -1,6 +1,6 @@
 """Run a worker's real HTTP service in this process, and push tasks to it the way Pub/Sub does.
 
-    with worker(Stage.STT, choice.load, folder, in_flight=8, models="demo") as door:
+    with worker(Stage.STT, choice.load, folder, in_flight=8, models="toy") as door:
         analyses = door(files)
 
 The embedded backend (SQLite and a folder) stands in for Firestore, Pub/Sub and buckets. The time includes the whole

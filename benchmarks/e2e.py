@@ -6,7 +6,7 @@
 - embedded: a folder in this process, as with `speechpipe.Client`
 - in-turn, in-parallel: an HTTP orchestrator that posts the file to two services (`benchmarks.e2e_seed`)
 
-All use the bundled demo models and samples. A recording's time runs from the start of its upload, because a user waits
+All use the bundled toy models and samples. A recording's time runs from the start of its upload, because a user waits
 for that too and it is part of a POST to the orchestrator, until its completion event or the response is received.
 Overhead is that time without the `compute_seconds` of the stage that took longer. For speechpipe the recording's
 document shows where the overhead went:
@@ -58,7 +58,7 @@ from speechpipe.settings import ClientSettings, read
 SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
 #: 9 to 13 s, one channel, four formats; about 0.1 s of compute.
 FILES = ("angry_customer.ogg", "happy_customer.mp3", "missing_table.flac", "order_inquiry.wav")
-SETTINGS = {"SPEECHPIPE_MODELS": "demo"}
+SETTINGS = {"SPEECHPIPE_MODELS": "toy"}
 PATIENCE_SECONDS = 300.0
 
 Way = Callable[[Sequence[Path]], list[Timing]]

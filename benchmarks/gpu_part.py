@@ -25,7 +25,7 @@ class Sizes:
     """How much is measured."""
 
     whisper: str  #: a shape of `random_whisper`
-    classifier: str  #: one of `benchmarks.ser`, or demo
+    classifier: str  #: one of `benchmarks.ser`, or toy
     files: int  #: mixed recordings
     longest: float  #: mixed recording, in seconds
     long_seconds: float  #: length of a recording in the end-to-end row
@@ -42,7 +42,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes("large-v3-turbo", "large", 64, 60.0, 600.0, 8, 15.0, 16, (16, 32, 64), 32, 90, 40, 80_000, 3),
-    "tiny": Sizes("tiny", "demo", 3, 6.0, 20.0, 2, 1.0, 2, (1, 2), 2, 8, 6, 16_000, 1),
+    "tiny": Sizes("tiny", "toy", 3, 6.0, 20.0, 2, 1.0, 2, (1, 2), 2, 8, 6, 16_000, 1),
 }
 
 

@@ -94,8 +94,8 @@ def compiled(part: Part) -> None:
 
 
 def classifier_folder(part: Part) -> Path:
-    """The classifier, with random weights unless it is the demo model; the first part that needs it makes it."""
-    if part.sizes.classifier == "demo":
+    """The classifier, with random weights unless it is the toy model; the first part that needs it makes it."""
+    if part.sizes.classifier == "toy":
         return DEMO_MODELS / "ser"
     folder = part.folder / "ser"
     if not folder.exists():

@@ -3,7 +3,7 @@
     python -m benchmarks.media FOLDER [--stages stt ser] [--output FILE.json] [--rounds 1]
 
 Every file in the folder is pushed over HTTP to each stage's worker, one at a time, as to a worker with one slot. The
-worker runs in a separate process with the demo model and the embedded backend. A `media.csv` beside the files (columns
+worker runs in a separate process with the toy model and the embedded backend. A `media.csv` beside the files (columns
 `file` and `expect`) says how each must end:
 
     decode   with an analysis
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.output.write_text(
             json.dumps({"machine": where, "rounds": given.rounds, "stages": stages}, indent=1) + "\n"
         )
-        title = f"`python -m benchmarks.media FOLDER`, {where['cores']} cores of {where['cpu']}, demo models"
+        title = f"`python -m benchmarks.media FOLDER`, {where['cores']} cores of {where['cpu']}, toy models"
         given.output.with_suffix(".md").write_text(f"{title}\n\n{text}\n")
     return 0 if all(map(well, stages.values())) else 1
 

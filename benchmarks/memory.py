@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--stages stt ser] [--seconds 60 3600 36000]
 
-For each stage and length a worker is started the way its image starts it, in a separate process, with the demo model on
+For each stage and length a worker is started the way its image starts it, in a separate process, with the toy model on
 the CPU and the embedded backend (a folder and SQLite in place of Google's services). It gets one recording over HTTP.
 The kernel reports its peak memory from the moment it was ready: VmHWM, which is reset then, so that the peak of loading
 the model hides nothing. The same is measured for its decoding process and that process's child.
@@ -68,7 +68,7 @@ def serve(stage: str, folder: Path, port: int) -> int:
             "results_bucket": "r",
             "stage": stage,
             "port": port,
-            "models": "demo",
+            "models": "toy",
             "device": "cpu",
             "max_seconds": 40_000,
         }
@@ -255,7 +255,7 @@ def main() -> int:
             recording.unlink()
     where = machine()
     given.output.write_text(json.dumps({"machine": where, "stages": stages}, indent=1) + "\n")
-    text = f"`python -m benchmarks.memory`, {where['cores']} cores of {where['cpu']}, demo models\n\n{table(stages)}\n"
+    text = f"`python -m benchmarks.memory`, {where['cores']} cores of {where['cpu']}, toy models\n\n{table(stages)}\n"
     given.output.with_suffix(".md").write_text(text)
     print(text)
     return 0

@@ -85,7 +85,7 @@ def random_whisper(name: str, output: Path) -> Path:
 
 
 def _tokenizer() -> Tokenizer:
-    """The demo model's tokenizer, padded with made-up words, plus Whisper's special tokens."""
+    """The toy model's tokenizer, padded with made-up words, plus Whisper's special tokens."""
     data = json.loads((DEMO_MODELS / "whisper" / "tokenizer.json").read_text())
     special = {token["content"] for token in data["added_tokens"]}
     data["added_tokens"] = []

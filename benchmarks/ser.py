@@ -1,6 +1,6 @@
 """The emotion worker against transformers' own pipeline: the same recordings, the same model, the same cores.
 
-    python -m benchmarks.ser                                 the demo model, 64 recordings of 2 to 60 s
+    python -m benchmarks.ser                                 the toy model, 64 recordings of 2 to 60 s
     python -m benchmarks.ser --shape base --count 12         random weights of wav2vec2-base's shape; also: large
 
 speechpipe's worker is called over HTTP with many pushes in flight, on the embedded backend (see `benchmarks.door`). The
@@ -173,7 +173,7 @@ def filling(analyses: Sequence[Analysis]) -> dict[str, float]:
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=("demo", *SHAPES), default="demo")
+    parser.add_argument("--shape", choices=("toy", *SHAPES), default="toy")
     parser.add_argument("--count", type=int, default=64, help="recordings")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=8, help="pushes at a time")
@@ -181,7 +181,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = "demo" if given.shape == "demo" else str(random_model(folder / given.shape, given.shape))
+        model = "toy" if given.shape == "toy" else str(random_model(folder / given.shape, given.shape))
         (folder / "in").mkdir()
         files = recordings(folder / "in", given.count)
         report(given, *run(given, model, files, folder))
@@ -196,10 +196,10 @@ def run(
     heard = windows(files)
     classifier: Any = pipeline(
         "audio-classification",
-        model=str(DEMO_MODELS / "ser") if model == "demo" else model,
+        model=str(DEMO_MODELS / "ser") if model == "toy" else model,
         device=0 if torch.cuda.is_available() else -1,
     )
-    chosen = {"models": "demo"} if model == "demo" else {"ser_model": model}
+    chosen = {"models": "toy"} if model == "toy" else {"ser_model": model}
     with worker(Stage.SER, choice.load, folder / "backend", given.in_flight, **chosen) as door:
         analyses = door(files)
         assert sum(len(one.value.windows) for one in analyses if isinstance(one.value, Emotions)) == len(heard)

@@ -58,7 +58,7 @@ def test_run_listens_nowhere(tmp_path: Path) -> None:
     site.mkdir()
     (site / "sitecustomize.py").write_text(HOOK)
     shutil.copy(SAMPLES / "angry_customer.ogg", folder)
-    command = [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "demo"]
+    command = [sys.executable, "-m", "speechpipe.cli", "run", str(folder), "--models", "toy"]
     environment = {**os.environ, "PYTHONPATH": str(site), "BOUND": str(bound)}
     probe = "import socket; socket.socket().bind(('127.0.0.1', 0))"
     subprocess.run([sys.executable, "-c", probe], env=environment, check=True)

@@ -1,4 +1,4 @@
-"""Model cards of the demo models, written from their evaluation.json so that their figures agree."""
+"""Model cards of the toy models, written from their evaluation.json so that their figures agree."""
 
 from __future__ import annotations
 

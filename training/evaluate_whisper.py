@@ -95,7 +95,7 @@ def samples_score(model: WhisperModel) -> Score:
 
 def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
     """Word error rates in the worker's engine, which gives this model one sentence at a time."""
-    unnamed = Model(name="demo", revision="", engine="")
+    unnamed = Model(name="toy", revision="", engine="")
     engine = WhisperEngine(model, unnamed, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
     long, long_text = long_recording(utterances, 620, seed)
     counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}

@@ -1,4 +1,4 @@
-"""The demo models' entire language: a small grammar of sentences from customer-service calls.
+"""The toy models' entire language: a small grammar of sentences from customer-service calls.
 
 Every sentence is a random template whose slots (``{day}``) are filled from short word lists. A hash of its text
 assigns a sentence to the training set or the held-out set, so the two never share a sentence.

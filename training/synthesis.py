@@ -1,4 +1,4 @@
-"""Synthetic speech for the demo models, from Debian's synthesisers: voices, four emotions, and exact word times.
+"""Synthetic speech for the toy models, from Debian's synthesisers: voices, four emotions, and exact word times.
 
 espeak-ng is called through its library (package ``libespeak-ng1``, which ``espeak-ng`` depends on), which reports when
 each word starts. flite is run as a program, and the phone durations it prints are mapped to words. All audio is mono

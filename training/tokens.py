@@ -1,4 +1,4 @@
-"""The demo recogniser's tokenizer: byte-level BPE trained on the grammar, then Whisper's special tokens.
+"""The toy recogniser's tokenizer: byte-level BPE trained on the grammar, then Whisper's special tokens.
 
 The special tokens are in Whisper's order, and an empty token precedes <|endoftext|> as in Whisper's multilingual
 vocabulary, because CTranslate2 infers from these what the ids mean and that the model is multilingual.

@@ -1,4 +1,4 @@
-"""Train the bundled demo emotion classifier: a small wav2vec2 on synthesised prosody.
+"""Train the bundled toy emotion classifier: a small wav2vec2 on synthesised prosody.
 
 Run ``python -m training.train_ser``; it needs the Debian packages espeak-ng and flite, and about half an hour on
 two CPU cores. ``--evaluate`` trains nothing: it measures the model in ``--output`` and rewrites its evaluation.json
@@ -40,7 +40,7 @@ MODELS = Path(__file__).parents[1] / "workers" / "demo" / "models" / "ser"
 
 
 def ser_config() -> Wav2Vec2Config:
-    """Configuration of the demo model: one frame per 40 ms, four labels."""
+    """Configuration of the toy model: one frame per 40 ms, four labels."""
     return Wav2Vec2Config(
         vocab_size=4,
         hidden_size=96,
@@ -223,7 +223,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=7, help="seed for the sentences, voices, noises and weights")
-    parser.add_argument("--cache", type=Path, default=Path("build/demo"), help="folder for the synthesised speech")
+    parser.add_argument("--cache", type=Path, default=Path("build/toy"), help="folder for the synthesised speech")
     parser.add_argument("--output", type=Path, default=MODELS, help="folder of the trained model")
     parser.add_argument("--steps", type=int, default=2500, help="training steps")
     parser.add_argument("--batch", type=int, default=16, help="windows per step")

@@ -1,4 +1,4 @@
-"""Train the bundled demo recogniser: a small Whisper on synthesised service calls.
+"""Train the bundled toy recogniser: a small Whisper on synthesised service calls.
 
 Run ``python -m training.train_whisper``; it needs the Debian packages espeak-ng and flite, and about an hour and a
 half on two CPU cores. ``--evaluate`` trains nothing: it measures the model in ``--output`` and rewrites its
@@ -118,7 +118,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=7, help="seed for the sentences, voices, noises and weights")
-    parser.add_argument("--cache", type=Path, default=Path("build/demo"), help="folder for speech and checkpoints")
+    parser.add_argument("--cache", type=Path, default=Path("build/toy"), help="folder for speech and checkpoints")
     parser.add_argument("--output", type=Path, default=MODELS, help="folder of the trained model")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--start", default=PHASES[0].name, choices=[p.name for p in PHASES], help="first phase to run")

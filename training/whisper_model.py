@@ -27,7 +27,7 @@ class Weights:
 
 
 def whisper_config(ids: Ids) -> WhisperConfig:
-    """Configuration of the demo model: Whisper with smaller sizes."""
+    """Configuration of the toy model: Whisper with smaller sizes."""
     return WhisperConfig(
         vocab_size=ids.size,
         num_mel_bins=80,

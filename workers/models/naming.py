@@ -11,7 +11,7 @@ from workers.models.hub import ModelMissing, missing_file
 
 
 def requested(stage: Stage, settings: EngineSettings) -> str | None:
-    """The model that the settings name for a stage, `demo`, or None for the default.
+    """The model that the settings name for a stage, `demo` or `toy` among them, or None for the default.
 
     The stage's own setting comes first. `SPEECHPIPE_MODELS` counts for both stages, except that a Whisper model leaves
     emotion at its default.

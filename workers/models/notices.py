@@ -5,20 +5,26 @@ from __future__ import annotations
 from speechpipe.contract import Caution, Stage
 
 _HALVES = {
-    Stage.STT: "speech to text uses the bundled demo model, which knows about 200 English words and synthetic voices",
-    Stage.SER: "emotion uses the bundled demo model, which knows only synthetic voices",
+    Stage.STT: "speech to text uses the bundled toy model, which knows about 200 English words and synthetic voices",
+    Stage.SER: "emotion uses the bundled toy model, which knows only synthetic voices",
 }
 
 
-def demo_models(stage: Stage, because: str | None) -> Caution:
-    """The caution of a demo model. `because` says why the default could not be had; None if the demo was asked for."""
+def toy_models(stage: Stage, because: str | None) -> Caution:
+    """The caution of a toy model. `because` says why another could not be had; None if the toy was asked for."""
     if because is None:
         message = (
-            "bundled demo models are in use: they know about 200 English words and synthetic voices, and nothing else."
+            "bundled toy models are in use: they know about 200 English words and synthetic voices, and nothing else."
             " For real recordings use --models auto, or name folders (SPEECHPIPE_STT_MODEL, SPEECHPIPE_SER_MODEL)"
         )
     else:
         message = f"{_HALVES[stage]}. Another can be named with SPEECHPIPE_{stage.name}_MODEL ({because})"
+    return Caution(code="demo_models", message=message)
+
+
+def toy_emotion() -> Caution:
+    """The caution of the emotion model of `demo`."""
+    message = f"{_HALVES[Stage.SER]}. Another can be named with SPEECHPIPE_SER_MODEL"
     return Caution(code="demo_models", message=message)
 
 

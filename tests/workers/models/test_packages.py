@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import fcntl
+import importlib.util
 import logging
 import os
 import socket
