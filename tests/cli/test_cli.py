@@ -25,7 +25,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
     monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
     engines = {stage: FixedEngine(stage) for stage in Stage}
     monkeypatch.setattr("speechpipe.client.client.find_engines", lambda settings: ready(engines)())
-    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings: ready(engines)())
+    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings, on_bytes: ready(engines)())
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["speechpipe", *arguments])
@@ -57,7 +57,7 @@ def test_run_tells_what_was_said_while_the_emotion_is_still_being_found(
     audio.rename(folder / "call.wav")
     go_on = threading.Event()
     engines = {Stage.STT: FixedEngine(Stage.STT), Stage.SER: FixedEngine(Stage.SER, gate=go_on)}
-    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings: ready(engines)())
+    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings, on_bytes: ready(engines)())
     printed = display.early_text
 
     def then_go_on(recording: Recording, segments: Sequence[Segment]) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from rich.console import Console
 
 from speechpipe import cli
+from speechpipe.cli import models
 from tests import weights
 from workers.models import assembly, packages
 
@@ -67,8 +70,8 @@ def test_fetch_list_verify_and_repair(run: Run, tmp_path: Path) -> None:
     assert first == f"stt  {name}  {revision}, from packages, 0 MB, MIT, multilingual  default for stt"
     assert place.strip() == str(folder)
     assert "stt: if the model hub can be reached, a run downloads small" in err
-    models = [json.loads(line) for line in run("models", "list", "--json")[1].splitlines()]
-    assert [(model["stage"], model["name"], model["default"]) for model in models] == [
+    listed = [json.loads(line) for line in run("models", "list", "--json")[1].splitlines()]
+    assert [(model["stage"], model["name"], model["default"]) for model in listed] == [
         ("stt", name, True),
         ("stt", "toy", False),
         ("ser", "toy", True),
@@ -128,6 +131,17 @@ def test_doctor_knows_the_models_from_packages(run: Run, monkeypatch: pytest.Mon
     assert "speechpipe models fetch base" in " ".join(run("doctor")[1].split())
     run("models", "fetch", "base")
     assert "Systran/faster-whisper-base; see `speechpipe models list`" in " ".join(run("doctor")[1].split())
+
+
+def test_a_run_shows_how_far_a_download_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(models, "err", Console(file=screen, force_terminal=True, width=100))
+    with models.shown_download() as on_bytes:
+        assert on_bytes is not None
+        on_bytes(66_000_000, 133_000_000)
+    assert "looking for the models" in screen.getvalue()
+    assert "downloading Whisper" in screen.getvalue()
+    assert "66.0/133.0 MB" in screen.getvalue()
 
 
 def test_every_command_has_help(run: Run) -> None:

@@ -61,7 +61,7 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     monkeypatch.setenv("SPEECHPIPE_DIR", str(folder))
     monkeypatch.setattr(terminal.out, "_width", 200)  # COLUMNS is read once, when the module is imported
     engines = {stage: FixedEngine(stage) for stage in Stage}
-    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings: ready(engines)())
+    monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings, on_bytes: ready(engines)())
     monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
     monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr("speechpipe.cli.display.REFRESH_SECONDS", 0.05)
