@@ -22,10 +22,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[all]' --group dev
 	@touch $@
 
-demo: setup ## Run the bundled sample recordings through the whole pipeline
+demo: setup ## Run the sample recordings through the whole pipeline with genuine Whisper, and count its words
 	@rm -rf demo-out && mkdir demo-out
-	@cp workers/demo/samples/*.* demo-out/ && rm -f demo-out/samples.json
+	@cp workers/demo/samples/*.* demo-out/ && rm -f demo-out/samples.json demo-out/SOURCES.md
 	$(BIN)/speechpipe run demo-out --models demo
+	@echo && $(BIN)/python -m benchmarks.demo demo-out
 
 test: setup ## Run all tests, including those on the emulators where these are installed
 	$(BIN)/pytest -q -n 2 --dist loadfile
