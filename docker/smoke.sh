@@ -54,6 +54,29 @@ importable() { python -c "import importlib.util, sys; sys.exit(importlib.util.fi
 # lacks NAME...: fail if any of these can be imported.
 lacks() { for name; do if importable "$name"; then fail "the image contains $name"; fi; done; }
 
+# analyse: load the image's model and have it analyse a real recording. Speech to text must get its words, unless the
+# model is the toy, which knows no real voice.
+analyse() {
+    python - "$kind" <<'PYTHON' || fail "the recording was not understood"
+import re, sys
+from pathlib import Path
+from speechpipe.contract import Options, Stage
+from speechpipe.settings import EngineSettings, read
+from workers.models.choice import load
+
+stage = Stage(sys.argv[1])
+analysis = load(stage, read(EngineSettings))(
+    Path("workers/demo/samples/kennedy_1961.flac"), Options(), lambda share: None
+)
+model = analysis.model
+print(f"smoke {stage.value}: {model.name} at {model.revision} analysed {analysis.audio.duration:.0f} s")
+if stage is Stage.STT and model.name != "toy":
+    said = re.sub("[^a-z ]", "", " ".join(segment.text for segment in analysis.value.segments).lower())
+    print(f"smoke {stage.value}: it heard '{said}'")
+    sys.exit("ask not what your country can do for you ask what you can do for your country" not in said)
+PYTHON
+}
+
 [ "$(id -u)" != 0 ] || fail "the process runs as root"
 for folder in / /app /app/speechpipe /opt/venv /usr/local /etc; do
     if (: >"$folder/written") 2>/dev/null; then fail "$folder is writable"; fi
@@ -85,6 +108,7 @@ stt | ser)
         esac
         say "the CUDA 12 libraries are found"
     fi
+    analyse
     python -m workers &
     server=$!
     await 200 /readyz

@@ -14,8 +14,8 @@ COPY docker/requirements/stt.txt /opt/requirements.txt
 RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
         --requirement /opt/requirements.txt
 
-# Weights, at one commit: downloaded again only when these arguments or the few files copied here change. `demo` downloads
-# none, and the bundled demo models are used.
+# Weights, at one commit: downloaded again only when these arguments or the few files copied here change. `demo` is Whisper
+# `base`; `toy` downloads none, and the bundled toy is used.
 FROM dependencies AS weights
 ARG STT_MODEL=mobiuslabsgmbh/faster-whisper-large-v3-turbo
 ARG STT_REVISION=0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf

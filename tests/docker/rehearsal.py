@@ -211,7 +211,8 @@ def main(kind: str, work: str, *arguments: str) -> None:
     image = build(ROOT / f"docker/{kind}.Dockerfile", Path(work), dict(each.split("=", 1) for each in arguments))
     print(image.smoke(kind), end="")
     packages = image.folder / f"opt/venv/lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
-    for path in (image.folder / "opt/venv", image.folder / "app", *packages.iterdir()):
+    whole = [image.folder / name for name in ("opt/venv", "app", "weights") if (image.folder / name).is_dir()]
+    for path in (*whole, *packages.iterdir()):
         size = int(subprocess.run(["du", "-sm", str(path)], capture_output=True, text=True).stdout.split()[0])
         if size >= 20 or path.parent != packages:
             print(f"{size:6} MB  {path.relative_to(image.folder)}")

@@ -74,9 +74,16 @@ def test_the_functions_image_starts_every_function_offline(functions: Image) -> 
     assert said.endswith("smoke functions: passed\n")
 
 
-def test_a_worker_image_becomes_ready_offline_with_the_model_it_contains(worker: tuple[str, Image]) -> None:
+def test_a_worker_image_is_ready_offline_and_its_model_hears_a_recording(
+    worker: tuple[str, Image],
+) -> None:
     stage, image = worker
     said = image.smoke(stage, "cpu")
+    if stage == "stt":
+        assert "smoke stt: Systran/faster-whisper-base at ebe41f70d5b6" in said
+        assert "it heard 'and so my fellow americans ask not what your country can do for you" in said
+    else:
+        assert "smoke ser: toy at sha256:" in said
     assert "/readyz answers 200" in said
     assert f'"stage":"{stage}","device":"cpu"' in said
     assert said.endswith(f"smoke {stage}: passed\n")
@@ -125,7 +132,7 @@ def test_an_image_contains_only_the_code_that_it_runs(
     assert {path.name for path in (console.folder / "app").iterdir()} == {"speechpipe"}
     app = worker[1].folder / "app"
     assert {path.name for path in app.iterdir()} == {"speechpipe", "workers"}
-    assert not (app / "workers/demo/samples").exists()
+    assert [path.name for path in (app / "workers/demo/samples").iterdir()] == ["kennedy_1961.flac"]
     assert (app / "workers/demo/models").is_dir()
 
 

