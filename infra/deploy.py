@@ -54,7 +54,7 @@ class Target:
     project: str
     region: str
     accelerator: str = "nvidia-l4"
-    models: str = ""  #: `demo` for the bundled models; empty for the pinned ones
+    models: str = ""  #: `demo`: Whisper base and the bundled emotion model; empty: the pinned ones
     yes: bool = False
 
     @property
@@ -228,7 +228,7 @@ def deploy(target: Target) -> None:
             run(*TERRAFORM, "apply", "-input=false", str(file))
     print(f"\n{target.project} is up to date. Next:\n")
     print(f'  eval "$(make -s exports {target.make_arguments})"')
-    print("  .venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
+    print("  .venv/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait")
 
 
 def _print_plan(target: Target, planned: Mapping[str, Any], images: Mapping[str, str] | None) -> None:

@@ -51,7 +51,7 @@ variable "console" {
 # ---------------------------------------------------------------------------------------------------------- the workers
 
 variable "accelerator" {
-  description = "The workers' GPU: nvidia-l4, nvidia-rtx-pro-6000, or none for CPUs (to try it with the toy models)."
+  description = "The workers' GPU: nvidia-l4, nvidia-rtx-pro-6000, or none for CPUs (to try it with MODELS=demo)."
   type        = string
   default     = "nvidia-l4"
 

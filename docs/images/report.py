@@ -1,4 +1,4 @@
-"""Takes `report-call.png`: the report of the bundled stereo call, in Chromium.
+"""Takes `report-call.png`: the report of the stereo call among the samples, in Chromium.
 
 python docs/images/report.py docs/images/report-call.png
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent.parent
-SAMPLE = "support_call_stereo.wav"
-WORD = "really"  #: clicked, so that the player moves there
+SAMPLE = "call_stereo.wav"
+WORD = "consequence"  #: clicked, so that the player moves there
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Record `terminal.svg`: a real `speechpipe run` on the bundled samples in tmux, as an SVG animated by CSS.
+"""Record `terminal.svg`: a real `speechpipe run` on some of the samples in tmux, as an SVG animated by CSS.
 
 python docs/images/terminal.py docs/images/terminal.svg
 """
@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parent.parent.parent
-WIDTH, HEIGHT = 108, 30
+WIDTH, HEIGHT = 124, 30
 COMMAND = "speechpipe run recordings --models demo"
+SAMPLES = ("call_stereo.wav", "kennedy_1961.flac", "two_languages.mp3")  #: as many as fit on the screen
 LOADING = "loading the models"  #: recorded once, because its spinner turns for seconds
 #: Seconds between two captures, and for which each frame and the last frame are shown.
 CAPTURE_SECONDS, FRAME_SECONDS, LAST_FRAME_SECONDS = 0.3, 0.7, 6.0
@@ -27,7 +28,9 @@ def main() -> None:
     """Record, and write the SVG to the path in the first argument."""
     with tempfile.TemporaryDirectory() as folder:
         recordings = Path(folder) / "recordings"
-        shutil.copytree(ROOT / "workers/demo/samples", recordings, ignore=shutil.ignore_patterns("samples.json"))
+        recordings.mkdir()
+        for path in (path for name in SAMPLES for path in (ROOT / "workers/demo/samples").glob(f"{name}*")):
+            shutil.copy(path, recordings)
         frames = record(folder)
     Path(sys.argv[1]).write_text(animate([to_svg(frame) for frame in frames]))
 

@@ -64,7 +64,7 @@ def test_an_empty_project_is_deployed_step_by_step_and_a_second_run_changes_noth
     assert "pubsub subscription" in said
     assert "0.00 USD per hour (warm: none)" in said
     assert "ten minutes after its last recording" in said
-    assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/changing_mood.m4a --wait")
+    assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait")
     applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
     assert f"{REGION}-docker.pkg.dev/{PROJECT}/speechpipe/stt@{DIGEST}" in json.dumps(applied)
 
