@@ -21,7 +21,7 @@ from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
 from faster_whisper.transcribe import Segment, get_suppressed_tokens  # type: ignore[import-untyped]
 
 from workers.audio.decoder import SAMPLE_RATE, Block
-from workers.whisper import words
+from workers.whisper import hints, words
 from workers.whisper.checks import ATTEMPTS, DecodingResult, best, decoding_result, is_silence
 from workers.whisper.encoder_output import Array, EncoderOutput
 from workers.whisper.features import LogMel
@@ -64,8 +64,14 @@ class RowResult:
     """The result for a row: `languages` and `encoded` if its language was unknown, else `segments`."""
 
     segments: tuple[Segment, ...] = ()  #: faster-whisper's, in seconds from the start of the row
+    hints_removed: bool = False  #: whether the hints were written though nobody said them, and so left out
     languages: tuple[tuple[str, float], ...] = ()  #: code and probability, likeliest first
     encoded: Array | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of all segments."""
+        return "".join(segment.text for segment in self.segments)
 
 
 class WhisperRows:
@@ -112,8 +118,8 @@ class WhisperRows:
         encoded = self._encode(rows)
         if rows[0].language is None:
             return self._languages(encoded)
-        results = self._decode(rows, encoded)
-        return self._segments(rows, encoded, results)
+        results = self._segments(rows, encoded, self._decode(rows, encoded))
+        return self._without_invented_hints(rows, encoded, results)
 
     def warm_up(self, row: Row) -> None:
         """Run every part of the model on a row once: noise would fail the checks, and be decoded again and again."""
@@ -160,7 +166,10 @@ class WhisperRows:
         ]
 
     def _decode(self, rows: Sequence[Row], encoded: EncoderOutput) -> list[DecodingResult]:
-        """Decode each row's best text. Rows that fail the checks are decoded again, in the next way of `attempts`."""
+        """Decode each row's best text. Rows that fail the checks are decoded again, in the next way of `attempts`.
+
+        Then without hints, which may be what leads the model astray.
+        """
         results: list[list[DecodingResult]] = [[] for _ in rows]
         failing = list(range(len(rows)))
         for attempt in range(len(self._attempts)):
@@ -172,11 +181,27 @@ class WhisperRows:
                 break
         return [best(of_row) for of_row in results]
 
+    def _without_invented_hints(
+        self, rows: Sequence[Row], encoded: EncoderOutput, results: list[RowResult]
+    ) -> list[RowResult]:
+        """The results; those of rows with hints that nobody said are replaced by what is heard without hints."""
+        texts = [self._model.hf_tokenizer.decode(row.hints) if row.hints else "" for row in rows]
+        doubtful = [index for index, text in enumerate(texts) if text and hints.doubtful(results[index].segments, text)]
+        if not doubtful:
+            return results
+        bare = [replace(rows[index], hints=()) for index in doubtful]
+        selected = EncoderOutput(encoded.host[doubtful])
+        without = self._segments(bare, selected, self._decode(bare, selected))
+        for index, result in zip(doubtful, without, strict=True):
+            if hints.invented(results[index].text, result.text, texts[index]):
+                results[index] = replace(result, hints_removed=True)
+        return results
+
     def _generate(self, rows: Sequence[Row], encoded: ctranslate2.StorageView, attempt: int) -> list[DecodingResult]:
         tokenizers = [self.tokenizer(row.task, row.language) for row in rows]
         prompts = [
             [
-                *((tokenizer.sot_prev, *row.hints) if row.hints else ()),
+                *((tokenizer.sot_prev, *row.hints) if row.hints and not attempt else ()),
                 *tokenizer.sot_sequence,
                 *(() if self._timestamps else (tokenizer.no_timestamps,)),
             ]

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from speechpipe.contract import Caution, Language, LanguageSeconds, Quality, Segment, Transcript, Word
+from workers.audio.vad import Span
 from workers.whisper.checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
+from workers.whisper.coverage import MIN_GAP
 from workers.whisper.transcription import Channel, Said
 
 #: Below this log probability text is not taken for words, where the model is in doubt that anybody speaks ...
 MIN_LOGPROB_IN_DOUBT = -0.5
+#: ... and the segment has fewer words than this: invented text is short ...
+MIN_WORDS_IN_DOUBT = 10
 #: ... or where there are fewer seconds of speech than the shortest word takes.
 MIN_SPEECH_SECONDS = 0.35
 #: What no language spells.
@@ -39,7 +43,8 @@ def transcript_of(channels: Sequence[Channel], duration: float, *, named: bool) 
             (omitted if _is_omitted(said) else spoken).append(segment)
             end = segment.end
     spoken, doubled = _without_bleed(spoken) if named else (spoken, [])
-    cautions = [*_gap_cautions(channels), *_bleed_cautions(doubled)]
+    gaps = [*(gap for channel in channels for gap in channel.gaps), *_unworded(omitted)]
+    cautions = [*_gap_cautions(gaps), *_hint_cautions(channels), *_bleed_cautions(doubled)]
     seconds: dict[str, float] = {}
     for channel in channels:
         for code, length in channel.language_seconds.items():
@@ -84,8 +89,10 @@ def _is_omitted(said: Said) -> bool:
     segment = said.segment
     if _ONE_LETTER.search(segment.text):
         return True
-    unsure = segment.avg_logprob < MIN_LOGPROB_IN_DOUBT
-    return bool(unsure and (segment.no_speech_prob > MAX_NO_SPEECH or said.row_seconds < MIN_SPEECH_SECONDS))
+    if segment.avg_logprob >= MIN_LOGPROB_IN_DOUBT:
+        return False
+    invented = segment.no_speech_prob > MAX_NO_SPEECH and len(segment.words or ()) < MIN_WORDS_IN_DOUBT
+    return bool(invented or said.row_seconds < MIN_SPEECH_SECONDS)
 
 
 def _segment(said: Said, channel: int, earliest: float, duration: float) -> Segment:
@@ -165,11 +172,28 @@ def _bleed_cautions(doubled: Sequence[Segment]) -> Iterator[Caution]:
 # --------------------------------------------------------------------------------------------------------- gaps
 
 
-def _gap_cautions(channels: Iterable[Channel]) -> Iterator[Caution]:
-    gaps = sorted(gap for channel in channels for gap in channel.gaps)
-    if gaps:
-        seconds = sum(gap.length for gap in gaps)
-        places = ", ".join(f"{int(gap.start) // 60}:{int(gap.start) % 60:02}" for gap in gaps[:MAX_PLACES])
-        more = f" and {len(gaps) - MAX_PLACES} more" if len(gaps) > MAX_PLACES else ""
-        message = f"{seconds:.0f} s sound like speech but got no words: at {places}{more}"
+def _unworded(omitted: Iterable[Segment]) -> Iterator[Span]:
+    """Text that was too unsure to be words, where it stands for more than a sound."""
+    for segment in omitted:
+        if segment.end - segment.start >= MIN_GAP:
+            yield Span(segment.start, segment.end)
+
+
+def _gap_cautions(gaps: Iterable[Span]) -> Iterator[Caution]:
+    ordered = sorted(gaps)
+    if ordered:
+        seconds = sum(gap.length for gap in ordered)
+        message = f"{seconds:.0f} s sound like speech but got no words: at {_places(ordered)}"
         yield Caution(code="untranscribed_speech", message=message)
+
+
+def _hint_cautions(channels: Iterable[Channel]) -> Iterator[Caution]:
+    found = sorted(span for channel in channels for span in channel.unhinted)
+    if found:
+        message = f"the model wrote hints that nobody said; transcribed without hints: at {_places(found)}"
+        yield Caution(code="hints_removed", message=message)
+
+
+def _places(spans: Sequence[Span]) -> str:
+    places = ", ".join(f"{int(span.start) // 60}:{int(span.start) % 60:02}" for span in spans[:MAX_PLACES])
+    return places + (f" and {len(spans) - MAX_PLACES} more" if len(spans) > MAX_PLACES else "")

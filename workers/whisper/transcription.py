@@ -79,6 +79,7 @@ class Channel:
     voted: Language | None = None  #: what the first rows sound like
     said: list[Said] = field(default_factory=list)
     gaps: list[Span] = field(default_factory=list)  #: speech that got no words
+    unhinted: list[Span] = field(default_factory=list)  #: rows in which the hints were written though nobody said them
     speech_seconds: float = 0.0
     language_seconds: dict[str, float] = field(default_factory=dict)  #: seconds of speech by language
     transcribed_until: float = 0.0  #: seconds of the recording
@@ -205,7 +206,8 @@ class Transcription:
         return row
 
     def _transcribe(self, channel: Channel, chunks: Sequence[Chunk], row: Row, language: str, attempt: int = 0) -> None:
-        row = replace(row, task=self._options.task, language=language, hints=self._hints)
+        # Hints may be why speech got no words.
+        row = replace(row, task=self._options.task, language=language, hints=() if attempt else self._hints)
         if not attempt:
             channel.count(language, sum(map(_speech, chunks)))
         channel.pending.append(_Pending(chunks, language, self._put(row), attempt))
@@ -215,7 +217,10 @@ class Transcription:
     def _collect(self, channel: Channel) -> None:
         """Add the segments of the channel's oldest row, with times of the recording; retry what got no words."""
         pending = channel.pending.popleft()
-        found = restored(self._wait(pending.result).segments, pending.chunks)
+        result = self._wait(pending.result)
+        if result.hints_removed:
+            channel.unhinted.append(Span(pending.chunks[0].span.start, pending.chunks[-1].span.end))
+        found = restored(result.segments, pending.chunks)
         if pending.attempt and any(map(_doubtful, found)):
             found = []
         seconds = sum(map(_speech, pending.chunks))

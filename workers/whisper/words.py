@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from faster_whisper.transcribe import Segment, Word  # type: ignore[import-untyp
 
 from workers.whisper.checks import DecodingResult
 
+#: Text without a letter or digit, such as "..." or a note, is not what anybody said.
+_SAID = re.compile(r"\w")
 _PREPENDED, _APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # faster-whisper's defaults
 
 
@@ -77,7 +80,7 @@ def _split(model: WhisperModel, tokenizer: Tokenizer, result: DecodingResult, fr
 def _segments(tokenizer: Tokenizer, pieces: Sequence[dict[str, Any]], result: DecodingResult) -> Iterator[Segment]:
     for piece in pieces:
         text = tokenizer.decode(piece["tokens"])
-        if piece["start"] == piece["end"] or not text.strip():
+        if piece["start"] == piece["end"] or not _SAID.search(text):
             continue
         yield Segment(
             id=0,

@@ -15,7 +15,7 @@ from tests.media import SAMPLES, samples, words
 from tests.workers.audio.media import decode
 from workers.audio.decoder import SAMPLE_RATE
 from workers.models.choice import DEMO_MODELS
-from workers.whisper import checks
+from workers.whisper import checks, hints
 from workers.whisper.checks import ATTEMPTS
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
 
@@ -142,6 +142,33 @@ def test_only_rows_that_fail_are_decoded_again_and_none_is_encoded_again(
     for attempt, options in zip(ATTEMPTS, model.model.options, strict=True):
         assert attempt.items() <= options.items()
         assert not any(name.startswith("sampling") for name in options)
+
+
+@pytest.mark.engines
+def test_a_hint_that_nobody_said_is_replaced_by_what_is_heard_without_it(
+    rows: WhisperRows, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "SURE", 1.1)  # even words that the sound makes certain are looked at
+    (first, text), (second, other) = sentences(2)
+    hint = tuple(model.hf_tokenizer.encode(f" {text}", add_special_tokens=False).ids)
+    plain = rows.run([rows.row(audio, language="en") for audio in (first, second)])
+    heard = rows._segments
+    invented = [False]
+
+    def insisting(asked: Any, *arguments: Any) -> list[RowResult]:
+        """The model writes the hint, whoever speaks."""
+        results = heard(asked, *arguments)
+        if not invented[0]:
+            invented[0] = True
+            results[1] = replace(results[1], segments=results[0].segments)
+        return results
+
+    monkeypatch.setattr(rows, "_segments", insisting)
+    model.model.calls.clear()
+    results = rows.run([rows.row(audio, language="en", hints=hint) for audio in (first, second)])
+    assert texts(results) == texts(plain) == [words(text), words(other)]
+    assert [result.hints_removed for result in results] == [False, True]  # the first was said
+    assert sum(model.model.count("encode")) == 2
 
 
 @pytest.mark.engines

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from speechpipe.contract import Caution, Language, LanguageSeconds, Transcript
 from tests.workers.whisper.segments import found, spoken
 from workers.audio.vad import Span
-from workers.whisper.transcript import MAX_PLACES, MIN_SPEECH_SECONDS, transcript_of
+from workers.whisper.transcript import MAX_PLACES, MIN_SPEECH_SECONDS, MIN_WORDS_IN_DOUBT, transcript_of
 from workers.whisper.transcription import Channel, Said
 
 
@@ -148,6 +148,32 @@ def test_text_too_short_or_unsure_is_kept_out_of_the_segments(
     [segment] = [*transcript.segments, *transcript.omitted]
     assert (segment.text, segment.start, segment.end, segment.speaker) == ("Thank you.", 1, 2, "channel 0")
     assert (transcript.language is None) is omitted
+
+
+def test_a_long_text_is_kept_however_unsure_the_model_is_that_anybody_speaks() -> None:
+    """Digits on a bad line, one after another."""
+    digits = found(*[(at, at + 1) for at in range(MIN_WORDS_IN_DOUBT)], avg_logprob=-0.7, no_speech_prob=0.84)
+    transcript, cautions = made(channel(0, digits))
+    assert (len(transcript.segments), len(transcript.omitted)) == (1, 0)
+    assert transcript.segments[0].quality.suspect
+    assert cautions == []
+
+
+def test_seconds_whose_text_was_set_aside_are_named() -> None:
+    unsure = found((61, 62), (62, 64), avg_logprob=-0.7, no_speech_prob=0.84)
+    breath = found((3, 3.5), avg_logprob=-0.6, no_speech_prob=0.7)
+    transcript, [caution] = made(channel(0, breath, found((5, 6)), unsure))
+    assert len(transcript.omitted) == 2
+    assert (caution.code, caution.message) == (
+        "untranscribed_speech",
+        "3 s sound like speech but got no words: at 1:01",
+    )
+
+
+def test_places_where_hints_were_removed_are_named() -> None:
+    [caution] = made(channel(0, found((5, 6)), unhinted=[Span(65.0, 80.0)]))[1]
+    assert caution.code == "hints_removed"
+    assert caution.message.endswith("transcribed without hints: at 1:05")
 
 
 def test_omitted_text_is_numbered_by_itself() -> None:

@@ -88,14 +88,16 @@ def nothing_at(*holes: tuple[float, float], **changes: Any) -> Hears:
     return hears
 
 
-def run(model: Model, *chunks: Chunk, row_seconds: float = 10.0, **options: Any) -> Channel:
+def run(
+    model: Model, *chunks: Chunk, row_seconds: float = 10.0, hints: tuple[int, ...] = (), **options: Any
+) -> Channel:
     rows: Any = model
     transcription = Transcription(
         rows,
         rows,
         Options(**options),
         languages=True,
-        hints=(),
+        hints=hints,
         row_seconds=row_seconds,
         on_progress=lambda: None,
     )
@@ -248,6 +250,22 @@ def test_text_that_another_attempt_invents_is_not_believed(changes: dict[str, An
     channel = run(Model(ENGLISH, hears), *FIVES)
     assert "Thank you." not in " ".join(said.segment.text for said in channel.said)
     assert [(round(gap.start), round(gap.end)) for gap in channel.gaps] == [(12, 14)]
+
+
+def test_hints_are_only_for_the_first_attempt() -> None:
+    model = Model(ENGLISH, nothing_at((10.0, 15.0)))
+    run(model, *FIVES, hints=(1, 2))
+    asked = {(start, round(end, 1)): row.hints for row, start, end in model.rows if row.language}
+    assert asked[10.0, 20.0] == (1, 2)
+    assert asked[10.0, 15.0] == ()
+
+
+def test_rows_whose_hints_were_removed_are_remembered_by_their_place() -> None:
+    def hears(row: Row, start: float, end: float) -> RowResult:
+        return replace(everything(row, start, end), hints_removed=start == 10.0)
+
+    channel = run(Model(ENGLISH, hears), *FIVES, hints=(1, 2))
+    assert channel.unhinted == [Span(10.0, 20.0)]
 
 
 def test_nothing_is_tried_more_often_than_allowed() -> None:
