@@ -1,6 +1,7 @@
 """The console in a real browser: everyday use on the emulators, hostile input and accessibility on a folder.
 
-`SCREENSHOTS=docs/images pytest tests/browser/test_console.py` takes the screenshots for the documentation.
+`SCREENSHOTS=docs/images pytest tests/browser/test_console.py` takes the screenshots for the documentation. They
+show real recordings and genuine Whisper; without them the test has the toys and their recordings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Route, expect
 
+from benchmarks import demo
 from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported
+from tests import weights
 from tests.backends.examples import NOW, finished, recording
 from tests.browser.conftest import WAIT_MS
 from tests.doubles import TRANSCRIPT, FixedEngine, ready, segment
@@ -30,6 +34,27 @@ from tests.emulators.conftest import TEST_SECONDS, started
 from tests.media import SAMPLES
 
 pytestmark = pytest.mark.browser
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The recordings of a test, by what happens to them."""
+
+    folder: Path
+    played: str  #: and found by `said`, a word of it
+    broken: str  #: its upload is interrupted after 256 KiB
+    erased: str  #: the only one of which most sounds angry
+    said: str
+    models: str
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.played, self.broken, self.erased
+
+
+TOYS = Cast(SAMPLES, "changing_mood.m4a", "order_inquiry.wav", "angry_customer.ogg", "kettle", "toy")
+REAL = Cast(demo.SAMPLES, "changing_mood_german.m4a", "call_stereo.wav", "lobster_or_crayfish.ogg", "Tüten", "demo")
+CAST = REAL if os.environ.get("SCREENSHOTS") else TOYS
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 #: Text that closes tags and attributes, runs scripts, or changes how the text around it reads.
@@ -119,12 +144,13 @@ def assert_accessible(page: Page) -> None:
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """The local cloud with real workers and the bundled models."""
-    cloud = LocalCloud(
-        state=tmp_path_factory.mktemp("cloud"),
-        settings={"SPEECHPIPE_MODELS": "toy", "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"},
-    )
+def cloud(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
+    """The local cloud with real workers."""
+    settings = {"SPEECHPIPE_MODELS": CAST.models, "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"}
+    if CAST is REAL:
+        request.getfixturevalue("whisper_base")
+        settings["XDG_CACHE_HOME"] = str(weights.cache())
+    cloud = LocalCloud(state=tmp_path_factory.mktemp("cloud"), settings=settings)
     started(cloud)
     yield cloud
     cloud.stop()
@@ -132,7 +158,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 def break_connection(route: Route) -> None:
     """Deliver the first 256 KiB, then break the connection."""
-    content = (SAMPLES / "order_inquiry.wav").read_bytes()
+    content = (CAST.folder / CAST.broken).read_bytes()
     headers = {"content-range": f"bytes 0-{2**18 - 1}/{len(content)}"}
     assert httpx.put(route.request.url, content=content[: 2**18], headers=headers, timeout=60).status_code == 308
     route.abort()
@@ -158,21 +184,20 @@ def test_upload_playback_search_redrive_and_erase(
             page.on("request", lambda request: sent.append((request.method, request.url)))
             broken = iter([True])  # one upload's connection breaks halfway, and the upload resumes there
             page.route(
-                "**/*upload_id=*order_inquiry*",
+                f"**/*upload_id=*{Path(CAST.broken).stem}*",
                 lambda route: (break_connection if next(broken, False) else pass_on)(route),
             )
-            names = ["changing_mood.m4a", "order_inquiry.wav", "angry_customer.ogg"]
-            drop(page, {name: (SAMPLES / name).read_bytes() for name in names})
-            for name in names:
+            drop(page, {name: (CAST.folder / name).read_bytes() for name in CAST.names})
+            for name in CAST.names:
                 expect(row(page, name)).to_be_visible()
             screenshot(page, "console-uploads")
-            for name in names:
+            for name in CAST.names:
                 expect(row(page, name).locator(".state")).to_have_text("completed", timeout=180_000)
             storage = cloud.environment()["STORAGE_EMULATOR_HOST"]
             put = [url for method, url in sent if method == "PUT"]
             assert len(put) == 5  # one per file, and two more for the one that broke: how much arrived, then the rest
-            with client.backend.uploads.open(client.get("order_inquiry.wav").source) as file:
-                assert file.read() == (SAMPLES / "order_inquiry.wav").read_bytes()
+            with client.backend.uploads.open(client.get(CAST.broken).source) as file:
+                assert file.read() == (CAST.folder / CAST.broken).read_bytes()
             assert all(url.startswith(storage) for url in put), put  # to the bucket, not through the console
             assert all("upload_id" in line or "ERR_FAILED" in line for line in trouble), trouble
             trouble.clear()
@@ -180,7 +205,7 @@ def test_upload_playback_search_redrive_and_erase(
             screenshot(page, "console-list")
             assert_accessible(page)
 
-            page.get_by_role("link", name="changing_mood.m4a").click()
+            page.get_by_role("link", name=CAST.played).click()
             report = page.frame_locator("#report")
             expect(report.locator("body[data-ready=player]")).to_be_attached()
             expect(page.locator("#story li b").first).to_have_text("uploaded")
@@ -190,9 +215,10 @@ def test_upload_playback_search_redrive_and_erase(
             audio = report.locator("audio")
             expect(report.locator("#clock")).to_contain_text(PLAYED)
             report.get_by_role("button", name="Pause").click()
+            report.locator(".s").nth(3).scroll_into_view_if_needed()  # only then its words become elements
             word = report.locator(".s").nth(3).locator(".w").nth(2)
             word.click()
-            spoken = client.record("changing_mood.m4a").segments[3].words[2]
+            spoken = client.record(CAST.played).segments[3].words[2]
             assert audio.evaluate("(audio) => audio.currentTime") == pytest.approx(spoken.start, abs=0.05)
             expect(word).to_have_class("w on")
             screenshot(page, "console-recording")
@@ -202,10 +228,10 @@ def test_upload_playback_search_redrive_and_erase(
             page.evaluate("scrollTo(0, 0)")
             screenshot(page, "console-again")
             expect(page.locator("#one-facts .state")).to_have_text("completed", timeout=180_000)
-            assert client.get("changing_mood.m4a").rerun == (Stage.SER,)
+            assert client.get(CAST.played).rerun == (Stage.SER,)
             expect(page.frame_locator("#report").locator("body[data-ready=player]")).to_be_attached()
 
-            stored = client.record("changing_mood.m4a").artifacts.report
+            stored = client.record(CAST.played).artifacts.report
             assert stored is not None
             (tmp_path / "report.html").write_bytes(client.backend.results.read(stored))
             alone = page.context.new_page()  # as somebody would open the stored file elsewhere, years later
@@ -215,26 +241,26 @@ def test_upload_playback_search_redrive_and_erase(
             alone.close()
 
             page.get_by_role("link", name="All recordings").click()
-            page.get_by_label("Search").fill("kettle")
+            page.get_by_label("Search").fill(CAST.said)
             expect(page.locator("#count")).to_contain_text("1 recording")
-            expect(row(page, "changing_mood.m4a")).to_be_visible()
+            expect(row(page, CAST.played)).to_be_visible()
             screenshot(page, "console-search")
             page.get_by_role("button", name="Clear filters").click()
             page.locator("#filters [name=emotion]").select_option("anger")
-            expect(row(page, "angry_customer.ogg")).to_be_visible()
-            expect(row(page, "order_inquiry.wav")).to_have_count(0)
+            expect(row(page, CAST.erased)).to_be_visible()
+            expect(row(page, CAST.broken)).to_have_count(0)
             page.get_by_role("button", name="Clear filters").click()
 
-            page.get_by_role("link", name="angry_customer.ogg").click()
+            page.get_by_role("link", name=CAST.erased).click()
             page.get_by_role("button", name="Erase…").click()
             page.get_by_label("Also delete the uploaded file").check()
             screenshot(page, "console-erase")
             assert_accessible(page)
             page.get_by_role("button", name="Erase", exact=True).click()
-            expect(page.locator("#said")).to_have_text("Erased angry_customer.ogg")
-            expect(row(page, "angry_customer.ogg")).to_have_count(0)
+            expect(page.locator("#said")).to_have_text(f"Erased {CAST.erased}")
+            expect(row(page, CAST.erased)).to_have_count(0)
             expect(row(page, "(erased)")).to_be_visible()
-            assert client.backend.uploads.find("angry_customer.ogg") is None
+            assert client.backend.uploads.find(CAST.erased) is None
             page.goto("about:blank")
 
 
