@@ -96,7 +96,7 @@ class Choice:
 
     @property
     def is_demo(self) -> bool:
-        """Whether it is a bundled demo model."""
+        """Whether it is a bundled toy model."""
         return self.caution is not None and self.caution.code == "demo_models"
 
 
@@ -114,7 +114,7 @@ def load(stage: Stage, settings: EngineSettings) -> Analyse:
 def load_chosen(choice: Choice, settings: EngineSettings) -> WhisperEngine | EmotionEngine:
     """Load the engine of a model, without warming it up: somebody at a terminal waits for the first result.
 
-    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a demo model or a
+    Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a toy model or a
     smaller model than the default.
     """
     if choice.notice:
