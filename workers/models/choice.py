@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # each image has the libraries of only one of the two
 
 log = logging.getLogger(__name__)
 
-#: The demo recogniser gets one sentence at a time. With several in one window it drops or repeats some (its card has
+#: The toy recogniser gets one sentence at a time. With several in one window it drops or repeats some (its card has
 #: the figures). Real models need the context.
 DEMO_ROW_SECONDS = 3.0
 #: Lengths in frames that its encoder may compute for a row. Of 2959 words (the samples and a recording of 20 minutes)
