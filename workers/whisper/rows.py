@@ -64,6 +64,7 @@ class RowResult:
     """The result for a row: `languages` and `encoded` if its language was unknown, else `segments`."""
 
     segments: tuple[Segment, ...] = ()  #: faster-whisper's, in seconds from the start of the row
+    truncated: bool = False  #: whether the text stops at the model's limit of tokens
     hints_removed: bool = False  #: whether the hints were written though nobody said them, and so left out
     languages: tuple[tuple[str, float], ...] = ()  #: code and probability, likeliest first
     encoded: Array | None = None
@@ -248,5 +249,5 @@ class WhisperRows:
                 timestamps=self._timestamps,
             )
             for index, segments in zip(group, cut, strict=True):
-                row_results[index] = RowResult(segments=tuple(segments))
+                row_results[index] = RowResult(segments=tuple(segments), truncated=results[index].truncated)
         return row_results

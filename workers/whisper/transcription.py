@@ -215,9 +215,15 @@ class Transcription:
             self._collect(channel)
 
     def _collect(self, channel: Channel) -> None:
-        """Add the segments of the channel's oldest row, with times of the recording; retry what got no words."""
+        """Add the segments of the channel's oldest row, with times of the recording; retry what got no words.
+
+        A row whose text reached the model's limit, as fast speech does in scripts that take many tokens, is cut in two.
+        """
         pending = channel.pending.popleft()
         result = self._wait(pending.result)
+        if result.truncated and len(pending.chunks) > 1 and pending.attempt < MAX_RETRIES:
+            self._again(channel, _halves(pending.chunks), pending)
+            return
         if result.hints_removed:
             channel.unhinted.append(Span(pending.chunks[0].span.start, pending.chunks[-1].span.end))
         found = restored(result.segments, pending.chunks)
@@ -237,12 +243,13 @@ class Transcription:
             channel.gaps.append(Span(run[0].span.start, run[-1].span.end))
             return
         most = sum(map(_speech, run)) > sum(map(_speech, pending.chunks)) / 2
-        middle = len(run) // 2
-        parts = [run]
         if pending.attempt + 1 == MAX_RETRIES:
-            parts = [[chunk] for chunk in run]
-        elif most and middle:
-            parts = [run[:middle], run[middle:]]
+            self._again(channel, [[chunk] for chunk in run], pending)
+        else:
+            self._again(channel, _halves(run) if most and len(run) > 1 else [run], pending)
+
+    def _again(self, channel: Channel, parts: Iterable[Sequence[Chunk]], pending: _Pending) -> None:
+        """Submit parts of a row again, each by itself."""
         for part in parts:
             row, language = self._row(part), pending.language
             if not self._given:
@@ -301,6 +308,11 @@ def _likelihood(result: RowResult) -> float:
 def _speech(chunk: Chunk) -> float:
     """Seconds of speech."""
     return sum(span.length for span in chunk.speech)
+
+
+def _halves(chunks: Sequence[Chunk]) -> tuple[Sequence[Chunk], Sequence[Chunk]]:
+    middle = len(chunks) // 2
+    return chunks[:middle], chunks[middle:]
 
 
 def _pieces(chunks: Sequence[Chunk]) -> list[list[Chunk]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks import demo
 from speechpipe.contract import Analysis, Options, Stage, Transcript
 from speechpipe.settings import EngineSettings
 from tests import weights
@@ -227,3 +228,27 @@ def test_an_english_model_is_warmed_up_and_transcribes_without_detecting_a_langu
     assert transcript.language is not None
     assert transcript.language.code == "en"
     assert "order" in words(text_of(transcript))
+
+
+def test_a_row_with_more_tokens_than_the_model_can_write_has_all_its_words(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Hindi or Tamil, whose letters take several tokens each: here a row may have no more than 40."""
+    [sample] = [each for each in demo.samples() if each.file == "sense_and_sensibility.mp3"]
+    whole = text_of(transcript_of(engine(demo.SAMPLES / sample.file, Options(), lambda _: None)))
+    monkeypatch.setattr(engine._rows, "_generate_arguments", {"max_length": 80})
+    analysis = engine(demo.SAMPLES / sample.file, Options(), lambda _: None)
+    assert word_errors(whole, text_of(transcript_of(analysis))) <= 2
+    assert "untranscribed_speech" not in codes(analysis)
+
+
+def test_hints_change_no_words_that_were_not_said(engine: WhisperEngine, tmp_path: Path) -> None:
+    for name in ("kennedy_1961.flac", "telephone_prompt.wav"):
+        options = Options(hotwords="Quittengelee, Kaltblut", initial_prompt="A meeting about the Falcon release.")
+        plain, hinted = (
+            text_of(transcript_of(engine(demo.SAMPLES / name, each, lambda _: None))) for each in (Options(), options)
+        )
+        assert words(hinted) == words(plain)
+    swelling = np.concatenate([noise(0.3, 0.3) * np.hanning(round(0.3 * SAMPLE_RATE)) for _ in range(8)])
+    analysis = analyse(engine, tmp_path, swelling.astype(np.float32), hotwords="Quittengelee, Kaltblut")
+    assert not {"quittengelee", "kaltblut"} & set(words(text_of(transcript_of(analysis))))

@@ -252,6 +252,32 @@ def test_text_that_another_attempt_invents_is_not_believed(changes: dict[str, An
     assert [(round(gap.start), round(gap.end)) for gap in channel.gaps] == [(12, 14)]
 
 
+def test_a_row_that_reaches_the_models_limit_is_cut_in_two_until_it_does_not() -> None:
+    def hears(row: Row, start: float, end: float) -> RowResult:
+        whole = everything(row, start, end)
+        if row.seconds <= 6:
+            return whole
+        [segment] = whole.segments
+        return RowResult(segments=(replace(segment, words=segment.words[:8]),), truncated=True)
+
+    model = Model(ENGLISH, hears)
+    channel = run(model, *FIVES, row_seconds=20.0)
+    assert words(channel) == 80  # two a second for 40 s, none of them twice
+    assert channel.gaps == []
+    assert [round(seconds, 1) for seconds in channel.language_seconds.values()] == [40.0]
+    assert (0.0, 10.0, "en") in model.transcribed
+    starts = [said.segment.start for said in channel.said]
+    assert starts == sorted(starts)
+
+
+def test_one_chunk_that_reaches_the_models_limit_keeps_its_words() -> None:
+    def hears(row: Row, start: float, end: float) -> RowResult:
+        return replace(everything(row, start, end), truncated=True)
+
+    channel = run(Model(ENGLISH, hears), chunk(0, 5))
+    assert words(channel) == 10
+
+
 def test_hints_are_only_for_the_first_attempt() -> None:
     model = Model(ENGLISH, nothing_at((10.0, 15.0)))
     run(model, *FIVES, hints=(1, 2))
