@@ -20,7 +20,7 @@ from speechpipe.contract import Stage
 from workers.audio.decoder import SAMPLE_RATE
 from workers.emotion.classifier import load_classifier
 from workers.models import choice
-from workers.models.choice import DEMO_MODELS
+from workers.models.choice import TOY_MODELS
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -96,7 +96,7 @@ def compiled(part: Part) -> None:
 def classifier_folder(part: Part) -> Path:
     """The classifier, with random weights unless it is the toy model; the first part that needs it makes it."""
     if part.sizes.classifier == "toy":
-        return DEMO_MODELS / "ser"
+        return TOY_MODELS / "ser"
     folder = part.folder / "ser"
     if not folder.exists():
         began = time.perf_counter()

@@ -16,7 +16,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from training import tokens
 from training.export_whisper import PREPROCESSOR
-from workers.models.choice import DEMO_MODELS
+from workers.models.choice import TOY_MODELS
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def random_whisper(name: str, output: Path) -> Path:
 
 def _tokenizer() -> Tokenizer:
     """The toy model's tokenizer, padded with made-up words, plus Whisper's special tokens."""
-    data = json.loads((DEMO_MODELS / "whisper" / "tokenizer.json").read_text())
+    data = json.loads((TOY_MODELS / "whisper" / "tokenizer.json").read_text())
     special = {token["content"] for token in data["added_tokens"]}
     data["added_tokens"] = []
     vocabulary = [text for text in data["model"]["vocab"] if text and text not in special]

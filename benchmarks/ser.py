@@ -47,7 +47,7 @@ from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import open_audio
 from workers.emotion.windows import CHUNK_RULES, windows_of
 from workers.models import choice
-from workers.models.choice import DEMO_MODELS
+from workers.models.choice import TOY_MODELS
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
@@ -196,7 +196,7 @@ def run(
     heard = windows(files)
     classifier: Any = pipeline(
         "audio-classification",
-        model=str(DEMO_MODELS / "ser") if model == "toy" else model,
+        model=str(TOY_MODELS / "ser") if model == "toy" else model,
         device=0 if torch.cuda.is_available() else -1,
     )
     chosen = {"models": "toy"} if model == "toy" else {"ser_model": model}

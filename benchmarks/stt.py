@@ -53,7 +53,7 @@ from speechpipe.contract import Model, Stage, Transcript
 from speechpipe.settings import EngineSettings
 from tests.media import RATE, SAMPLES
 from workers.audio import reader
-from workers.models.choice import DEMO_MODELS, DEMO_ROW_SECONDS, DEMO_WINDOWS, PARALLEL_BATCHES, find
+from workers.models.choice import PARALLEL_BATCHES, TOY_MODELS, TOY_ROW_SECONDS, TOY_WINDOWS, find
 from workers.whisper import transcription
 from workers.whisper.engine import WhisperEngine
 
@@ -107,7 +107,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     decoding: dict[str, Any] = {}
     shape: dict[str, Any] = {}
     if name == "toy":
-        decoding, shape = {"timestamps": True}, {"row_seconds": DEMO_ROW_SECONDS, "windows": DEMO_WINDOWS}
+        decoding, shape = {"timestamps": True}, {"row_seconds": TOY_ROW_SECONDS, "windows": TOY_WINDOWS}
     if forced:
         end = model.hf_tokenizer.token_to_id("<|endoftext|>")
         # CTranslate2 stops at half of max_length; faster-whisper adds the prompt's four tokens.
@@ -137,7 +137,7 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
             "ours": lambda paths: _ours(door, paths, asked.in_flight),
             "ours alone": lambda paths: _ours(door, paths, 1),
             "batched": theirs(batched),
-            "batched, 3 s": theirs(batched, chunk_length=int(DEMO_ROW_SECONDS)),
+            "batched, 3 s": theirs(batched, chunk_length=int(TOY_ROW_SECONDS)),
             "sequential": theirs(model.transcribe),
         }
         if forced:
@@ -243,7 +243,7 @@ def _place(model: str, folder: Path) -> Path:
     """The folder of a model, which is made in `folder` if its weights are random. Raises ModelMissing."""
     if model == GENUINE:
         return find(Stage.STT, "base", EngineSettings.model_validate({}), fetch=False).folder
-    return DEMO_MODELS / "whisper" if model == "toy" else random_whisper(model, folder / model)
+    return TOY_MODELS / "whisper" if model == "toy" else random_whisper(model, folder / model)
 
 
 def compare(

@@ -51,7 +51,7 @@ pipeline with voice activity detection switched off. (There a text seems never t
 detection is on by default, and `no_speech_prob` is high.)
 
 **Give it a sentence at a time.** With several sentences in a window it drops, repeats or swaps some, so plain
-faster-whisper does badly on a long recording. For this model speechpipe cuts at pauses (`DEMO_ROW_SECONDS` in
+faster-whisper does badly on a long recording. For this model speechpipe cuts at pauses (`TOY_ROW_SECONDS` in
 `workers/models/choice.py`); the rows "through speechpipe" are what its users get. Most of the remaining errors are a
 wrong colour, day, digit or product from its list.
 

@@ -17,7 +17,7 @@ from speechpipe.contract.options import parse_options
 from training import corpus, noises, samples, sentences
 from training.scoring import Score, align
 from training.synthesis import RATE, Audio, Utterance, resample
-from workers.models.choice import DEMO_ROW_SECONDS, DEMO_WINDOWS
+from workers.models.choice import TOY_ROW_SECONDS, TOY_WINDOWS
 from workers.whisper.engine import WhisperEngine
 
 
@@ -96,7 +96,7 @@ def samples_score(model: WhisperModel) -> Score:
 def worker_scores(model: WhisperModel, utterances: list[Utterance], seed: int) -> dict[str, Any]:
     """Word error rates in the worker's engine, which gives this model one sentence at a time."""
     unnamed = Model(name="toy", revision="", engine="")
-    engine = WhisperEngine(model, unnamed, max_seconds=3600, row_seconds=DEMO_ROW_SECONDS, windows=DEMO_WINDOWS)
+    engine = WhisperEngine(model, unnamed, max_seconds=3600, row_seconds=TOY_ROW_SECONDS, windows=TOY_WINDOWS)
     long, long_text = long_recording(utterances, 620, seed)
     counts = {"bundled_samples": [0, 0], "long_recording": [0, 0]}
 

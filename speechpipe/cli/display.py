@@ -25,7 +25,7 @@ from speechpipe.observe.log import printable
 from speechpipe.pipeline import progress
 from speechpipe.record.report import clock_time
 
-REFRESH_SECONDS = 0.1
+REFRESH_SECONDS = 0.2
 #: Segments shown of a recording whose emotion is not known yet.
 EARLY_SEGMENTS = 8
 _COLOURS = {
@@ -132,7 +132,7 @@ def follow(
     """
     held: set[str] = set()
     heard: dict[tuple[str, int], Text] = {}
-    with Live(console=out, refresh_per_second=4, transient=True) as live:
+    with Live(console=out, auto_refresh=False, transient=True) as live:
         while True:
             over = ended()
             unfinished = list(client.backend.store.unfinished())
@@ -148,7 +148,7 @@ def follow(
             for recording_id in finished:
                 show_record(client.record(recording_id), live.console)
             texts = [text for text in (_heard(client, each, heard, out, err) for each in unfinished) if text]
-            live.update(Group(progress_table(unfinished, datetime.now(UTC)), *texts))
+            live.update(Group(progress_table(unfinished, datetime.now(UTC)), *texts), refresh=True)
             if over:
                 return
             time.sleep(REFRESH_SECONDS)

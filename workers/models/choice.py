@@ -46,12 +46,12 @@ log = logging.getLogger(__name__)
 
 #: The toy recogniser gets one sentence at a time. With several in one window it drops or repeats some (its card has
 #: the figures). Real models need the context.
-DEMO_ROW_SECONDS = 3.0
+TOY_ROW_SECONDS = 3.0
 #: Lengths in frames that its encoder may compute for a row. Of 2959 words (the samples and a recording of 20 minutes)
 #: it gets 4 wrong with these, and 5 with 3000 alone. Not for every model: a small one for spoken digits got 72 % wrong
 #: with shorter windows instead of 10 %.
-DEMO_WINDOWS = (500, 1000, 1500, 3000)
-DEMO_MODELS = Path(__file__).parents[1] / "demo" / "models"
+TOY_WINDOWS = (500, 1000, 1500, 3000)
+TOY_MODELS = Path(__file__).parents[1] / "demo" / "models"
 
 #: Batches that an engine runs in parallel: while one is at alignment and word times, the other computes. Two batches
 #: with half of the cores each take 0.7 of the time of two in sequence with all cores (docs/decisions/0011); for emotion
@@ -95,7 +95,7 @@ class Choice:
         return (self.caution,) if self.caution else ()
 
     @property
-    def is_demo(self) -> bool:
+    def is_toy(self) -> bool:
         """Whether it is a bundled toy model."""
         return self.caution is not None and self.caution.code == "demo_models"
 
@@ -118,7 +118,7 @@ def load_chosen(choice: Choice, settings: EngineSettings) -> WhisperEngine | Emo
     smaller model than the default.
     """
     if choice.notice:
-        extra = {"action": "demo_models"} if choice.is_demo else {"action": "smaller_model"}
+        extra = {"action": "demo_models"} if choice.is_toy else {"action": "smaller_model"}
         log.warning("%s", choice.notice, extra=extra)
     return _load_whisper(choice, settings) if choice.stage is Stage.STT else _load_classifier(choice, settings)
 
@@ -177,7 +177,7 @@ def _demo(stage: Stage, fetch: bool, on_bytes: OnBytes | None) -> Choice:
 
 
 def _bundled(stage: Stage, caution: Caution, because: str | None) -> Choice:
-    folder = DEMO_MODELS / ("whisper" if stage is Stage.STT else "ser")
+    folder = TOY_MODELS / ("whisper" if stage is Stage.STT else "ser")
     missing = missing_file(stage, folder)
     if missing:
         reason = f" ({because})" if because else ""
@@ -284,9 +284,9 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
         identity,
         max_seconds=settings.max_seconds,
         cautions=choice.cautions,
-        row_seconds=DEMO_ROW_SECONDS if choice.is_demo else ROW_SECONDS,
-        windows=DEMO_WINDOWS if choice.is_demo else (WINDOW_FRAMES,),
-        decoding={"timestamps": True} if choice.is_demo else None,  # the demo model learned no other way
+        row_seconds=TOY_ROW_SECONDS if choice.is_toy else ROW_SECONDS,
+        windows=TOY_WINDOWS if choice.is_toy else (WINDOW_FRAMES,),
+        decoding={"timestamps": True} if choice.is_toy else None,  # the toy learned no other way
     )
 
 

@@ -34,7 +34,7 @@ def _no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     toys = tmp_path / "toys"
     fill(toys / "whisper", WHISPER_FILES)
     fill(toys / "ser", SER_FILES)
-    monkeypatch.setattr(choice, "DEMO_MODELS", toys)
+    monkeypatch.setattr(choice, "TOY_MODELS", toys)
     monkeypatch.setattr(choice, "assemble", no_index)  # test_packages.py has the package index
     hub_answers.cache_clear()
     yield

@@ -277,9 +277,9 @@ def test_without_the_hub_a_smaller_model_from_packages_is_used_and_every_result_
     assert caution.code == "smaller_model"
     assert caution.message == chosen.notice
     assert caution.message == ("the smaller Whisper model base was used, because the model hub could not be reached")
-    assert not chosen.is_demo
+    assert not chosen.is_toy
     emotion = choose(Stage.SER, settings())
-    assert emotion.is_demo
+    assert emotion.is_toy
     assert (emotion.notice or "").startswith("emotion uses the bundled toy model, which knows only synthetic voices.")
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match=r"model|json"):
         choice.load(Stage.STT, settings())  # the files of this test are not a model
@@ -301,7 +301,7 @@ def test_demo_is_genuine_whisper_from_packages_without_asking_the_hub(
         assert len(downloads) == 1, each  # then it is in the cache
     assert set(shown) <= {4_000}
     emotion = choose(Stage.SER, settings(models="demo"))
-    assert emotion.is_demo
+    assert emotion.is_toy
     assert emotion.notice == (
         "emotion uses the bundled toy model, which knows only synthetic voices."
         " Another can be named with SPEECHPIPE_SER_MODEL"
@@ -322,7 +322,7 @@ def test_demo_without_a_network_is_the_toy_and_says_why(
 ) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS")
     chosen = choose(Stage.STT, settings(models="demo"))
-    assert (chosen.name, chosen.is_demo) == ("toy", True)
+    assert (chosen.name, chosen.is_toy) == ("toy", True)
     [caution] = chosen.cautions
     assert caution.code == "demo_models"
     assert caution.message.startswith("speech to text uses the bundled toy model, which knows about 200 English words")
@@ -379,7 +379,7 @@ def test_the_caches_come_before_the_hub_and_the_hub_before_the_index(
 def test_nothing_is_downloaded_where_only_this_machine_is_asked(model: PackagedModel, downloads: list[str]) -> None:
     with pytest.raises(ModelMissing, match="is not on this machine"):
         choose(Stage.STT, settings(stt_model="base"), fetch=False)
-    assert choose(Stage.STT, settings(), fetch=False).is_demo
+    assert choose(Stage.STT, settings(), fetch=False).is_toy
     assert "is not on this machine" in (choose(Stage.STT, settings(models="demo"), fetch=False).notice or "")
     assert downloads == []
     assemble(model)

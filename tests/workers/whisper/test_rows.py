@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.media import SAMPLES, samples, words
 from tests.workers.audio.media import decode
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models.choice import DEMO_MODELS
+from workers.models.choice import TOY_MODELS
 from workers.whisper import checks, hints
 from workers.whisper.checks import ATTEMPTS
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
@@ -48,7 +48,7 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    loaded = WhisperModel(str(DEMO_MODELS / "whisper"), device="cpu", compute_type="float32", cpu_threads=1)
+    loaded = WhisperModel(str(TOY_MODELS / "whisper"), device="cpu", compute_type="float32", cpu_threads=1)
     loaded.model = Counting(loaded.model)
     return loaded
 
