@@ -181,11 +181,16 @@ def _malformed_is_damage() -> Iterator[None]:
 
 
 class _Process:
-    """The decoder process. It is started for the first recording, and again if it has died."""
+    """The decoder process. It is started for the first recording at the latest, and again if it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def start(self) -> None:
+        """Start the process unless it has been."""
+        with self._lock:
+            self._running = self._running or self._start()
 
     def start_child(self, request: dict[str, Any]) -> tuple[int, socket.socket]:
         """Have a file decoded. Return the child's process id and the socket that receives its messages."""
@@ -255,6 +260,11 @@ class _Process:
 
 
 _process = _Process()
+
+
+def start() -> None:
+    """Start the decoder process now, so that its imports run while a model is loaded."""
+    _process.start()
 
 
 @atexit.register

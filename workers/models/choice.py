@@ -22,6 +22,7 @@ import numpy as np
 from speechpipe.backends.ports import Analyse
 from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
+from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
 from workers.models import notices, packages
 from workers.models.assembly import OnBytes, assemble, assembled
@@ -120,6 +121,7 @@ def load_chosen(choice: Choice, settings: EngineSettings) -> WhisperEngine | Emo
     if choice.notice:
         extra = {"action": "demo_models"} if choice.is_toy else {"action": "smaller_model"}
         log.warning("%s", choice.notice, extra=extra)
+    reader.start()
     return _load_whisper(choice, settings) if choice.stage is Stage.STT else _load_classifier(choice, settings)
 
 
