@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from workers.audio.vad import Detector, Span
 
 #: Seconds. Speech without any pause is cut at this length, so that with its padding it fits into Whisper's window.
 MAX_UNBROKEN = 29.0
+#: Seconds of speech from which Whisper can tell one of a few languages.
+PHRASE_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,23 @@ class ChunkRules:
     pad: float  #: audio kept on each side of a chunk, at most half way to its neighbour
     longest: float  #: longer chunks are cut at their longest pause, if they have one
     shortest: float = 0.0  #: shorter chunks are widened, into a neighbour if necessary, but not beyond the recording
+
+
+def phrases(chunk: Chunk) -> list[Chunk]:
+    """A chunk cut in the middle of its pauses, into pieces with PHRASE_SECONDS of speech or more."""
+    groups: list[list[Span]] = [[]]
+    for span in chunk.speech:
+        if sum(one.length for one in groups[-1]) >= PHRASE_SECONDS:
+            groups.append([])
+        groups[-1].append(span)
+    if len(groups) > 1 and sum(one.length for one in groups[-1]) < PHRASE_SECONDS:
+        groups[-2].extend(groups.pop())
+    ends = [(one[-1].end + other[0].start) / 2 for one, other in pairwise(groups)]
+    cut = []
+    for start, end, speech in zip([chunk.span.start, *ends], [*ends, chunk.span.end], groups, strict=True):
+        first, last = (round((at - chunk.span.start) * SAMPLE_RATE) for at in (start, end))
+        cut.append(Chunk(chunk.channel, Span(start, end), chunk.samples[first:last], tuple(speech)))
+    return cut
 
 
 def speech_chunks(stream: AudioStream, rules: ChunkRules, channels: Sequence[int] | None = None) -> Iterator[Chunk]:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -15,14 +17,14 @@ from faster_whisper.transcribe import Segment  # type: ignore[import-untyped]
 
 from speechpipe.backends.ports import Progress
 from speechpipe.contract import Language, Options
-from workers.audio.chunks import Chunk
+from workers.audio.chunks import Chunk, phrases
 from workers.audio.decoder import SAMPLE_RATE
 from workers.audio.reader import AudioStream
 from workers.audio.vad import Span
 from workers.batcher import Submitter
 from workers.whisper.checks import MAX_NO_SPEECH
 from workers.whisper.coverage import missed
-from workers.whisper.languages import SURE, Shares, majority, may_be_mixed, smoothed
+from workers.whisper.languages import MIN_RIVAL_OF_ALL, SURE, Shares, majority, may_be_mixed, path, smoothed
 from workers.whisper.rows import Row, RowResult, WhisperRows
 from workers.whisper.segments import cut
 from workers.whisper.times import restored
@@ -32,10 +34,6 @@ Value = TypeVar("Value")
 
 #: How many rows vote on the language that a channel starts in.
 VOTES = 3
-#: The least probability at which a language competes with the one that was voted for.
-MIN_RIVAL = 0.15
-#: Seconds of speech in the pieces of a row in which a change of language is looked for.
-PIECE_SECONDS = 4.0
 #: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
 #: it is believed though the model detects no speech.
 MAX_RETRIES, MIN_LOGPROB_OF_RETRY, MIN_WORDS_OF_RETRY = 2, -0.8, 5
@@ -164,8 +162,7 @@ class Transcription:
                 continue
             assert channel.language is not None
             following = self._wait(channel.detecting[0].result).languages if channel.detecting else None
-            if len(one.chunks) > 1 and may_be_mixed(channel.language, result.languages, following):
-                self._transcribe_mixed(channel, one.chunks, following)
+            if may_be_mixed(channel.language, result.languages, following) and self._is_mixed(channel, one, following):
                 continue
             channel.language = smoothed(channel.language, result.languages, following, sum(map(_speech, one.chunks)))
             self._transcribe(channel, one.chunks, replace(one.row, encoded=result.encoded), channel.language)
@@ -175,7 +172,7 @@ class Transcription:
         result = self._wait(one.result)
         shares = dict(result.languages)
         rival = next(code for code, _ in result.languages if code != voted.code)
-        if shares[rival] < MIN_RIVAL:
+        if shares[rival] < MIN_RIVAL_OF_ALL:
             return voted
         row = replace(one.row, encoded=result.encoded, task=self._options.task)
         first, second = (self._put(replace(row, language=code)) for code in (voted.code, rival))
@@ -183,21 +180,24 @@ class Transcription:
             return voted
         return Language(code=rival, confidence=min(1.0, shares[rival]))
 
-    def _transcribe_mixed(self, channel: Channel, chunks: Sequence[Chunk], following: Shares | None) -> None:
-        """Find out where the language changes inside a row, and transcribe each part of it in its own."""
-        assert channel.language is not None
-        pieces = _pieces(chunks)
-        detected = [self._put(self._row(piece)) for piece in pieces]
-        parts: list[tuple[str, list[Chunk]]] = []
-        for index, piece in enumerate(pieces):
-            own = self._wait(detected[index]).languages
-            after = following if index + 1 == len(pieces) else None  # pieces of one row are no second opinion
-            channel.language = smoothed(channel.language, own, after, sum(map(_speech, piece)))
-            if not parts or parts[-1][0] != channel.language:
-                parts.append((channel.language, []))
-            parts[-1][1].extend(piece)
-        for language, part in parts:
+    def _is_mixed(self, channel: Channel, one: _Detecting, following: Shares | None) -> bool:
+        """Find out where the language changes inside a row, and transcribe each part of it in its own.
+
+        False if it changes nowhere.
+        """
+        found = [phrase for chunk in one.chunks for phrase in phrases(chunk)]
+        detected = [self._put(self._row([phrase])) for phrase in found]
+        heard = [(self._wait(each).languages, _speech(phrase)) for each, phrase in zip(detected, found, strict=True)]
+        result = self._wait(one.result)
+        before = channel.language if channel.language_seconds else None  # none before the first row
+        languages = path(heard, before, result.languages, following)
+        if len(set(languages)) == 1:
+            return False
+        channel.language = languages[-1]
+        for language, group in groupby(zip(languages, found, strict=True), key=itemgetter(0)):
+            part = [phrase for _, phrase in group]
             self._transcribe(channel, part, self._row(part), language)
+        return True
 
     def _row(self, chunks: Sequence[Chunk]) -> Row:
         row = self._rows.row(np.concatenate([chunk.samples for chunk in chunks]))
@@ -313,13 +313,3 @@ def _speech(chunk: Chunk) -> float:
 def _halves(chunks: Sequence[Chunk]) -> tuple[Sequence[Chunk], Sequence[Chunk]]:
     middle = len(chunks) // 2
     return chunks[:middle], chunks[middle:]
-
-
-def _pieces(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
-    """A row in pieces of some seconds of speech each, in order."""
-    pieces: list[list[Chunk]] = [[]]
-    for chunk in chunks:
-        if sum(map(_speech, pieces[-1])) >= PIECE_SECONDS:
-            pieces.append([])
-        pieces[-1].append(chunk)
-    return pieces

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.workers.audio.spans import join_spans
 from workers.audio import chunks, vad
-from workers.audio.chunks import Chunk, ChunkRules, _ChannelChunker
+from workers.audio.chunks import Chunk, ChunkRules, _ChannelChunker, phrases
+from workers.audio.decoder import SAMPLE_RATE
 from workers.audio.reader import open_audio
 from workers.audio.vad import Span
 
@@ -126,3 +127,20 @@ def test_chunks_are_in_order_and_inside_the_recording(pattern: list[int], size: 
     found = chunked(mixed, TEXT, itertools.repeat(size))
     assert all(0 <= span.start < span.end <= len(mixed) / 16_000 for span in spans(found))
     assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(spans(found)))
+
+
+def test_a_chunk_is_cut_into_phrases_in_the_middle_of_its_pauses() -> None:
+    speech = (Span(10.5, 11.0), Span(11.4, 13.0), Span(13.4, 15.0), Span(16.0, 16.5))
+    samples = np.arange(7 * SAMPLE_RATE, dtype=np.int32).astype(np.int16)
+    chunk = Chunk(1, Span(10.0, 17.0), samples, speech)
+    found = phrases(chunk)
+    assert [each.span for each in found] == [Span(10.0, 13.2), Span(13.2, 17.0)]
+    assert [each.speech for each in found] == [speech[:2], speech[2:]]  # neither too short to tell a language
+    assert np.concatenate([each.samples for each in found]).tolist() == samples.tolist()
+    assert {each.channel for each in found} == {1}
+
+
+def test_a_chunk_without_pauses_is_one_phrase() -> None:
+    chunk = Chunk(0, Span(0.0, 1.0), np.zeros(SAMPLE_RATE, np.int16), (Span(0.1, 0.9),))
+    [phrase] = phrases(chunk)
+    assert (phrase.span, phrase.speech, len(phrase.samples)) == (chunk.span, chunk.speech, SAMPLE_RATE)

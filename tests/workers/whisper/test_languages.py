@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.contract import Language
-from workers.whisper.languages import MIN_SECONDS, SURE, SURE_TOGETHER, majority, may_be_mixed, smoothed
+from workers.whisper.languages import (
+    MIN_RIVAL,
+    MIN_SECONDS,
+    SURE,
+    SURE_TOGETHER,
+    Shares,
+    majority,
+    may_be_mixed,
+    path,
+    smoothed,
+)
 
 EN, DE, FR = [("en", 0.95)], [("de", 0.95)], [("fr", 0.95)]
 LONG = 20.0
@@ -69,14 +79,64 @@ def test_a_row_is_in_the_language_before_or_in_its_own(
     [
         (EN, EN, False),
         (EN, None, False),
-        ([("en", SURE)], EN, False),
-        ([("en", SURE - 0.01)], EN, True),  # not sure of itself
+        ([("en", 0.6), ("cy", MIN_RIVAL - 0.01)], EN, False),  # unsure, but of no other language
+        ([("en", 0.9), ("cy", MIN_RIVAL)], EN, True),
         (DE, DE, True),  # differs from the row before
         (EN, DE, True),  # differs from the row after
         (EN, [("de", SURE - 0.01)], False),  # which is not sure
     ],
 )
-def test_a_row_may_be_mixed_where_it_is_unsure_or_differs_from_a_neighbour(
+def test_a_row_may_be_mixed_where_it_has_a_second_language_or_differs_from_a_neighbour(
     own: list[tuple[str, float]], following: list[tuple[str, float]] | None, mixed: bool
 ) -> None:
     assert may_be_mixed("en", own, following) is mixed
+
+
+# ---------------------------------------------------------------------------------------------------- inside a row
+
+BOTH = [("en", 0.6), ("de", 0.3)]  #: of a whole row
+E3, D3 = ([("en", 0.97), ("de", 0.01)], 3.0), ([("de", 0.97), ("en", 0.01)], 3.0)
+UNSURE_E, UNSURE_D = ([("cy", 0.4), ("en", 0.2), ("de", 0.02)], 2.0), ([("nl", 0.4), ("de", 0.2), ("en", 0.02)], 2.0)
+WORD = ([("de", 0.97), ("en", 0.01)], 0.6)  #: a name
+
+
+@pytest.mark.parametrize(
+    ("phrases", "previous", "following", "languages"),
+    [
+        ([E3, E3, D3, D3], "en", None, "en en de de"),
+        ([D3, E3], "de", None, "de en"),
+        ([E3, D3, E3], "en", None, "en de en"),  # one sentence in another language
+        ([E3, WORD, E3], "en", None, "en en en"),  # a lone word
+        ([E3, E3, WORD], "en", None, "en en en"),
+        ([UNSURE_D, D3], "en", None, "de de"),  # of these two languages, it is in the one it sounds more like
+        ([E3, UNSURE_E, UNSURE_D, D3], "en", DE, "en en de de"),
+        ([E3, UNSURE_D], "en", DE, "en de"),  # the next row helps
+        ([D3], None, None, "de"),
+        ([UNSURE_E], None, None, "en"),
+    ],
+)
+def test_a_rows_phrases_are_in_the_languages_that_they_and_their_neighbours_sound_like(
+    phrases: list[tuple[Shares, float]], previous: str | None, following: Shares | None, languages: str
+) -> None:
+    assert " ".join(path(phrases, previous, BOTH, following)) == languages
+
+
+def test_a_language_that_a_phrase_surely_is_in_needs_no_share_of_the_row() -> None:
+    french = ([("fr", 0.95), ("en", 0.01)], 3.0)
+    assert path([E3, french], "en", [("en", 0.97), ("de", 0.02)], None) == ["en", "fr"]
+    doubtful = ([("fr", 0.6), ("en", 0.01)], 3.0)
+    assert path([E3, doubtful], "en", [("en", 0.97), ("de", 0.02)], None) == ["en", "en"]
+
+
+@given(
+    st.lists(st.tuples(shares, st.floats(0, 30)), min_size=1, max_size=8),
+    st.none() | st.sampled_from(["en", "de"]),
+    shares,
+    st.none() | shares,
+)
+def test_every_phrase_gets_a_language_that_was_heard_or_came_before(
+    phrases: list[tuple[Shares, float]], previous: str | None, row: Shares, following: Shares | None
+) -> None:
+    found = path(phrases, previous, row, following)
+    assert len(found) == len(phrases)
+    assert set(found) <= {"en", "de", "fr"}

@@ -15,9 +15,9 @@ from tests.workers.whisper.segments import found
 from workers.audio.chunks import Chunk
 from workers.audio.decoder import SAMPLE_RATE
 from workers.audio.vad import Span
-from workers.whisper.languages import SURE
+from workers.whisper.languages import MIN_RIVAL_OF_ALL, SURE
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult
-from workers.whisper.transcription import MAX_RETRIES, MIN_RIVAL, VOTES, Channel, Transcription
+from workers.whisper.transcription import MAX_RETRIES, VOTES, Channel, Transcription
 
 #: What the model says about a row, from the seconds of the recording that the row holds.
 Hears = Callable[[Row, float, float], RowResult]
@@ -178,7 +178,7 @@ def test_a_short_row_stays_in_the_language_of_the_recording() -> None:
         (0.5, 0.4, "de", "de"),  # the rival reads better
         (0.5, 0.4, "en", "en"),
         (0.5, 0.4, None, "en"),  # no difference
-        (0.5, MIN_RIVAL - 0.01, "de", "en"),  # no rival
+        (0.5, MIN_RIVAL_OF_ALL - 0.01, "de", "en"),  # no rival
         (SURE, 0.19, "de", "en"),  # no doubt
     ],
 )
