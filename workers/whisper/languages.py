@@ -24,8 +24,9 @@ MIN_SECONDS = 2.0
 #: The cost of a change of language between two phrases of a row, a log probability: a sentence of three seconds that is
 #: surely in another language is worth two of them, a lone word is not.
 CHANGE = -2.2
-#: Seconds of speech that count in full as evidence, and the least probability that counts.
-FULL_SECONDS, LEAST_SHARE = 3.0, 0.005
+#: Seconds of speech whose probability counts as it is, how much more that of a long phrase may count, and the least
+#: probability.
+FULL_SECONDS, MOST_WEIGHT, LEAST_SHARE = 3.0, 2.0, 0.005
 
 
 def majority(votes: Sequence[tuple[str, float]]) -> Language:
@@ -67,7 +68,7 @@ def path(
     def evidence(shares: Shares, seconds: float) -> list[float]:
         known = dict(shares)
         found = [max(known.get(code, 0.0), LEAST_SHARE) for code in codes]
-        return [min(1.0, seconds / FULL_SECONDS) * math.log(share / sum(found)) for share in found]
+        return [min(MOST_WEIGHT, seconds / FULL_SECONDS) * math.log(share / sum(found)) for share in found]
 
     def change(one: str | None, other: str | None) -> float:
         return CHANGE if one and other and one != other else 0.0

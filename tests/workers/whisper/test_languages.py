@@ -107,6 +107,10 @@ WORD = ([("de", 0.97), ("en", 0.01)], 0.6)  #: a name
         ([D3, E3], "de", None, "de en"),
         ([E3, D3, E3], "en", None, "en de en"),  # one sentence in another language
         ([E3, WORD, E3], "en", None, "en en en"),  # a lone word
+        ([E3, ([("de", 0.8), ("en", 0.1)], 3.0), E3], "en", None, "en en en"),
+        ([E3, ([("de", 0.8), ("en", 0.1)], 8.0), E3], "en", None, "en en en"),
+        ([E3, ([("de", 0.9), ("en", 0.03)], 3.0), E3], "en", None, "en en en"),
+        ([E3, ([("de", 0.9), ("en", 0.03)], 8.0), E3], "en", None, "en de en"),  # long, and so nearly sure
         ([E3, E3, WORD], "en", None, "en en en"),
         ([UNSURE_D, D3], "en", None, "de de"),  # of these two languages, it is in the one it sounds more like
         ([E3, UNSURE_E, UNSURE_D, D3], "en", DE, "en en de de"),
