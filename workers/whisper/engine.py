@@ -190,7 +190,8 @@ class WhisperEngine:
         self, options: Options, audio: Audio, transcript: Transcript, channels: Sequence[Channel]
     ) -> Iterator[Caution]:
         if not transcript.segments:
-            yield Caution(code="no_speech", message="no speech was found in the recording")
+            found = "only sounds too short or too unsure to be words were" if transcript.omitted else "no speech was"
+            yield Caution(code="no_speech", message=f"{found} found in the recording")
         if mismatch := _contradiction(options.language, channels):
             yield mismatch
         if options.channels == "split" and audio.channels == 1:
