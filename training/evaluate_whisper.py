@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 
 from speechpipe.contract import Model, Options, Transcript
 from speechpipe.contract.options import parse_options
 from training import corpus, noises, samples, sentences
 from training.scoring import Score, align
-from training.synthesis import RATE, Audio, Utterance, resample
+from training.shifts import noisy, telephone
+from training.synthesis import RATE, Audio, Utterance
 from workers.models.choice import TOY_ROW_SECONDS, TOY_WINDOWS
 from workers.whisper.engine import WhisperEngine
 
@@ -32,24 +32,6 @@ def long_recording(utterances: list[Utterance], seconds: float, seed: int) -> tu
         texts.append(one.text)
     audio = np.concatenate(pieces) + rng.normal(0, 3e-4, sum(map(len, pieces)))
     return audio.astype(np.float32), " ".join(texts)
-
-
-def telephone(audio: Audio) -> Audio:
-    """Simulate an 8 kHz telephone line: 300-3400 Hz, 8-bit mu-law."""
-    narrow: npt.NDArray[Any] = resample(audio, len(audio) // 2)
-    spectrum = np.fft.rfft(narrow)
-    frequencies = np.fft.rfftfreq(len(narrow), 2 / RATE)
-    spectrum[(frequencies < 300) | (frequencies > 3400)] *= 0.03
-    narrow = np.fft.irfft(spectrum, len(narrow))
-    steps = np.sign(narrow) * np.round(np.log1p(255 * np.abs(narrow)) / np.log(256) * 127) / 127
-    return resample((np.sign(steps) * (256 ** np.abs(steps) - 1) / 255).astype(np.float32), len(audio))
-
-
-def noisy(audio: Audio, ratio: float, rng: np.random.Generator) -> Audio:
-    """Add pink noise at a signal-to-noise ratio in dB."""
-    noise = noises.no_speech("pink", len(audio) / RATE, rng)[: len(audio)]
-    scale = np.sqrt(np.mean(audio**2) / (np.mean(noise**2) + 1e-12)) * 10 ** (-ratio / 20)
-    return np.asarray(audio[: len(noise)] + noise * scale, np.float32)
 
 
 def sentences_score(model: Any, utterances: list[Utterance], change: Any = None, **options: Any) -> Score:

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from training import cards, corpus, noises, samples
-from training.evaluate_whisper import noisy, telephone
+from training.shifts import noisy, telephone
 from training.synthesis import EMOTIONS, RATE, Audio, Utterance
 
 BANDS, TAPS = 48, 400

