@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-gpu bench-gpu-wheels bench-memory \
+.PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-emotion bench-gpu bench-gpu-wheels bench-memory \
 	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
@@ -115,6 +115,9 @@ bench-ser: setup ## Measure the emotion worker against transformers' pipeline
 bench-words: setup ## Count word errors on real speech beside faster-whisper: FOLDER=... [MODEL=...] [FILES=6] [STRUNG=1] [SILENCE=...] [WRITE=1]
 	$(BIN)/python -m benchmarks.words "$(FOLDER)" $(if $(MODEL),--model "$(MODEL)") $(if $(FILES),--files $(FILES)) \
 		$(if $(STRUNG),--strung) $(if $(SILENCE),--silence $(SILENCE)) $(if $(WRITE),--write)
+
+bench-emotion: setup ## Measure an emotion model on clips whose emotion is known: FOLDER=... [MODEL=demo] [WRITE=1]
+	$(BIN)/python -m benchmarks.emotion "$(FOLDER)" $(if $(MODEL),--model "$(MODEL)") $(if $(WRITE),--write)
 
 lint: setup ## Lint
 	$(BIN)/ruff check .

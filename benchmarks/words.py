@@ -77,7 +77,9 @@ FILES, SILENCE = "files", "silence"
 STRUNG = {"strung": 0.0, "strung, 0.5 s": 0.5}
 WORSE_BY = 2  #: words; with more errors than that above batched's, a recording is listed with both texts
 #: Cautions that say nothing about missing words.
-_OTHER_CAUTIONS = frozenset({"demo_models", "smaller_model", "mono_split", "damaged_audio", "translate_untrained"})
+_OTHER_CAUTIONS = frozenset(
+    {"demo_models", "smaller_model", "acted_emotions", "mono_split", "damaged_audio", "translate_untrained"}
+)
 _MAX_SECONDS = 10 * 3600.0
 
 Samples = npt.NDArray[np.int16]

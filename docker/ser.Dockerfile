@@ -14,8 +14,8 @@ COPY docker/requirements/ser.txt /opt/requirements.txt
 RUN python -m pip --python /opt/venv install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
         --requirement /opt/requirements.txt
 
-# Weights, at one commit: downloaded again only when these arguments or the few files copied here change. `demo` and `toy`
-# download none, and the bundled model is used.
+# Weights, at one commit: downloaded again only when these arguments or the few files copied here change. `demo` downloads
+# Whisper base, whose encoder the emotion model uses; `toy` none, and the bundled model is used.
 FROM dependencies AS weights
 ARG SER_MODEL=CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age
 ARG SER_REVISION=483d4df75288fc2be486ea2d87f55d6883e7d64d

@@ -1,8 +1,8 @@
 """Download a stage's weights into HF_HUB_CACHE during an image build: `weights.py STAGE MODEL REVISION`.
 
 At run time the image is offline, and `workers.models.choice` finds the weights there by the same model and revision.
-`demo` is genuine Whisper `base`, from the hub or from the package index, and the bundled emotion model; `toy` is the
-bundled models. These two need no revision.
+`demo` is genuine Whisper `base`, from the hub or from the package index, for both stages: the emotion model is put
+together from it when a worker starts. `toy` is the bundled models. These two need no revision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workers.models.packages import BASE, PackagedModel
 def main(stage: str, model: str, revision: str) -> str | None:
     """Download the weights, or nothing for bundled models; return an error message, or None on success."""
     Path(constants.HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
-    if model == "toy" or (model == "demo" and stage == Stage.SER):
+    if model == "toy":
         return None
     try:
         if model == "demo":

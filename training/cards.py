@@ -133,7 +133,7 @@ or laughter by one of the four.
 - Input: 16 kHz, up to five seconds. The class averages over all positions, so speechpipe fills shorter windows by
   repetition (`short_windows` in `preprocessor_config.json`); filled with zeros, as by transformers' own pipeline, it is
   less often right (last row).
-- Confidence: `calibration` in `config.json` holds a temperature of {temperature}, by which speechpipe divides the logits.
+- Confidence: `calibration` in `config.json` holds a temperature of {temperature}, which divides the logits.
   It was fitted on speakers who were left out, in shifts harsher than those of training, because other corpora differ
   from EMO-DB at least as much.
 - `python -m training.train_voices FOLDER --base BASE` makes it again. The layers and the penalty were chosen on EMO-DB

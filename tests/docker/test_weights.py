@@ -100,7 +100,7 @@ def test_a_branch_is_refused_as_a_revision(tmp_path: Path) -> None:
     assert "needs a full commit hash as its revision, not 'main'" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", ["ser demo main", "ser toy main", "stt toy main"])
+@pytest.mark.parametrize("arguments", ["ser toy main", "stt toy main"])
 def test_bundled_models_are_not_downloaded(arguments: str, tmp_path: Path) -> None:
     done = python(f"docker/weights.py {arguments}", HF_HUB_CACHE=str(tmp_path / "weights"), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
