@@ -162,6 +162,7 @@ def save(head: Head, mix: Sequence[float], calibration: dict[str, Any], output: 
         "encoder.layer_norm.bias": torch.zeros(head.weights.shape[0]),
     }
     save_file(weights, output / "head.safetensors", {"format": "pt"})
+    (output / "head.safetensors").chmod(0o644)  # safetensors makes it for its owner alone
     config = whisper_config()
     config.calibration = calibration
     config.save_pretrained(output)

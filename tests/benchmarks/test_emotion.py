@@ -40,8 +40,8 @@ def write_clips(folder: Path) -> None:
     lines = ["file,emotion,lang,speaker"]
     for number, (corpus, label) in enumerate([("a", "angry"), ("a", "sad"), ("b", "happy"), ("b", "boredom")]):
         (folder / corpus).mkdir(exist_ok=True)
-        audio = rng.normal(0, 0.1, (1, 16_000 * (2 + 2 * number))).astype(np.float32)
-        write_audio(folder / corpus / f"{number}.wav", audio, 16_000)
+        audio = rng.normal(0, 0.1, 16_000 * (2 + 2 * number)).astype(np.float32)
+        write_audio(folder / corpus / f"{number}.wav", [audio], codec="pcm_s16le")
         lines.append(f"{corpus}/{number}.wav,{label},xx,{number}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
 

@@ -21,7 +21,7 @@ from workers.models.hub import ModelMissing
 from workers.models.packages import PackagedModel
 from workers.models.whisper_encoder import encoder_weights
 
-NAME = "speechpipe/voices"
+NAME = "voices"
 LICENCE = "Apache-2.0 and MIT"
 LANGUAGES = "German"  #: of the voices that it learned from
 
