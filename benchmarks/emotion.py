@@ -5,7 +5,7 @@
 
 FOLDER holds labels.csv with `file`, `emotion`, `lang` and `speaker`; a file's top folder is its corpus. Labels are
 compared by the table in `benchmarks.emotion_scores`. Clips of emotions that the model has no label for are left out. A
-clip is cut into windows of at most five seconds, as in the worker, and its scores are the mean of theirs.
+clip goes through the whole engine, voice activity detection included, and its scores are the mean of its windows'.
 
 The clips are also heard through a telephone (300 to 3400 Hz, 8 kHz), with noise at 10 dB, and cut to their middle
 second and half second.
@@ -19,8 +19,11 @@ import json
 import logging
 import os
 import re
+import tempfile
 import time
+import wave
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,18 +34,18 @@ from faster_whisper.audio import decode_audio  # type: ignore[import-untyped]
 
 from benchmarks.emotion_scores import Answer, figures, name_of
 from benchmarks.machine import machine
-from speechpipe.contract import Stage, Vocabulary
+from speechpipe.contract import Analysis, Emotions, Options, Stage, Vocabulary
 from speechpipe.contract.errors import EngineUnavailable
 from speechpipe.settings import EngineSettings, read
 from training import shifts
 from workers.audio.decoder import SAMPLE_RATE
-from workers.emotion.windows import MAX_WINDOW_SECONDS
 from workers.models.choice import choose, load_chosen
 
 if TYPE_CHECKING:
     from workers.emotion.classifier import EmotionEngine
 
 RESULTS = Path(__file__).parent / "results"
+_IN_FLIGHT = 8  #: clips whose windows share batches, as in the worker
 Array = npt.NDArray[np.float32]
 
 
@@ -96,24 +99,35 @@ def ways() -> dict[str, Callable[[Array], Array]]:
 
 
 def answers(engine: EmotionEngine, found: Sequence[Clip], change: Callable[[Array], Array]) -> list[Answer]:
-    """What the model says of each clip."""
-    pieces = [_windows(change(clip.audio)) for clip in found]
-    scores = iter(engine.scores([window for each in pieces for window in each]))
-    said = []
-    for clip, windows in zip(found, pieces, strict=True):
-        total: dict[str, float] = {}
-        for window in windows:
-            for score in next(scores):
-                total[score.name] = total.get(score.name, 0.0) + score.score * len(window)
-        length = sum(map(len, windows))
-        top = max(engine.vocabulary.primary, key=lambda label: total[label])
-        said.append(Answer(clip.emotion, name_of(top), total[top] / length))
-    return said
+    """What the model says of each clip; `nothing`, at confidence 0, where no speech is found."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(_IN_FLIGHT) as pool:
+        files = [_write(Path(name) / f"{number}.wav", change(clip.audio)) for number, clip in enumerate(found)]
+        analyses = list(pool.map(lambda file: engine(file, Options(), lambda share: None), files))
+    return [_answer(clip, analysis, engine.vocabulary) for clip, analysis in zip(found, analyses, strict=True)]
 
 
-def _windows(audio: Array) -> list[Array]:
-    count = max(1, -(-len(audio) // int(MAX_WINDOW_SECONDS * SAMPLE_RATE)))
-    return list(np.array_split(audio, count))
+def _answer(clip: Clip, analysis: Analysis, vocabulary: Vocabulary) -> Answer:
+    assert isinstance(analysis.value, Emotions)
+    windows = analysis.value.windows
+    if not windows:
+        return Answer(clip.emotion, "nothing", 0.0)
+    total = dict.fromkeys(vocabulary.labels, 0.0)
+    for window in windows:
+        for score in window.scores:
+            total[score.name] += score.score * (window.end - window.start)
+    top = max(vocabulary.primary, key=total.__getitem__)
+    return Answer(clip.emotion, name_of(top), total[top] / sum(window.end - window.start for window in windows))
+
+
+def _write(path: Path, audio: Array) -> Path:
+    """A WAV file of 16 bits; made quieter if it would clip."""
+    samples = audio / max(1.0, float(np.abs(audio).max()))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
 
 
 def rows(found: Sequence[Clip], said: Sequence[Answer], way: str) -> Iterator[dict[str, Any]]:
