@@ -109,6 +109,7 @@ bench-stt: setup ## Measure the speech-to-text worker against faster-whisper and
 
 bench-ser: setup ## Measure the emotion worker against transformers' pipeline
 	$(BIN)/python -m benchmarks.ser
+	$(BIN)/python -m benchmarks.ser --shape voices --count 12 --rounds 2
 	$(BIN)/python -m benchmarks.ser --shape base --count 12 --rounds 2
 	$(BIN)/python -m benchmarks.ser --shape large --count 6 --rounds 1
 

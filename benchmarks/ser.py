@@ -2,6 +2,7 @@
 
     python -m benchmarks.ser                                 the toy model, 64 recordings of 2 to 60 s
     python -m benchmarks.ser --shape base --count 12         random weights of wav2vec2-base's shape; also: large
+    python -m benchmarks.ser --shape voices --count 12       the emotion model on Whisper base
 
 speechpipe's worker is called over HTTP with many pushes in flight, on the embedded backend (see `benchmarks.door`). The
 pipeline gets decoded arrays, and decoding counts in its time; it runs file by file, and on all files with
@@ -42,12 +43,12 @@ from transformers import (
 from benchmarks.door import worker
 from benchmarks.machine import machine
 from speechpipe.contract import Analysis, Emotions, Stage
+from speechpipe.settings import EngineSettings
 from workers.audio.chunks import speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import open_audio
 from workers.emotion.windows import CHUNK_RULES, windows_of
 from workers.models import choice
-from workers.models.choice import TOY_MODELS
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES = Path(__file__).parent.parent / "tests" / "samples"
@@ -173,7 +174,7 @@ def filling(analyses: Sequence[Analysis]) -> dict[str, float]:
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=("toy", *SHAPES), default="toy")
+    parser.add_argument("--shape", choices=("toy", "voices", *SHAPES), default="toy")
     parser.add_argument("--count", type=int, default=64, help="recordings")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=8, help="pushes at a time")
@@ -181,7 +182,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = "toy" if given.shape == "toy" else str(random_model(folder / given.shape, given.shape))
+        model = {"toy": "toy", "voices": "demo"}.get(given.shape)
+        model = model or str(random_model(folder / given.shape, given.shape))
         (folder / "in").mkdir()
         files = recordings(folder / "in", given.count)
         report(given, *run(given, model, files, folder))
@@ -196,11 +198,10 @@ def run(
     heard = windows(files)
     classifier: Any = pipeline(
         "audio-classification",
-        model=str(TOY_MODELS / "ser") if model == "toy" else model,
+        model=str(choice.choose(Stage.SER, EngineSettings.model_validate({"ser_model": model})).folder),
         device=0 if torch.cuda.is_available() else -1,
     )
-    chosen = {"models": "toy"} if model == "toy" else {"ser_model": model}
-    with worker(Stage.SER, choice.load, folder / "backend", given.in_flight, **chosen) as door:
+    with worker(Stage.SER, choice.load, folder / "backend", given.in_flight, ser_model=model) as door:
         analyses = door(files)
         assert sum(len(one.value.windows) for one in analyses if isinstance(one.value, Emotions)) == len(heard)
         found["batches"] = filling(analyses)
