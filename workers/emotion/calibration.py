@@ -29,7 +29,6 @@ def calibration_of(config: Any) -> Calibration | None:
     if found is None:
         return None
     temperature = found.get("temperature") if isinstance(found, dict) else None
-    numeric = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not numeric or not 0 < temperature < math.inf:
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
         raise UnreadableModel(f"calibration.temperature in config.json is {temperature!r}, but must be above 0")
     return Calibration(float(temperature), str(found.get("fitted_on", "")))

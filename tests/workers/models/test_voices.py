@@ -124,11 +124,14 @@ def test_an_actress_who_was_not_in_the_training_is_heard_right(base_there: Path)
 def test_transformers_loads_it_and_the_engine_gives_its_scores(base_there: Path) -> None:
     from transformers import AutoModelForAudioClassification
 
+    from workers.emotion.classifier import EmotionEngine
+
     folder = voices.assemble(packages.BASE, base_there)
     model = AutoModelForAudioClassification.from_pretrained(folder)
     assert type(model).__name__ == "WhisperForAudioClassification"
     assert set(model.config.id2label.values()) == {"anger", "happiness", "neutral", "sadness"}
     engine = choice.load_chosen(choice.choose(Stage.SER, settings(models="demo")), settings())
+    assert isinstance(engine, EmotionEngine)
     time = np.arange(16_000) / 16_000
     second = (0.1 * np.sin(2 * np.pi * 180 * time) * np.sin(9 * time)).astype(np.float32)
     [once], [five] = engine.logits([second]), engine.logits([np.tile(second, 5)])

@@ -48,7 +48,7 @@ def ours(model_file: Path, features: npt.NDArray[np.float32], *, layers: int, he
 
 def difference(folder: Path, *, layers: int, heads: int) -> tuple[float, float]:
     """The largest difference between transformers and CTranslate2, and the largest value."""
-    import ctranslate2
+    import ctranslate2  # type: ignore[import-untyped]
     from transformers import WhisperFeatureExtractor
 
     kind: Any = WhisperFeatureExtractor
