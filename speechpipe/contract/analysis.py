@@ -48,8 +48,8 @@ class Audio(Frozen):
 class Caution(Frozen):
     """A caveat about a result. `code` is stable."""
 
-    #: no_speech, untranscribed_speech, language_mismatch, channels_alike, mono_split, translate_untrained,
-    #: damaged_audio, demo_models, smaller_model ...
+    #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
+    #: translate_untrained, damaged_audio, demo_models, smaller_model ...
     code: str
     message: str
 
