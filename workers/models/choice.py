@@ -52,6 +52,9 @@ TOY_ROW_SECONDS = 3.0
 #: it gets 4 wrong with these, and 5 with 3000 alone. Not for every model: a small one for spoken digits got 72 % wrong
 #: with shorter windows instead of 10 %.
 TOY_WINDOWS = (500, 1000, 1500, 3000)
+#: For models that were tried with them on real speech: 15 s instead of 30 halve the encoder's work for a short row
+#: (docs/decisions/0011).
+SHORT_WINDOWS = {model.repository: (1500, 3000) for model in packages.MODELS}
 TOY_MODELS = Path(__file__).parents[1] / "demo" / "models"
 
 #: Batches that an engine runs in parallel: while one is at alignment and word times, the other computes. Two batches
@@ -287,7 +290,7 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
         max_seconds=settings.max_seconds,
         cautions=choice.cautions,
         row_seconds=TOY_ROW_SECONDS if choice.is_toy else ROW_SECONDS,
-        windows=TOY_WINDOWS if choice.is_toy else (WINDOW_FRAMES,),
+        windows=TOY_WINDOWS if choice.is_toy else SHORT_WINDOWS.get(choice.name, (WINDOW_FRAMES,)),
         decoding={"timestamps": True} if choice.is_toy else None,  # the toy learned no other way
     )
 
