@@ -33,6 +33,8 @@ Value = TypeVar("Value")
 
 #: How many rows vote on the language that a channel starts in.
 VOTES = 3
+#: How many rows may wait for the decision on their language. With fewer, a recording alone never fills a batch.
+ROWS_AHEAD = 8
 #: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
 #: it is believed though the model detects no speech.
 MAX_RETRIES, MIN_LOGPROB_OF_RETRY, MIN_WORDS_OF_RETRY = 2, -0.8, 5
@@ -143,7 +145,7 @@ class Transcription:
             self._transcribe(channel, chunks, row, self._given)
             return
         channel.detecting.append(_Detecting(chunks, row, self._put(row)))
-        self._decide_languages(channel, ahead=VOTES - 1)
+        self._decide_languages(channel, ahead=VOTES - 1 if self._given else ROWS_AHEAD)
 
     def _decide_languages(self, channel: Channel, *, ahead: int) -> None:
         """Decide on the language of each row that has so many others behind it, then ask for its words."""
