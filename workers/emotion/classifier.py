@@ -28,7 +28,8 @@ from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import AudioStream, open_audio
 from workers.audio.vad import Span
 from workers.batcher import Batcher, Submitter, Usage
-from workers.emotion.labels import scores_of, sentiment_of, vocabulary_of
+from workers.emotion.head import UnreadableModel
+from workers.emotion.labels import SETTING, scores_of, sentiment_of, vocabulary_of
 from workers.emotion.windows import CHUNK_RULES, windows_of
 
 #: Samples. Windows that are padded to share a batch differ by less than this.
@@ -78,13 +79,15 @@ class EmotionEngine:
         max_seconds: float,
         cautions: Sequence[Caution] = (),
         parallel_batches: int = 1,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        """`vocabulary`: what the outputs mean; by default what the model's own config says."""
         self._model = model.eval()
         self._extractor = extractor
         self._identity = identity
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
-        self._vocabulary = vocabulary_of(identity.name, model.config)
+        self._vocabulary = vocabulary or vocabulary_of(identity.name, model.config)
         self._batcher: Batcher[Row, Array] = Batcher(
             self._forward,
             key=self._key,
@@ -258,22 +261,33 @@ def _work(usage: Usage) -> Work:
     )
 
 
-def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+def load_classifier(folder: Path, *, device: str, dtype: str, labels: Sequence[str] | None = None) -> tuple[Any, Any]:
     """Load model and feature extractor from a folder, never from the network.
 
-    Raises UninitialisedWeights if the files lack any weight. transformers would make it up and only log a warning.
+    `labels`: those of its outputs; by default as many as its config names. Raises UninitialisedWeights if the files
+    lack any weight. transformers would make it up and only log a warning.
     """
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    named = {} if labels is None else {"id2label": dict(enumerate(labels))}
     model, report = AutoModelForAudioClassification.from_pretrained(
-        folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, trust_remote_code=False
+        folder,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are in the report
+        local_files_only=True,
+        trust_remote_code=False,
+        **named,
     )
     # Only training uses this weight, and many models were published without it.
     missing = {key for key in report["missing_keys"] if not key.endswith("masked_spec_embed")}
-    wrong = sorted(missing | {str(key) for key in report["mismatched_keys"]})
+    for key, stored, made in report["mismatched_keys"]:
+        if key == "classifier.weight":  # only a .bin: a Head tells it of safetensors
+            raise UnreadableModel(f"{folder.name} has {stored[0]} outputs, but {made[0]} labels: {SETTING} names them")
+    wrong = sorted(missing | {str(key) for key, *_ in report["mismatched_keys"]})
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise UninitialisedWeights(f"the model in {folder} has no weights for {shown}: is it an emotion classifier?")
