@@ -115,7 +115,7 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
             recording.id,
             coloured(recording.status) + (f" r{recording.revision}" if recording.revision > 1 else ""),
             f"{recording.queued_at:%m-%d %H:%M:%S}",
-            escape(emotion or ""),
+            escape(printable(emotion or "")),
             escape(printable(recording.source.name)),
             escape(printable(text)),
         )

@@ -44,7 +44,7 @@ def to_csv(record: Record) -> str:
         scores = {score.name: score.score for score in emotion.scores} if emotion else {}
         where = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
         speech = [segment.speaker, segment.language, _escape_formula(segment.text.strip()), segment.confidence]
-        top = [emotion.top, emotion.confidence] if emotion else [None, None]
+        top = [_escape_formula(emotion.top), emotion.confidence] if emotion else [None, None]
         writer.writerow([*where, *speech, segment.quality.suspect, *top, *map(scores.get, labels)])
     return out.getvalue()
 
