@@ -49,7 +49,8 @@ class Caution(Frozen):
     """A caveat about a result. `code` is stable."""
 
     #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
-    #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed ...
+    #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
+    #: sound_without_speech, short_speech ...
     code: str
     message: str
 

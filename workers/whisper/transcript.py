@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from speechpipe.contract import Caution, Language, LanguageSeconds, Quality, Segment, Transcript, Word
+from workers.audio.places import places
 from workers.audio.vad import Span
 from workers.whisper.checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
 from workers.whisper.coverage import MIN_GAP
@@ -23,8 +24,6 @@ MIN_WORDS_IN_DOUBT = 10
 MIN_SPEECH_SECONDS = 0.35
 #: What no language spells.
 _ONE_LETTER = re.compile(r"(\w)\1{7,}")
-#: Places that a caution names.
-MAX_PLACES = 10
 #: Segments of two channels that overlap by this share and are as similar are one voice, heard on both.
 MIN_OVERLAP, MIN_SIMILARITY = 0.5, 0.8
 
@@ -183,17 +182,12 @@ def _gap_cautions(gaps: Iterable[Span]) -> Iterator[Caution]:
     ordered = sorted(gaps)
     if ordered:
         seconds = sum(gap.length for gap in ordered)
-        message = f"{seconds:.0f} s sound like speech but got no words: at {_places(ordered)}"
+        message = f"{seconds:.0f} s sound like speech but got no words: at {places(ordered)}"
         yield Caution(code="untranscribed_speech", message=message)
 
 
 def _hint_cautions(channels: Iterable[Channel]) -> Iterator[Caution]:
     found = sorted(span for channel in channels for span in channel.unhinted)
     if found:
-        message = f"the model wrote hints that nobody said; transcribed without hints: at {_places(found)}"
+        message = f"the model wrote hints that nobody said; transcribed without hints: at {places(found)}"
         yield Caution(code="hints_removed", message=message)
-
-
-def _places(spans: Sequence[Span]) -> str:
-    places = ", ".join(f"{int(span.start) // 60}:{int(span.start) % 60:02}" for span in spans[:MAX_PLACES])
-    return places + (f" and {len(spans) - MAX_PLACES} more" if len(spans) > MAX_PLACES else "")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import Caution, Language, LanguageSeconds, Transcript
 from tests.workers.whisper.segments import found, spoken
+from workers.audio.places import MAX_PLACES
 from workers.audio.vad import Span
-from workers.whisper.transcript import MAX_PLACES, MIN_SPEECH_SECONDS, MIN_WORDS_IN_DOUBT, transcript_of
+from workers.whisper.transcript import MIN_SPEECH_SECONDS, MIN_WORDS_IN_DOUBT, transcript_of
 from workers.whisper.transcription import Channel, Said
 
 
