@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from speechpipe.contract.base import Cost, Frozen, Score, Seconds, Time
+from speechpipe.contract.base import Cost, Figure, Frozen, Score, ScoreFigure, Seconds, Time
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.contract.task import Stage
 
@@ -80,11 +80,11 @@ class Word(Frozen):
 
 
 class Quality(Frozen):
-    """Whisper's own statistics of decoding a segment (Radford et al. 2022, section 4.5)."""
+    """Whisper's own statistics of decoding a segment (Radford et al. 2022, section 4.5); None for no number."""
 
-    avg_logprob: float
-    no_speech_prob: Score
-    compression_ratio: float
+    avg_logprob: Figure
+    no_speech_prob: ScoreFigure
+    compression_ratio: Figure
     temperature: float = 0.0
     suspect: bool = False  #: fails a threshold: the text is probably hallucinated or repeats itself
 
