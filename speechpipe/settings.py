@@ -134,6 +134,8 @@ class EngineSettings(Settings):
     ser_labels: Annotated[tuple[str, ...] | None, BeforeValidator(_read_labels)] = Field(
         None, alias="SPEECHPIPE_SER_LABELS"
     )
+    #: With a lower score the emotion is `unsure`; by default the model's own value.
+    sure_from: float | None = Field(None, alias="SPEECHPIPE_SURE_FROM", ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = Field("auto", alias="SPEECHPIPE_DEVICE")
     compute_type: str = Field("auto", alias="SPEECHPIPE_COMPUTE_TYPE")
     threads: int = Field(0, alias="SPEECHPIPE_THREADS", ge=0)  #: CPU threads per engine; 0: all cores

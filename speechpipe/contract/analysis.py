@@ -76,7 +76,7 @@ class Word(Frozen):
     start: Seconds
     end: Seconds
     confidence: Score
-    emotion: str | None = None  #: label of the nearest emotion window; derived, set by `align`
+    emotion: str | None = None  #: label of the nearest emotion window, if sure; set by `align`
 
 
 class Quality(Frozen):
@@ -96,11 +96,15 @@ class LabelScore(Frozen):
     score: Score
 
 
+#: What people read in place of a label where the model is unsure.
+UNSURE = "unsure"
+
+
 class SegmentEmotion(Frozen):
     """The mean scores of the emotion windows that overlap a segment, weighted by overlap."""
 
-    top: str  #: the vocabulary's primary label with the highest score
-    confidence: Score  #: its score
+    top: str | None  #: the vocabulary's primary label with the highest score; None: unsure
+    confidence: Score  #: the highest score of a primary label
     margin: Score  #: its lead over the second-highest primary label
     coverage: Score  #: share of the segment that windows cover
     scores: tuple[LabelScore, ...]  #: all labels, highest first
@@ -156,6 +160,7 @@ class Vocabulary(Frozen):
     labels: tuple[str, ...]  #: in the model's order
     primary: tuple[str, ...]  #: the labels that can be dominant
     activation: Literal["sigmoid", "softmax"]  #: sigmoid: independent scores; softmax: they sum to 1
+    sure_from: Score = 0.0  #: with a lower score, the highest label is not named: the model is unsure
     sentiment: dict[str, str] = {}  #: primary label -> POSITIVE | NEGATIVE | NEUTRAL, where known
 
 
@@ -167,6 +172,7 @@ class EmotionWindow(Frozen):
     channel: int = 0
     scores: tuple[LabelScore, ...]  #: all labels, highest first
     sentiment: tuple[LabelScore, ...] = ()
+    unsure: bool = False  #: whatever the scores: less than a second of speech, without neighbours
 
 
 class Emotions(Frozen):

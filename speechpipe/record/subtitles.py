@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from speechpipe.contract import Record
+from speechpipe.record.align import top_label
 from speechpipe.record.cues import Cue, cues
 
 
@@ -21,7 +22,7 @@ def transcript_srt(record: Record) -> str:
 
 
 def webvtt(subtitles: Sequence[Cue], labels: Iterable[str] = ()) -> str:
-    """Cues as WebVTT, with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`.
+    """Cues as WebVTT, with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`, or `<c.unsure>`.
 
     `labels`: the vocabulary's, so that a label has the same class in every file.
     """
@@ -49,13 +50,13 @@ def subrip(subtitles: Iterable[Cue]) -> str:
 
 
 def emotion_vtt(record: Record) -> str:
-    """Emotion windows as WebVTT for `<track kind=metadata>`: one line of JSON per window."""
+    """Emotion windows as WebVTT for `<track kind=metadata>`: one line of JSON per window, `emotion` null if unsure."""
     blocks = ["WEBVTT\n"]
-    primary = record.emotion_vocabulary.primary if record.emotion_vocabulary else ()
+    vocabulary = record.emotion_vocabulary
     for window in record.emotion_windows:
         cue = {
             "channel": window.channel,
-            "emotion": next((s.name for s in window.scores if s.name in primary), None),
+            "emotion": top_label(window, vocabulary) if vocabulary else None,
             "scores": {s.name: s.score for s in window.scores},
         }
         # WebVTT forbids `-->` in a cue's text.

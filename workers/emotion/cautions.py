@@ -37,7 +37,7 @@ def short(windows: Sequence[Window]) -> Iterator[Caution]:
     """A caution for windows with too little speech, and no neighbours to take them with."""
     if windows:
         spans = [window.span for window in windows]
-        message = f"less than a second of speech is little to tell an emotion by: at {places(spans)}"
+        message = f"unsure: less than a second of speech is too little to tell an emotion by: at {places(spans)}"
         yield Caution(code="short_speech", message=message)
 
 

@@ -193,15 +193,18 @@ class EmotionEngine:
         )
         scores, alone = with_neighbours(kept, scores)
         cautions += remarks.short(alone)
-        return tuple(self._window(*each) for each in zip(kept, scores, strict=True)), cautions
+        unsure = {id(window) for window in alone}
+        made = (self._window(*each, unsure=id(each[0]) in unsure) for each in zip(kept, scores, strict=True))
+        return tuple(made), cautions
 
-    def _window(self, window: Window, scores: tuple[LabelScore, ...]) -> EmotionWindow:
+    def _window(self, window: Window, scores: tuple[LabelScore, ...], *, unsure: bool) -> EmotionWindow:
         return EmotionWindow(
             start=window.span.start,
             end=window.span.end,
             channel=window.channel,
             scores=scores,
             sentiment=sentiment_of(scores, self._vocabulary),
+            unsure=unsure,
         )
 
     def _key(self, row: Row) -> Hashable:

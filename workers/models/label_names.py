@@ -14,7 +14,8 @@ from workers.models.naming import requested
 
 def vocabulary(name: str, folder: Path, settings: EngineSettings) -> Vocabulary:
     """The vocabulary of the emotion model in a folder. Raises UnreadableModel."""
-    return vocabulary_of(name, read_head(folder), _given(settings))
+    found = vocabulary_of(name, read_head(folder), _given(settings))
+    return found if settings.sure_from is None else found.model_copy(update={"sure_from": settings.sure_from})
 
 
 def cautions(name: str, folder: Path, settings: EngineSettings) -> tuple[Caution, ...]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
+from speechpipe.contract import UNSURE
 from speechpipe.record.report.escaping import escape
 
-SLOTS = 16  #: colours in report.css, `.e0` to `.e15`
+SLOTS = 16  #: colours in report.css, `.e0` to `.e15`; after them the grey of `unsure`
 PATTERNS = 8  #: slot n has pattern n modulo this
 
 _FIXED_SLOTS = {
@@ -50,8 +51,8 @@ class LabelStyle:
 
 
 def label_styles(labels: Iterable[str]) -> dict[str, LabelStyle]:
-    """A style for each label. Common emotions have the same colour in every report."""
-    labels = list(dict.fromkeys(labels))
+    """A style for each label, and a grey one for `unsure`. Common emotions have the same colour in every report."""
+    labels = [label for label in dict.fromkeys(labels) if label != UNSURE]
     free = [slot for slot in range(SLOTS) if slot not in {_fixed_slot(label) for label in labels}]
     styles: dict[str, LabelStyle] = {}
     slots: set[int] = set()
@@ -64,6 +65,7 @@ def label_styles(labels: Iterable[str]) -> dict[str, LabelStyle]:
         slots.add(slot)
         codes.add(code)
         styles[label] = LabelStyle(label, slot, code)
+    styles[UNSURE] = LabelStyle(UNSURE, SLOTS, "?")
     return styles
 
 

@@ -97,7 +97,7 @@ def _hash(name: str) -> str:
 def _label_styles(record: Record) -> dict[str, LabelStyle]:
     """Styles for every label that occurs, the model's labels first."""
     labels = list(record.emotion_vocabulary.labels) if record.emotion_vocabulary else []
-    labels += [segment.emotion.top for segment in record.segments if segment.emotion]
+    labels += [segment.emotion.top for segment in record.segments if segment.emotion and segment.emotion.top]
     labels += [score.name for window in record.emotion_windows for score in window.scores]
     labels += [label for point in record.summary.turning_points for label in (point.before, point.after)]
     return label_styles([*labels, *record.summary.emotion_share])

@@ -213,8 +213,10 @@ def test_a_neighbour_is_one_on_the_same_channel() -> None:
     assert alone == given[:1]
 
 
-def test_half_a_second_alone_is_told(analyse: Analyse) -> None:
+def test_half_a_second_alone_is_unsure_and_told(analyse: Analyse) -> None:
     speech = sample("order_inquiry.wav")[round(0.6 * RATE) : round(1.1 * RATE)]
     analysis = analyse(speech)
-    assert len(windows_of(analysis)) == 1
-    assert told(analysis) == {"short_speech": "less than a second of speech is little to tell an emotion by: at 0:00"}
+    assert isinstance(analysis.value, Emotions)
+    assert [window.unsure for window in analysis.value.windows] == [True]
+    message = "unsure: less than a second of speech is too little to tell an emotion by: at 0:00"
+    assert told(analysis) == {"short_speech": message}

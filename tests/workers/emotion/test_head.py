@@ -148,3 +148,10 @@ def test_weights_without_a_readable_header_leave_the_table_to_tell(tmp_path: Pat
     folder = write_model(tmp_path, named(*EMOTIONS), 7)
     (folder / "model.safetensors").write_bytes(content)
     assert vocabulary_of("mine", read_head(folder)).labels == tuple(EMOTIONS)
+
+
+def test_a_setting_says_from_which_score_a_label_counts() -> None:
+    toy = choice.toy(Stage.SER)
+    for given, expected in (({}, 0.0), ({"SPEECHPIPE_SURE_FROM": "0.55"}, 0.55)):
+        vocabulary = label_names.vocabulary(toy.name, toy.folder, EngineSettings.model_validate(given))
+        assert vocabulary.sure_from == expected
