@@ -32,12 +32,14 @@ class Head:
     outputs: int | None = None  #: rows of the last layer; None if the files do not tell
     problem_type: str | None = None  #: transformers' name for the loss that the model was trained with
     shape: tuple[str, int, int] = ("", 0, 0)  #: model_type, hidden_size, num_hidden_layers
+    sure_from: float = 0.0  #: with a lower score the model is unsure
 
 
 def head_of(config: Any, outputs: int | None = None) -> Head:
     """A model's head from its transformers config, or from any object or mapping with the same fields.
 
-    Raises UnreadableModel if the label table is none.
+    `calibration.sure_from` in the config is our own addition. Raises UnreadableModel if the label table is none, or if
+    that is no score.
     """
     read = config.get if isinstance(config, Mapping) else lambda key, default=None: getattr(config, key, default)
     return Head(
@@ -45,6 +47,7 @@ def head_of(config: Any, outputs: int | None = None) -> Head:
         outputs=outputs,
         problem_type=read("problem_type"),
         shape=(str(read("model_type", "")), _count(read("hidden_size")), _count(read("num_hidden_layers"))),
+        sure_from=_sure_from(read("calibration")),
     )
 
 
@@ -65,6 +68,13 @@ def _table(given: Any) -> dict[int, str]:
         return {int(key): "" if label is None else str(label) for key, label in pairs}
     except (TypeError, ValueError):
         raise UnreadableModel("the keys of its label table (id2label in config.json) are not numbers") from None
+
+
+def _sure_from(calibration: Any) -> float:
+    given = calibration.get("sure_from", 0.0) if isinstance(calibration, Mapping) else 0.0
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        raise UnreadableModel(f"calibration.sure_from in config.json is {given!r}, but must be from 0 to 1")
+    return float(given)
 
 
 def _count(given: Any) -> int:

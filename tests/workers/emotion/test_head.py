@@ -150,8 +150,17 @@ def test_weights_without_a_readable_header_leave_the_table_to_tell(tmp_path: Pat
     assert vocabulary_of("mine", read_head(folder)).labels == tuple(EMOTIONS)
 
 
-def test_a_setting_says_from_which_score_a_label_counts() -> None:
-    toy = choice.toy(Stage.SER)
-    for given, expected in (({}, 0.0), ({"SPEECHPIPE_SURE_FROM": "0.55"}, 0.55)):
-        vocabulary = label_names.vocabulary(toy.name, toy.folder, EngineSettings.model_validate(given))
-        assert vocabulary.sure_from == expected
+def test_the_model_or_a_setting_says_from_which_score_a_label_counts(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "mine", named(*EMOTIONS), 7, calibration={"sure_from": 0.4})
+    plain = write_model(tmp_path / "plain", named(*EMOTIONS), 7)
+    given, none = EngineSettings(sure_from=0.55), EngineSettings()
+    assert label_names.vocabulary("mine", folder, none).sure_from == 0.4
+    assert label_names.vocabulary("mine", folder, given).sure_from == 0.55
+    assert label_names.vocabulary("plain", plain, none).sure_from == 0
+
+
+@pytest.mark.parametrize("given", [-0.1, 1.1, "0.5", None, True, float("nan")])
+def test_a_model_with_an_impossible_score_is_refused(tmp_path: Path, given: Any) -> None:
+    folder = write_model(tmp_path, named(*EMOTIONS), 7, calibration={"sure_from": given})
+    with pytest.raises(UnreadableModel, match=r"calibration\.sure_from in config\.json is .*, but must be from 0 to 1"):
+        read_head(folder)
