@@ -24,7 +24,7 @@ from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
 from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models import notices, packages
+from workers.models import label_names, notices, packages
 from workers.models.assembly import OnBytes, assemble, assembled
 from workers.models.device import (
     Device,
@@ -302,15 +302,17 @@ def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionEngine:
     dtype = torch_dtype(device, settings)
     parallel_batches = PARALLEL_BATCHES if device == "cpu" else 1  # one CUDA stream on a GPU
     share_cores(settings, parallel_batches)
-    model, extractor = load_classifier(choice.folder, device=device, dtype=dtype)
+    vocabulary = label_names.vocabulary(choice.name, choice.folder, settings)
+    model, extractor = load_classifier(choice.folder, device=device, dtype=dtype, labels=vocabulary.labels)
     identity = _identity(choice, "transformers", device, dtype)
     return EmotionEngine(
         model,
         extractor,
         identity,
         max_seconds=settings.max_seconds,
-        cautions=choice.cautions,
+        cautions=(*choice.cautions, *label_names.cautions(choice.name, choice.folder, settings)),
         parallel_batches=parallel_batches,
+        vocabulary=vocabulary,
     )
 
 
