@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 
-.PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-emotion bench-gpu bench-gpu-wheels bench-memory \
+.PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-emotion bench-first-result bench-gpu bench-gpu-wheels bench-memory \
 	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
@@ -101,8 +101,10 @@ odd-media: setup ## Run a folder of odd files through both workers, and print ho
 bench-memory: setup ## Measure the workers' peak memory for a minute, an hour and ten hours
 	$(BIN)/python -m benchmarks.memory
 
-bench-stt: setup ## Measure the speech-to-text worker against faster-whisper and, with WHISPERX=its python, WhisperX
-	$(BIN)/python -m benchmarks.stt --models demo --long 0
+bench-stt: setup ## Measure the speech-to-text worker against faster-whisper and, with WHISPERX=its python, WhisperX: [SPEECH=...]
+	$(BIN)/speechpipe models fetch base
+	$(BIN)/python -m benchmarks.stt --models genuine-base $(if $(SPEECH),--speech "$(SPEECH)")
+	$(BIN)/python -m benchmarks.stt --models toy --long 0
 	$(BIN)/python -m benchmarks.stt --models tiny base $(if $(WHISPERX),--whisperx $(WHISPERX))
 	$(BIN)/python -m benchmarks.stt --models large-v3-turbo --files 4 --longest 30 --long 0 \
 		$(if $(WHISPERX),--whisperx $(WHISPERX))
@@ -112,6 +114,9 @@ bench-ser: setup ## Measure the emotion worker against transformers' pipeline
 	$(BIN)/python -m benchmarks.ser --shape voices --count 12 --rounds 2
 	$(BIN)/python -m benchmarks.ser --shape base --count 12 --rounds 2
 	$(BIN)/python -m benchmarks.ser --shape large --count 6 --rounds 1
+
+bench-first-result: setup ## Measure how long one recording's text and record take, beside faster-whisper: RECORDING=... [WRITE=1]
+	$(BIN)/python -m benchmarks.first_result "$(RECORDING)" $(if $(WRITE),--write)
 
 bench-words: setup ## Count word errors on real speech beside faster-whisper: FOLDER=... [MODEL=...] [FILES=6] [STRUNG=1] [SILENCE=...] [WRITE=1]
 	$(BIN)/python -m benchmarks.words "$(FOLDER)" $(if $(MODEL),--model "$(MODEL)") $(if $(FILES),--files $(FILES)) \

@@ -52,12 +52,12 @@ def theirs(model: Path, recording: Path) -> float:
     return time.perf_counter() - began
 
 
-def ours(model: Path, recording: Path) -> dict[str, float]:
+def ours(model: str, recording: Path) -> dict[str, float]:
     """Seconds until `speechpipe run` shows the text and the record, and ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copyfile(recording, folder / recording.name)  # now, as by somebody who has just dropped it
-        chosen = {"SPEECHPIPE_STT_MODEL": str(model), "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"}
+        chosen = {"SPEECHPIPE_STT_MODEL": model, "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"}
         terminal, inner = pty.openpty()
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -102,7 +102,7 @@ def main() -> None:
     runs: list[dict[str, float]] = []
     for _ in range(given.rounds + 1):
         peer.append(theirs(choice.folder, given.recording))
-        runs.append(ours(choice.folder, given.recording))
+        runs.append(ours(choice.name, given.recording))
     base = statistics.median(peer[1:])
     content = {
         "machine": machine("faster-whisper", "ctranslate2", "torch", "transformers"),

@@ -53,7 +53,8 @@ from speechpipe.contract import Model, Stage, Transcript
 from speechpipe.settings import EngineSettings
 from tests.media import RATE, SAMPLES
 from workers.audio import reader
-from workers.models.choice import PARALLEL_BATCHES, TOY_MODELS, TOY_ROW_SECONDS, TOY_WINDOWS, find
+from workers.models import packages
+from workers.models.choice import PARALLEL_BATCHES, SHORT_WINDOWS, TOY_MODELS, TOY_ROW_SECONDS, TOY_WINDOWS, find
 from workers.whisper import transcription
 from workers.whisper.engine import WhisperEngine
 
@@ -108,6 +109,8 @@ def contenders(name: str, place: Path, asked: argparse.Namespace) -> Iterator[di
     shape: dict[str, Any] = {}
     if name == "toy":
         decoding, shape = {"timestamps": True}, {"row_seconds": TOY_ROW_SECONDS, "windows": TOY_WINDOWS}
+    if name == GENUINE:
+        shape = {"windows": SHORT_WINDOWS[packages.BASE.repository]}
     if forced:
         end = model.hf_tokenizer.token_to_id("<|endoftext|>")
         # CTranslate2 stops at half of max_length; faster-whisper adds the prompt's four tokens.

@@ -113,6 +113,15 @@ class FunctionSettings(Project, Topics, Limits, Telemetry, CallerSettings):
     """The functions: ingest, join, give_up, sweep."""
 
 
+def _read_labels(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    labels = tuple(label.strip() for label in given.split(","))
+    if not all(labels):  # leaving one out would shift the others
+        raise ValueError("a label has no name")
+    return labels
+
+
 class EngineSettings(Settings):
     """Which models run, and on which device. The command line's options end up here too."""
 
@@ -121,6 +130,12 @@ class EngineSettings(Settings):
     stt_revision: str | None = Field(None, alias="SPEECHPIPE_STT_REVISION")
     ser_model: str | None = Field(None, alias="SPEECHPIPE_SER_MODEL")
     ser_revision: str | None = Field(None, alias="SPEECHPIPE_SER_REVISION")
+    #: The labels of a named emotion model, in the order of its outputs, for one whose files name them wrongly or not.
+    ser_labels: Annotated[tuple[str, ...] | None, BeforeValidator(_read_labels)] = Field(
+        None, alias="SPEECHPIPE_SER_LABELS"
+    )
+    #: With a lower score the emotion is `unsure`; by default the model's own value.
+    sure_from: float | None = Field(None, alias="SPEECHPIPE_SURE_FROM", ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = Field("auto", alias="SPEECHPIPE_DEVICE")
     compute_type: str = Field("auto", alias="SPEECHPIPE_COMPUTE_TYPE")
     threads: int = Field(0, alias="SPEECHPIPE_THREADS", ge=0)  #: CPU threads per engine; 0: all cores

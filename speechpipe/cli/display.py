@@ -18,7 +18,19 @@ from rich.text import Text
 
 from speechpipe.cli.terminal import plural
 from speechpipe.client import Client
-from speechpipe.contract import Artifacts, Half, HalfStatus, Quote, Record, Recording, Segment, Stage, Status
+from speechpipe.contract import (
+    UNSURE,
+    Artifacts,
+    Half,
+    HalfStatus,
+    Quote,
+    Record,
+    Recording,
+    Segment,
+    SegmentEmotion,
+    Stage,
+    Status,
+)
 from speechpipe.contract.errors import NotFound
 from speechpipe.contract.prices import about
 from speechpipe.observe.log import printable
@@ -77,16 +89,21 @@ def show_record(record: Record, out: Console) -> None:
     for segment in record.segments:
         speaker = f"{segment.speaker}: " if segment.speaker else ""
         text = escape(printable(speaker + segment.text.strip()))
-        emotion = f"  [magenta]{segment.emotion.top} {segment.emotion.confidence:.0%}[/]" if segment.emotion else ""
+        emotion = f"  [magenta]{_label(segment.emotion)}[/]" if segment.emotion else ""
         out.print(f"  [dim]{clock_time(segment.start):>5}[/]  {text}{emotion}", highlight=False)
-    if record.summary.emotion_share:
-        share = ", ".join(f"{label} {part:.0%}" for label, part in record.summary.emotion_share.items())
+    shares = record.summary.emotion_share | ({UNSURE: unsure} if (unsure := record.summary.unsure_share) else {})
+    if shares:
+        share = ", ".join(f"{label} {part:.0%}" for label, part in shares.items())
         points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
         out.print(f"  how: {escape(printable(share + points))}", highlight=False)
     for caution in record.warnings:
         first = caution.message.split(". ")[0]  # the record has the whole message
         out.print(f"  [yellow]{caution.code}[/]: {escape(printable(first))}", highlight=False)
     out.print(f"  [dim]{escape(printable(_file_paths(record.artifacts)))}[/]", highlight=False)
+
+
+def _label(emotion: SegmentEmotion) -> str:
+    return escape(printable(f"{emotion.top} {emotion.confidence:.0%}" if emotion.top else UNSURE))
 
 
 def _file_paths(artifacts: Artifacts) -> str:
@@ -107,7 +124,7 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
     if width >= 120:
         grid.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1)
     for recording in recordings:
-        emotion = recording.summary.dominant_emotion if recording.summary else None
+        emotion = recording.summary.shown_emotion if recording.summary else None
         text = recording.error.message if recording.error and not recording.preview else recording.preview or ""
         if recording.status is Status.HELD and recording.hold:
             text = recording.hold.message
@@ -115,7 +132,7 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
             recording.id,
             coloured(recording.status) + (f" r{recording.revision}" if recording.revision > 1 else ""),
             f"{recording.queued_at:%m-%d %H:%M:%S}",
-            escape(emotion or ""),
+            escape(printable(emotion or "")),
             escape(printable(recording.source.name)),
             escape(printable(text)),
         )

@@ -32,7 +32,7 @@ class Finding:
 def diagnose(*, cloud: bool, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """Run all checks. Changes and downloads nothing."""
     environ = os.environ if environ is None else environ
-    findings = [_python(), *_packages(), _gpu(environ), *_models(environ), *_emulators()]
+    findings = [_python(), *_packages(), _gpu(environ), *_models(environ), *_labels(environ), *_emulators()]
     if cloud:
         findings += _project(environ)
     return findings
@@ -92,6 +92,23 @@ def _models(environ: Mapping[str, str]) -> list[Finding]:
         remedy = f"downloaded on the first run if the hub is reachable; {without[what]}"
         found.append(Finding(what, bool(names), listed if names else f"none in {cache}", remedy))
     return found
+
+
+def _labels(environ: Mapping[str, str]) -> list[Finding]:
+    """Whether the labels of the emotion model that would be used now can be read. Nothing is loaded."""
+    what = "emotion labels"
+    try:
+        from workers.models import choice, label_names
+
+        settings = read(EngineSettings, environ)
+        model = choice.choose(Stage.SER, settings, fetch=False)
+        found = label_names.vocabulary(model.name, model.folder, settings)
+    except ImportError:
+        return []  # the packages are findings of their own
+    except (EngineUnavailable, SettingsMissing) as error:
+        remedy = "name a model with SPEECHPIPE_SER_MODEL, and if necessary its labels with SPEECHPIPE_SER_LABELS"
+        return [Finding(what, False, str(error), remedy, required=True)]
+    return [Finding(what, True, f"{', '.join(found.labels)}, of {model.name}", required=True)]
 
 
 def _from_packages(stage: Stage) -> list[str]:

@@ -22,7 +22,7 @@ def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
         "announced": recording.announced_at is not None,
         "seconds": audio_seconds(recording),
         "language": recording.language.code if recording.language else None,
-        "emotion": recording.summary.dominant_emotion if recording.summary else None,
+        "emotion": recording.summary.shown_emotion if recording.summary else None,
         "preview": recording.preview or "",
         "ref": recording.options.ref or "",
         "problem": recording.error.message if recording.error else recording.hold.message if recording.hold else "",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from speechpipe.contract.analysis import (
     PARTIAL_INLINE_BYTES,
+    UNSURE,
     WAVEFORM_PEAKS,
     Analysis,
     Audio,
@@ -55,6 +56,7 @@ __all__ = [
     "PARTIAL_INLINE_BYTES",
     "RESULT_INLINE_BYTES",
     "SCHEMA_VERSION",
+    "UNSURE",
     "WAVEFORM_PEAKS",
     "Analysis",
     "Artifacts",

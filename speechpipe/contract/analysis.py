@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from speechpipe.contract.base import Cost, Frozen, Score, Seconds, Time
+from speechpipe.contract.base import Cost, Figure, Frozen, Score, ScoreFigure, Seconds, Time
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.contract.task import Stage
 
@@ -48,8 +48,9 @@ class Audio(Frozen):
 class Caution(Frozen):
     """A caveat about a result. `code` is stable."""
 
-    #: no_speech, untranscribed_speech, language_mismatch, channels_alike, mono_split, translate_untrained,
-    #: damaged_audio, demo_models, smaller_model ...
+    #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
+    #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
+    #: sound_without_speech, short_speech ...
     code: str
     message: str
 
@@ -75,15 +76,15 @@ class Word(Frozen):
     start: Seconds
     end: Seconds
     confidence: Score
-    emotion: str | None = None  #: label of the nearest emotion window; derived, set by `align`
+    emotion: str | None = None  #: label of the nearest emotion window, if sure; set by `align`
 
 
 class Quality(Frozen):
-    """Whisper's own statistics of decoding a segment (Radford et al. 2022, section 4.5)."""
+    """Whisper's own statistics of decoding a segment (Radford et al. 2022, section 4.5); None for no number."""
 
-    avg_logprob: float
-    no_speech_prob: Score
-    compression_ratio: float
+    avg_logprob: Figure
+    no_speech_prob: ScoreFigure
+    compression_ratio: Figure
     temperature: float = 0.0
     suspect: bool = False  #: fails a threshold: the text is probably hallucinated or repeats itself
 
@@ -95,11 +96,15 @@ class LabelScore(Frozen):
     score: Score
 
 
+#: What people read in place of a label where the model is unsure.
+UNSURE = "unsure"
+
+
 class SegmentEmotion(Frozen):
     """The mean scores of the emotion windows that overlap a segment, weighted by overlap."""
 
-    top: str  #: the vocabulary's primary label with the highest score
-    confidence: Score  #: its score
+    top: str | None  #: the vocabulary's primary label with the highest score; None: unsure
+    confidence: Score  #: the highest score of a primary label
     margin: Score  #: its lead over the second-highest primary label
     coverage: Score  #: share of the segment that windows cover
     scores: tuple[LabelScore, ...]  #: all labels, highest first
@@ -155,6 +160,7 @@ class Vocabulary(Frozen):
     labels: tuple[str, ...]  #: in the model's order
     primary: tuple[str, ...]  #: the labels that can be dominant
     activation: Literal["sigmoid", "softmax"]  #: sigmoid: independent scores; softmax: they sum to 1
+    sure_from: Score = 0.0  #: with a lower score, the highest label is not named: the model is unsure
     sentiment: dict[str, str] = {}  #: primary label -> POSITIVE | NEGATIVE | NEUTRAL, where known
 
 
@@ -166,6 +172,7 @@ class EmotionWindow(Frozen):
     channel: int = 0
     scores: tuple[LabelScore, ...]  #: all labels, highest first
     sentiment: tuple[LabelScore, ...] = ()
+    unsure: bool = False  #: whatever the scores: less than a second of speech, without neighbours
 
 
 class Emotions(Frozen):

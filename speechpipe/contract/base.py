@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3)), Field(ge=0)]
 Score = Annotated[float, AfterValidator(lambda score: round(score, 6)), Field(ge=0, le=1)]
+
+
+def _number_or_none(given: object) -> object:
+    return None if isinstance(given, float) and not math.isfinite(given) else given
+
+
+#: Figures that a model gives and that may be no number: then they are None, and read back from every store.
+Figure = Annotated[float | None, BeforeValidator(_number_or_none)]
+ScoreFigure = Annotated[Score | None, BeforeValidator(_number_or_none)]
 
 
 def _utc(time: datetime) -> datetime:
@@ -24,9 +34,12 @@ Time = Annotated[datetime, AfterValidator(_utc)]
 
 
 class Frozen(BaseModel):
-    """Base of every contract type: immutable, tolerant of unknown fields."""
+    """Base of every contract type: immutable, tolerant of unknown fields.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
+    NaN and infinity are refused, because JSON has neither: a partial that could not be read back could never be joined.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, ser_json_inf_nan="null")
 
 
 class Cost(Frozen):

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from speechpipe.contract.analysis import (
+    UNSURE,
     Audio,
     Caution,
     EmotionWindow,
@@ -22,7 +23,7 @@ from speechpipe.contract.analysis import (
 from speechpipe.contract.base import Cost, Frozen, Score, Seconds, Time
 from speechpipe.contract.task import Options, Source, Stage
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class Status(StrEnum):
@@ -85,12 +86,12 @@ class TrendSlice(Frozen):
 
     start: Seconds
     end: Seconds
-    emotion: str | None = None  #: None if nobody spoke
+    emotion: str | None = None  #: None if nobody spoke, then there are no scores, or if unsure
     scores: tuple[LabelScore, ...] = ()
 
 
 class TurningPoint(Frozen):
-    """A lasting change of the dominant emotion on one channel."""
+    """A lasting change of the dominant emotion on one channel, between two of which the model is sure."""
 
     at: Seconds  #: where to seek to
     channel: int = 0
@@ -111,10 +112,16 @@ class Summary(Frozen):
 
     speech_seconds: Seconds = 0.0
     words: int = 0
-    dominant_emotion: str | None = None
+    dominant_emotion: str | None = None  #: None without emotions, and if no label led for longer than none did
     emotion_share: Shares = {}  #: share of the scored time in which each label led, highest first
+    unsure_share: Score = 0.0  #: share of the scored time in which none did; all shares sum to 1
     trend: tuple[TrendSlice, ...] = ()
     turning_points: tuple[TurningPoint, ...] = ()
+
+    @property
+    def shown_emotion(self) -> str | None:
+        """What lists show: the dominant emotion, or `unsure`; None without emotions."""
+        return self.dominant_emotion or (UNSURE if self.unsure_share or self.emotion_share else None)
 
 
 class Artifacts(Frozen):

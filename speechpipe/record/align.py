@@ -75,9 +75,21 @@ class _WindowIndex:
         return self._windows[first : bisect_right(self._starts, end + MAX_WORD_DISTANCE_SECONDS)]
 
 
-def top_label(window: EmotionWindow, vocabulary: Vocabulary) -> str:
-    """The highest-scoring primary label."""
-    return next(s.name for s in window.scores if s.name in vocabulary.primary)
+def top_label(window: EmotionWindow, vocabulary: Vocabulary) -> str | None:
+    """The highest-scoring primary label; None if the model is unsure."""
+    return leading(window.scores, [(1.0, window)], vocabulary)
+
+
+def leading(
+    scores: Sequence[LabelScore], weighted: Iterable[tuple[float, EmotionWindow]], vocabulary: Vocabulary
+) -> str | None:
+    """The highest primary label of scores that come from windows with these weights.
+
+    None if its score is too low for the vocabulary, or if most of the weight is in windows that are unsure.
+    """
+    top = next((s for s in scores if s.name in vocabulary.primary), None)
+    unsure = sum(weight if window.unsure else -weight for weight, window in weighted) > 0
+    return None if top is None or unsure or top.score < vocabulary.sure_from else top.name
 
 
 def _segment_emotion(
@@ -91,7 +103,7 @@ def _segment_emotion(
     primary = [s for s in scores if s.name in vocabulary.primary]
     runner_up = primary[1].score if len(primary) > 1 else 0.0
     return SegmentEmotion(
-        top=primary[0].name,
+        top=leading(scores, shared, vocabulary),
         confidence=primary[0].score,
         margin=primary[0].score - runner_up,
         coverage=min(1.0, sum(seconds for seconds, _ in shared) / (segment.end - segment.start)),
@@ -126,16 +138,18 @@ def summarise(transcript: Transcript | None, emotions: Emotions | None, duration
     speech = transcript.speech_seconds if transcript else 0.0
     if emotions is None or not emotions.windows:
         return Summary(speech_seconds=speech, words=words)
-    share: dict[str, float] = defaultdict(float)
+    share: dict[str | None, float] = defaultdict(float)
     for window in emotions.windows:
         share[top_label(window, emotions.vocabulary)] += window.end - window.start
     total = sum(share.values())
-    ranked = sorted_scores({label: seconds / total for label, seconds in share.items()})
+    unsure = share.pop(None, 0.0) / total
+    ranked = sorted_scores({label: seconds / total for label, seconds in share.items() if label is not None})
     return Summary(
         speech_seconds=speech,
         words=words,
-        dominant_emotion=ranked[0].name,
+        dominant_emotion=ranked[0].name if ranked and ranked[0].score >= unsure else None,
         emotion_share={s.name: s.score for s in ranked},
+        unsure_share=min(unsure, 1.0),
         trend=_trend(emotions, duration),
         turning_points=turning_points(emotions),
     )
@@ -146,28 +160,29 @@ def _trend(emotions: Emotions, duration: float) -> tuple[TrendSlice, ...]:
     slices = []
     for i in range(TREND_SLICES):
         start, end = i * width, (i + 1) * width
-        scores = _mean((overlap(start, end, window), window.scores) for window in emotions.windows)
-        top = next((s.name for s in scores if s.name in emotions.vocabulary.primary), None)
+        shared = [(seconds, w) for w in emotions.windows if (seconds := overlap(start, end, w))]
+        scores = _mean((seconds, window.scores) for seconds, window in shared)
+        top = leading(scores, shared, emotions.vocabulary)
         slices.append(TrendSlice(start=start, end=end, emotion=top, scores=scores))
     return tuple(slices)
 
 
 def turning_points(emotions: Emotions) -> tuple[TurningPoint, ...]:
-    """Where a channel's dominant emotion changes and stays changed, sorted by time."""
+    """Where a channel's dominant emotion changes and stays changed, sorted by time. Both sides are sure."""
     points = []
     channels = sorted({window.channel for window in emotions.windows})
     for channel in channels:
         windows = sorted((w for w in emotions.windows if w.channel == channel), key=lambda w: w.start)
         runs = _runs(windows, emotions.vocabulary)
-        lasting = [run for run in runs if run[2] >= TURNING_POINT_SECONDS]
+        lasting = [(label, at, seconds) for label, at, seconds in runs if label and seconds >= TURNING_POINT_SECONDS]
         for (before, _, _), (after, at, _) in pairwise(lasting):
             if before != after:
                 points.append(TurningPoint(at=at, channel=channel, before=before, after=after))
     return tuple(sorted(points, key=lambda point: (point.at, point.channel)))
 
 
-def _runs(windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> list[tuple[str, float, float]]:
-    """(label, start, scored seconds) of each run of windows with the same top label."""
+def _runs(windows: Sequence[EmotionWindow], vocabulary: Vocabulary) -> list[tuple[str | None, float, float]]:
+    """(label, start, scored seconds) of each run of windows with the same top label, or with none."""
     runs = []
     for label, group in groupby(windows, key=lambda w: top_label(w, vocabulary)):
         members = list(group)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from speechpipe.contract import Record
 from speechpipe.record.cues import cues
 from speechpipe.record.report import data_url, render_report
-from speechpipe.record.subtitles import emotion_vtt, subrip, transcript_srt, transcript_vtt, webvtt
+from speechpipe.record.subtitles import emotion_vtt, labels_of, subrip, transcript_srt, transcript_vtt, webvtt
 
 __all__ = ["Artifact", "emotion_vtt", "render", "transcript_srt", "transcript_vtt"]
 
@@ -29,7 +29,9 @@ def render(record: Record, audio: bytes | None = None) -> list[Artifact]:
     files = []
     subtitles = cues(record)
     if record.artifacts.vtt:
-        files.append(Artifact("transcript.vtt", webvtt(subtitles).encode(), "text/vtt; charset=utf-8"))
+        files.append(
+            Artifact("transcript.vtt", webvtt(subtitles, labels_of(record)).encode(), "text/vtt; charset=utf-8")
+        )
     if record.artifacts.srt:
         files.append(Artifact("transcript.srt", subrip(subtitles).encode(), "application/x-subrip; charset=utf-8"))
     if record.artifacts.emotion_vtt:

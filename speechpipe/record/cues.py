@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from speechpipe.contract import Record, Segment
+from speechpipe.contract import UNSURE, Record, Segment
 from speechpipe.record.fragments import NEVER_LAST, Fragment, fragments, width
 
 LINE_WIDTH = 42  #: columns
@@ -42,7 +42,7 @@ class Cue:
     lines: tuple[str, ...]  #: one or two
     channel: int = 0
     speaker: str | None = None
-    emotion: str | None = None  #: label
+    emotion: str | None = None  #: label, or `unsure`
     label: str = ""  #: the speaker as SubRip shows it, `channel 0: `; the first line leaves room for it
 
     @property
@@ -79,7 +79,10 @@ def cues(record: Record) -> list[Cue]:
 def _channel_cues(segments: Sequence[Segment], *, show_speaker: bool) -> Iterator[Cue]:
     """One channel's cues, each from its first word's start to its last word's end."""
     spoken = (
-        (_Voice(segment.channel, segment.speaker, segment.emotion.top if segment.emotion else None), fragment)
+        (
+            _Voice(segment.channel, segment.speaker, (segment.emotion.top or UNSURE) if segment.emotion else None),
+            fragment,
+        )
         for segment, before in zip(segments, ["", *(segment.text for segment in segments)], strict=False)
         for fragment in fragments(segment, _MAX_FRAGMENT_WIDTH, before=before)
     )

@@ -20,7 +20,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Any
 
-from speechpipe.contract import EmotionWindow, LabelScore, Record, Segment, Status, Word
+from speechpipe.contract import UNSURE, EmotionWindow, LabelScore, Record, Segment, Status, Word
 from speechpipe.record.joining import join_texts
 
 _COLUMNS = (
@@ -44,7 +44,7 @@ def to_csv(record: Record) -> str:
         scores = {score.name: score.score for score in emotion.scores} if emotion else {}
         where = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
         speech = [segment.speaker, segment.language, _escape_formula(segment.text.strip()), segment.confidence]
-        top = [emotion.top, emotion.confidence] if emotion else [None, None]
+        top = [_escape_formula(emotion.top or UNSURE), emotion.confidence] if emotion else [None, None]
         writer.writerow([*where, *speech, segment.quality.suspect, *top, *map(scores.get, labels)])
     return out.getvalue()
 
@@ -226,7 +226,8 @@ def _deepgram_sentiments(record: Record) -> dict[str, Any]:
 
 
 def _sentiment(segment: Segment) -> Sequence[LabelScore]:
-    return segment.emotion.sentiment if segment.emotion else ()
+    """The sentiment of a segment; none where the model is unsure, as these formats have no word for that."""
+    return segment.emotion.sentiment if segment.emotion and segment.emotion.top else ()
 
 
 def _mean(confidences: Iterable[float]) -> float:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from speechpipe.contract import Record
+from speechpipe.record.align import top_label
 from speechpipe.record.cues import Cue, cues
 
 
 def transcript_vtt(record: Record) -> str:
     """The transcript as a WebVTT file."""
-    return webvtt(cues(record))
+    return webvtt(cues(record), labels_of(record))
 
 
 def transcript_srt(record: Record) -> str:
@@ -20,13 +21,17 @@ def transcript_srt(record: Record) -> str:
     return subrip(cues(record))
 
 
-def webvtt(subtitles: Iterable[Cue]) -> str:
-    """Cues as WebVTT, with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`."""
+def webvtt(subtitles: Sequence[Cue], labels: Iterable[str] = ()) -> str:
+    """Cues as WebVTT, with the speaker as voice and the emotion as class: `<v channel 1><c.anger>`, or `<c.unsure>`.
+
+    `labels`: the vocabulary's, so that a label has the same class in every file.
+    """
     blocks = ["WEBVTT\n"]
+    classes = class_names([*labels, *(cue.emotion for cue in subtitles if cue.emotion)])
     for cue in subtitles:
         text = _escape("\n".join(cue.lines))
         if cue.emotion:
-            text = f"<c.{_class_name(cue.emotion)}>{text}</c>"
+            text = f"<c.{classes[cue.emotion]}>{text}</c>"
         if name := " ".join((cue.speaker or "").split()):
             text = f"<v {_escape(name)}>{text}</v>"
         blocks.append(f"{timestamp(cue.start)} --> {timestamp(cue.end)}\n{text}\n")
@@ -45,13 +50,13 @@ def subrip(subtitles: Iterable[Cue]) -> str:
 
 
 def emotion_vtt(record: Record) -> str:
-    """Emotion windows as WebVTT for `<track kind=metadata>`: one line of JSON per window."""
+    """Emotion windows as WebVTT for `<track kind=metadata>`: one line of JSON per window, `emotion` null if unsure."""
     blocks = ["WEBVTT\n"]
-    primary = record.emotion_vocabulary.primary if record.emotion_vocabulary else ()
+    vocabulary = record.emotion_vocabulary
     for window in record.emotion_windows:
         cue = {
             "channel": window.channel,
-            "emotion": next((s.name for s in window.scores if s.name in primary), None),
+            "emotion": top_label(window, vocabulary) if vocabulary else None,
             "scores": {s.name: s.score for s in window.scores},
         }
         # WebVTT forbids `-->` in a cue's text.
@@ -74,6 +79,26 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def labels_of(record: Record) -> Sequence[str]:
+    """The labels of a record's vocabulary; none if it has no emotions."""
+    return record.emotion_vocabulary.labels if record.emotion_vocabulary else ()
+
+
+def class_names(labels: Iterable[str]) -> dict[str, str]:
+    """A WebVTT class for each label, without dots, spaces or markup: `a.b` is `a-b`, and if that is taken `a-b-2`."""
+    classes: dict[str, str] = {}
+    labels = list(dict.fromkeys(labels))
+    taken = {label for label in labels if _class_name(label) == label}  # those stay as they are
+    for label in labels:
+        name = _class_name(label)
+        number = 1
+        while name in taken and name != label:
+            number += 1
+            name = f"{_class_name(label)}-{number}"
+        taken.add(name)
+        classes[label] = name
+    return classes
+
+
 def _class_name(label: str) -> str:
-    """A label as a WebVTT class name, without dots, spaces or markup."""
     return re.sub(r"[^\w-]+", "-", label).strip("-") or "unknown"

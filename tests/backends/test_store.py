@@ -59,6 +59,24 @@ def claim(store: Store, of: Recording, holder: str = "a", *, minute: float = 0, 
     return store.claim(of.id, Stage.STT, 1, holder=holder, now=now, until=now + timedelta(minutes=minutes))
 
 
+ODD_LABELS = (
+    "生气/angry",
+    "__unk__",
+    "____",
+    "",
+    " ",
+    "a.b",
+    "a`b",
+    'sad"<b>',
+    "ANGRY",
+    "\\",
+    "\\__unk__",
+    "a/b",
+    "*",
+    "x" * 100,
+)
+
+
 # ------------------------------------------------------------------------------------------------ recordings
 
 
@@ -86,6 +104,19 @@ def test_one_of_many_concurrent_creations_succeeds(store: Store) -> None:
 
 def test_a_recording_with_every_field_set_is_read_as_it_was_finished(store: Store, known: Recording) -> None:
     done = finished(known)
+    store.finish(done)
+    assert store.recording(known.id) == done
+
+
+def test_labels_that_are_no_words_are_read_as_they_were_written(store: Store, known: Recording) -> None:
+    done = finished(known)
+    assert done.result
+    assert done.summary
+    share = dict.fromkeys(ODD_LABELS, 0.0625)
+    summary = done.summary.model_copy(update={"emotion_share": share, "dominant_emotion": "__unk__"})
+    done = done.model_copy(
+        update={"summary": summary, "result": done.result.model_copy(update={"summary": summary})}, deep=True
+    )
     store.finish(done)
     assert store.recording(known.id) == done
 

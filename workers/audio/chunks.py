@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.audio.decoder import SAMPLE_RATE
-from workers.audio.reader import AudioStream
 from workers.audio.vad import Detector, Span
 
 #: Seconds. Speech without any pause is cut at this length, so that with its padding it fits into Whisper's window.
@@ -63,7 +63,18 @@ def phrases(chunk: Chunk) -> list[Chunk]:
     return cut
 
 
-def speech_chunks(stream: AudioStream, rules: ChunkRules, channels: Sequence[int] | None = None) -> Iterator[Chunk]:
+class Audio(Protocol):
+    """What is read: int16 blocks of shape (channels, samples), 16 kHz."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels a block has."""
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.int16]]:
+        """Yield the blocks."""
+
+
+def speech_chunks(stream: Audio, rules: ChunkRules, channels: Sequence[int] | None = None) -> Iterator[Chunk]:
     """Read an audio stream and yield its chunks as they close, in order on each channel.
 
     `channels`: the channels to read, all by default. Raises whatever iterating over the stream raises.

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from workers.emotion.labels import UnreadableModel
+from workers.emotion.head import UnreadableModel
 
 
 @dataclass(frozen=True)

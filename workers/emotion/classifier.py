@@ -6,13 +6,10 @@ their scores: alone or in a batch, a window's scores are the same to 1e-4 (`test
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,19 +26,22 @@ from speechpipe.contract import (
     Options,
     Stage,
     Vocabulary,
-    Work,
 )
 from speechpipe.contract.errors import EngineUnavailable, ErrorCode, Rejected
 from speechpipe.observe import spans
 from workers.audio import vad
-from workers.audio.chunks import speech_chunks
+from workers.audio.chunks import Audio, speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import AudioStream, open_audio
-from workers.audio.vad import Span
-from workers.batcher import Batcher, Submitter, Usage
+from workers.audio.reader import open_audio
+from workers.batcher import Batcher, Submitter
+from workers.emotion import cautions as remarks
 from workers.emotion.calibration import calibration_of
+from workers.emotion.head import UnreadableModel
 from workers.emotion.inputs import repeated
-from workers.emotion.labels import scores_of, sentiment_of, vocabulary_of
+from workers.emotion.labels import SETTING, scores_of, sentiment_of, vocabulary_of
+from workers.emotion.levels import Levels
+from workers.emotion.neighbours import speech_in, with_neighbours
+from workers.emotion.tracking import Tracker, Window, work_of
 from workers.emotion.windows import CHUNK_RULES, windows_of
 
 #: Samples. Windows that are padded to share a batch differ by less than this.
@@ -54,21 +54,10 @@ _MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
 _DEFAULT_SECONDS = 600.0
 
 Array = npt.NDArray[np.float32]
-Argument = TypeVar("Argument")
-Value = TypeVar("Value")
 
 
 class UninitialisedWeights(EngineUnavailable):
     """Weights of the model are missing from its files, so its scores would be random."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of one channel, and the model's output for it once it has run."""
-
-    channel: int
-    span: Span
-    logits: Future[Array]
 
 
 @dataclass(frozen=True)
@@ -91,13 +80,15 @@ class EmotionEngine:
         max_seconds: float,
         cautions: Sequence[Caution] = (),
         parallel_batches: int = 1,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        """`vocabulary`: what the outputs mean; by default what the model's own config says."""
         self._model = model.eval()
         self._extractor = extractor
         self._identity = identity
         self._max_seconds = max_seconds
         self._cautions = tuple(cautions)
-        self._vocabulary = vocabulary_of(identity.name, model.config)
+        self._vocabulary = vocabulary or vocabulary_of(identity.name, model.config)
         calibration = calibration_of(model.config)
         self._temperature = calibration.temperature if calibration else 1.0
         self._fills_by_repetition = getattr(extractor, "short_windows", None) == "repeat"
@@ -124,14 +115,15 @@ class EmotionEngine:
         """Score a recording's windows. Raises Rejected if it can never work, Busy while too much audio is in flight."""
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
-        tracker = _Tracker(progress)
+        tracker = Tracker(progress)
         with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
             channels = _channels(chosen, stream.channels)
+            levels = Levels(stream, channels)
             tracker.seconds, tracker.channels = stream.expected_seconds, len(channels)
             seconds = len(channels) * (stream.expected_seconds or _DEFAULT_SECONDS)
             with self._batcher.admit(seconds, tracker.show) as rows:
                 with spans.span("prepare"):  # the first windows are scored while the rest is being decoded
-                    windows = list(self._submit(stream, channels, rows, tracker))
+                    windows = list(self._submit(levels, channels, rows, tracker))
                 tracker.seconds = stream.audio.duration
                 windows.sort(key=lambda window: (window.span.start, window.channel))
                 logits: list[Array] = []
@@ -140,19 +132,21 @@ class EmotionEngine:
                         logits.append(tracker.timed(rows.result, window.logits))
                         tracker.show()
         progress(1.0)
-        cautions = [*self._cautions, *stream.cautions]
-        if not windows:
-            cautions.append(Caution(code="no_speech", message="no speech was found in the recording"))
-        if split and stream.audio.channels == 1:
-            message = "channels=split was asked for, but the recording has one channel"
-            cautions.append(Caution(code="mono_split", message=message))
+        scored, cautions = self._scored(windows, logits)
         return Analysis(
-            value=Emotions(vocabulary=self._vocabulary, windows=tuple(self._scored(windows, logits))),
+            value=Emotions(vocabulary=self._vocabulary, windows=scored),
             audio=stream.audio,
             model=self._identity,
             compute_seconds=tracker.compute_seconds(rows.usage.engine_seconds),
-            work=_work(rows.usage),
-            cautions=tuple(cautions),
+            work=work_of(rows.usage),
+            cautions=(
+                *self._cautions,
+                *stream.cautions,
+                *_absences(windows, split=split, channels=stream.audio.channels),
+                *cautions,
+                *remarks.unscored(levels, windows, channels),
+                *remarks.alike(levels, windows),
+            ),
         )
 
     def warm_up(self) -> None:
@@ -175,12 +169,13 @@ class EmotionEngine:
         return scores_of(logits / np.float32(self._temperature), self._vocabulary)
 
     def _submit(
-        self, stream: AudioStream, channels: Sequence[int], rows: Submitter[Row, Array], tracker: _Tracker
+        self, stream: Audio, channels: Sequence[int], rows: Submitter[Row, Array], tracker: Tracker
     ) -> Iterator[Window]:
         """Read an audio stream and submit its windows as they are cut, so that scoring starts before decoding ends."""
         for chunk in speech_chunks(stream, CHUNK_RULES, channels):
             for span, samples in windows_of(chunk):
-                window = Window(chunk.channel, span, tracker.timed(rows.submit, self._row(as_float(samples))))
+                speech = speech_in(chunk, span)
+                window = Window(chunk.channel, span, speech, tracker.timed(rows.submit, self._row(as_float(samples))))
                 tracker.pending.append(window)
                 yield window
             tracker.show()
@@ -191,17 +186,37 @@ class EmotionEngine:
         features = self._extractor(audio, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
         return Row(np.asarray(features, np.float32), len(window) / SAMPLE_RATE)
 
-    def _scored(self, windows: Sequence[Window], logits: Sequence[Array]) -> Iterator[EmotionWindow]:
-        if not windows:
-            return
-        for window, scores in zip(windows, self._scores_of(np.stack(logits)), strict=True):
-            yield EmotionWindow(
-                start=window.span.start,
-                end=window.span.end,
-                channel=window.channel,
-                scores=scores,
-                sentiment=sentiment_of(scores, self._vocabulary),
-            )
+    def _scored(
+        self, windows: Sequence[Window], logits: Sequence[Array]
+    ) -> tuple[tuple[EmotionWindow, ...], list[Caution]]:
+        """The scores of the windows, and the cautions about windows that have none or are too short for any.
+
+        Raises UnreadableModel if the model gave no numbers for any of several windows: then it is broken.
+        """
+        finite = [bool(np.isfinite(row).all()) for row in logits]
+        kept = [window for window, is_finite in zip(windows, finite, strict=True) if is_finite]
+        if len(windows) > 1 and not kept:
+            raise UnreadableModel(f"{self._vocabulary.id} returned no numbers for any of {len(windows)} windows")
+        left_out = [window for window, is_finite in zip(windows, finite, strict=True) if not is_finite]
+        cautions = [*remarks.dropped(left_out, "the model's scores for it were no numbers")]
+        if not kept:
+            return (), cautions
+        scores = self._scores_of(np.stack([row for row, is_finite in zip(logits, finite, strict=True) if is_finite]))
+        scores, alone = with_neighbours(kept, scores)
+        cautions += remarks.short(alone)
+        unsure = {id(window) for window in alone}
+        made = (self._window(*each, unsure=id(each[0]) in unsure) for each in zip(kept, scores, strict=True))
+        return tuple(made), cautions
+
+    def _window(self, window: Window, scores: tuple[LabelScore, ...], *, unsure: bool) -> EmotionWindow:
+        return EmotionWindow(
+            start=window.span.start,
+            end=window.span.end,
+            channel=window.channel,
+            scores=scores,
+            sentiment=sentiment_of(scores, self._vocabulary),
+            unsure=unsure,
+        )
 
     def _key(self, row: Row) -> Hashable:
         """Rows of the same length share a batch, or rows of similar length if the model allows padding.
@@ -233,76 +248,46 @@ class EmotionEngine:
             return list(np.asarray(output.logits.float().cpu().numpy()))
 
 
-class _Tracker:
-    """Reports a recording's progress, and measures the time that its thread spends waiting for the engine.
-
-    Progress is how far each channel has been scored without a gap.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self.seconds: float | None = None  #: the recording's length: expected, and exact once it is decoded
-        self.channels = 1
-        self.pending: deque[Window] = deque()  #: in the order they were submitted
-        self._scored_until: dict[int, float] = {}  #: seconds of the recording, by channel
-        self._progress, self._share = progress, 0.0
-        self._began, self._waited = time.perf_counter(), 0.0
-
-    def timed(self, wait: Callable[[Argument], Value], argument: Argument) -> Value:
-        began = time.perf_counter()
-        try:
-            return wait(argument)
-        finally:
-            self._waited += time.perf_counter() - began
-
-    def show(self) -> None:
-        while self.pending and self.pending[0].logits.done():
-            window = self.pending.popleft()
-            self._scored_until[window.channel] = window.span.end
-        if self.seconds:
-            share = sum(self._scored_until.values()) / (self.channels * self.seconds)
-            self._share = max(self._share, min(share, 0.99))  # 1 only once the result is complete
-        self._progress(self._share)
-
-    def compute_seconds(self, engine_seconds: float) -> float:
-        """Seconds so far, in which time spent waiting counts only as far as the engine worked on this recording.
-
-        Windows may be scored while this thread prepares the next ones, so the sum could exceed the time that passed.
-        """
-        spent = time.perf_counter() - self._began
-        return min(spent, spent - self._waited + engine_seconds)
-
-
-def _work(usage: Usage) -> Work:
-    return Work(
-        engine_seconds=usage.engine_seconds,
-        rows=usage.rows,
-        row_slots=max(usage.rows, round(usage.slots)),
-        filled_seconds=usage.seconds,
-        padded_seconds=usage.padded_seconds,
-    )
-
-
-def load_classifier(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+def load_classifier(folder: Path, *, device: str, dtype: str, labels: Sequence[str] | None = None) -> tuple[Any, Any]:
     """Load model and feature extractor from a folder, never from the network.
 
-    Raises UninitialisedWeights if the files lack any weight. transformers would make it up and only log a warning.
+    `labels`: those of its outputs; by default as many as its config names. Raises UninitialisedWeights if the files
+    lack any weight. transformers would make it up and only log a warning.
     """
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    named = {} if labels is None else {"id2label": dict(enumerate(labels))}
     model, report = AutoModelForAudioClassification.from_pretrained(
-        folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, trust_remote_code=False
+        folder,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are in the report
+        local_files_only=True,
+        trust_remote_code=False,
+        **named,
     )
     # Only training uses this weight, and many models were published without it.
     missing = {key for key in report["missing_keys"] if not key.endswith("masked_spec_embed")}
-    wrong = sorted(missing | {str(key) for key in report["mismatched_keys"]})
+    for key, stored, made in report["mismatched_keys"]:
+        if key == "classifier.weight":  # only a .bin: a Head tells it of safetensors
+            raise UnreadableModel(f"{folder.name} has {stored[0]} outputs, but {made[0]} labels: {SETTING} names them")
+    wrong = sorted(missing | {str(key) for key, *_ in report["mismatched_keys"]})
     if wrong:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise UninitialisedWeights(f"the model in {folder} has no weights for {shown}: is it an emotion classifier?")
     extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
     return model.to(device), extractor
+
+
+def _absences(windows: Sequence[Window], *, split: bool, channels: int) -> Iterator[Caution]:
+    if not windows:
+        yield Caution(code="no_speech", message="no speech was found in the recording")
+    if split and channels == 1:
+        message = "channels=split was asked for, but the recording has one channel"
+        yield Caution(code="mono_split", message=message)
 
 
 def _channels(chosen: tuple[int, ...] | None, count: int) -> Sequence[int]:

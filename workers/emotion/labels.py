@@ -5,6 +5,8 @@ Pure. Labels never leave this package without the vocabulary they belong to.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechpipe.contract import LabelScore, Vocabulary
-from speechpipe.contract.errors import EngineUnavailable
+from workers.emotion.head import Head, UnreadableModel, head_of
 
 #: The family of the default model, whose config.json does not name its labels. They are in the order of its training
 #: code (HLTCHKUST/elderly_ser, train.py). Each label was trained with its own binary loss, on only some of the corpora,
@@ -32,35 +34,128 @@ _SENTIMENTS: dict[str, frozenset[str]] = {
 _NO_EMOTION = frozenset({"other", "unknown", "<unk>", "unk"})
 
 
-class UnreadableModel(EngineUnavailable):
-    """The model's output cannot be interpreted as emotions."""
+#: Scales instead of emotions: what a dimensional model estimates.
+_SCALES = frozenset({"arousal", "valence", "dominance", "activation"})
+#: The shape of the default model's family: wav2vec 2.0 large.
+_CAIRE_SHAPE = ("wav2vec2", 1024, 24)
+#: transformers' names for outputs without names, and bare numbers.
+_NO_NAME = re.compile(r"(LABEL[_ -]?)?\d*", re.IGNORECASE)
+_LONGEST_LABEL = 100  #: characters
+#: Names the outputs of a model.
+SETTING = "SPEECHPIPE_SER_LABELS"
 
 
-def vocabulary_of(name: str, config: Any) -> Vocabulary:
-    """The vocabulary of a model, from its name (a hub id or a folder's name) and its transformers config.
+def vocabulary_of(name: str, config: Any, given: Sequence[str] | None = None) -> Vocabulary:
+    """The vocabulary of a model, from its name (a hub id or a folder's name) and its Head or its transformers config.
 
-    Raises UnreadableModel if the labels are not known for this number of outputs, or do not differ.
+    `given`: the labels in the order of the outputs, which then count instead of the model's own.
+    Raises UnreadableModel, with a sentence that names the setting that helps, if the labels are unknown, do not match
+    the outputs, do not differ, or are scales.
     """
-    if name.rstrip("/").rsplit("/", 1)[-1].startswith(_CAIRE):
-        if config.num_labels != len(_CAIRE_LABELS):
-            raise UnreadableModel(f"{name} has {config.num_labels} outputs, but its family has {len(_CAIRE_LABELS)}")
-        return _vocabulary(name, _CAIRE_LABELS, _CAIRE_CORE, "sigmoid")
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    if len(set(labels)) < max(2, len(labels)):
-        raise UnreadableModel(f"{name} has the labels {', '.join(labels)}, but must have two or more different ones")
-    primary = tuple(label for label in labels if label.lower() not in _NO_EMOTION) or labels
-    multi_label = getattr(config, "problem_type", None) == "multi_label_classification"
-    return _vocabulary(name, labels, primary, "sigmoid" if multi_label else "softmax")
+    head = config if isinstance(config, Head) else head_of(config)
+    count = head.outputs or len(given or head.labels)
+    is_caire = name.rstrip("/").rsplit("/", 1)[-1].startswith(_CAIRE)
+    if given is not None:
+        labels = _cleaned(given)
+        if len(labels) != count:
+            raise UnreadableModel(f"{SETTING} names {len(labels)} labels, but {name} has {_outputs(count)}")
+    elif is_caire and count != len(_CAIRE_LABELS):
+        raise UnreadableModel(f"{name} has {_outputs(count)}, but its family has {len(_CAIRE_LABELS)}")
+    elif is_caire or recognised(name, head):
+        labels = _CAIRE_LABELS
+    else:
+        labels = _own_labels(name, head, count)
+    _check_kind(name, head, labels)
+    if labels == _CAIRE_LABELS:
+        return _vocabulary(name, labels, _CAIRE_CORE, "sigmoid", head.sure_from)
+    primary = tuple(label for label in labels if not _names(label) & _NO_EMOTION and _is_name(label)) or labels
+    multi_label = head.problem_type == "multi_label_classification"
+    return _vocabulary(name, labels, primary, "sigmoid" if multi_label else "softmax", head.sure_from)
+
+
+def recognised(name: str, head: Head) -> bool:
+    """Whether a model under another name has the default model's shape, and outputs without names as it has."""
+    return (
+        not name.rstrip("/").rsplit("/", 1)[-1].startswith(_CAIRE)
+        and head.shape == _CAIRE_SHAPE
+        and (head.outputs or len(head.labels)) == len(_CAIRE_LABELS)
+        and not any(map(_is_name, head.labels.values()))
+    )
+
+
+def _own_labels(name: str, head: Head, count: int) -> tuple[str, ...]:
+    """The labels of the model's own table. Raises UnreadableModel if it does not name every output."""
+    table = head.labels
+    remedy = f"name its {_outputs(count)} in their order with {SETTING}"
+    if not any(map(_is_name, table.values())):
+        raise UnreadableModel(f"{name}: its labels have no names; {remedy}")
+    if sorted(table) != list(range(count)):
+        in_order = ",".join(table[key].strip() for key in sorted(table))
+        example = f"{SETTING}={in_order}" if len(table) == count else f"{SETTING}=..."
+        numbers = ", ".join(map(str, sorted(table)))
+        raise UnreadableModel(
+            f"{name}: its label table is for the outputs {numbers}, but its outputs are 0 to {count - 1}; {remedy}"
+            f" ({example}, if that is their order)"
+        )
+    return _cleaned([table[key] for key in range(count)])
+
+
+def _check_kind(name: str, head: Head, labels: tuple[str, ...]) -> None:
+    """Raises UnreadableModel unless the outputs are two or more different classes."""
+    if head.problem_type == "regression" or any(_names(label) & _SCALES for label in labels):
+        shown = ", ".join(labels)
+        raise UnreadableModel(f"{name} estimates scales ({shown}), not emotions: speechpipe needs a model of emotions")
+    if len(labels) < 2:
+        raise UnreadableModel(f"{name} has {_outputs(len(labels))}: a model of emotions has two or more")
+    if len(set(labels)) < len(labels):
+        raise UnreadableModel(
+            f"{name} has the labels {', '.join(labels)}, but must have two or more different ones: {SETTING} names"
+            " them anew"
+        )
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count or ''} outputs".strip()
+
+
+def _cleaned(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels in one line each, without characters that cannot be written; one without a name has its number."""
+    cleaned = []
+    for number, label in enumerate(labels):
+        written = label.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+        written = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", written))
+        cleaned.append(" ".join(written.split())[:_LONGEST_LABEL].strip() or f"LABEL_{number}")
+    return tuple(cleaned)
+
+
+def _is_name(label: str) -> bool:
+    return not _NO_NAME.fullmatch(label.strip())
+
+
+def _names(label: str) -> frozenset[str]:
+    """The words that a label may be known by: itself, and its parts where it is written in two languages."""
+    whole = label.casefold()
+    parts = (part.strip(" _<>[]()") for part in re.split(r"[/|,;]", whole))
+    return frozenset({whole, *parts})
 
 
 def _vocabulary(
-    name: str, labels: tuple[str, ...], primary: tuple[str, ...], activation: Literal["sigmoid", "softmax"]
+    name: str,
+    labels: tuple[str, ...],
+    primary: tuple[str, ...],
+    activation: Literal["sigmoid", "softmax"],
+    sure_from: float,
 ) -> Vocabulary:
-    sentiment = {label: side for label in primary for side, names in _SENTIMENTS.items() if label.lower() in names}
+    sentiment = {label: side for label in primary for side, names in _SENTIMENTS.items() if _names(label) & names}
     # If a side has no label, the shares of the others would be made up.
     complete = set(sentiment.values()) == set(_SENTIMENTS)
     return Vocabulary(
-        id=name, labels=labels, primary=primary, activation=activation, sentiment=sentiment if complete else {}
+        id=name,
+        labels=labels,
+        primary=primary,
+        activation=activation,
+        sure_from=sure_from,
+        sentiment=sentiment if complete else {},
     )
 
 

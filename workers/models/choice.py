@@ -24,7 +24,7 @@ from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
 from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models import notices, packages, voices
+from workers.models import label_names, notices, packages, voices
 from workers.models.assembly import OnBytes, assemble, assembled
 from workers.models.device import (
     Device,
@@ -52,6 +52,9 @@ TOY_ROW_SECONDS = 3.0
 #: it gets 4 wrong with these, and 5 with 3000 alone. Not for every model: a small one for spoken digits got 72 % wrong
 #: with shorter windows instead of 10 %.
 TOY_WINDOWS = (500, 1000, 1500, 3000)
+#: For models that were tried with them on real speech: 15 s instead of 30 halve the encoder's work for a short row
+#: (docs/decisions/0011).
+SHORT_WINDOWS = {model.repository: (1500, 3000) for model in packages.MODELS}
 TOY_MODELS = Path(__file__).parents[1] / "demo" / "models"
 
 #: Batches that an engine runs in parallel: while one is at alignment and word times, the other computes. Two batches
@@ -295,7 +298,7 @@ def _load_whisper(choice: Choice, settings: EngineSettings) -> WhisperEngine:
         max_seconds=settings.max_seconds,
         cautions=choice.cautions,
         row_seconds=TOY_ROW_SECONDS if choice.is_toy else ROW_SECONDS,
-        windows=TOY_WINDOWS if choice.is_toy else (WINDOW_FRAMES,),
+        windows=TOY_WINDOWS if choice.is_toy else SHORT_WINDOWS.get(choice.name, (WINDOW_FRAMES,)),
         decoding={"timestamps": True} if choice.is_toy else None,  # the toy learned no other way
     )
 
@@ -307,15 +310,17 @@ def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionEngine:
     dtype = torch_dtype(device, settings)
     parallel_batches = PARALLEL_BATCHES if device == "cpu" else 1  # one CUDA stream on a GPU
     share_cores(settings, parallel_batches)
-    model, extractor = load_classifier(choice.folder, device=device, dtype=dtype)
+    vocabulary = label_names.vocabulary(choice.name, choice.folder, settings)
+    model, extractor = load_classifier(choice.folder, device=device, dtype=dtype, labels=vocabulary.labels)
     identity = _identity(choice, "transformers", device, dtype)
     return EmotionEngine(
         model,
         extractor,
         identity,
         max_seconds=settings.max_seconds,
-        cautions=choice.cautions,
+        cautions=(*choice.cautions, *label_names.cautions(choice.name, choice.folder, settings)),
         parallel_batches=parallel_batches,
+        vocabulary=vocabulary,
     )
 
 

@@ -35,3 +35,12 @@ def smaller_model(name: str) -> Caution:
     """The caution of a Whisper model from packages in place of the default."""
     message = f"the smaller Whisper model {name} was used, because the model hub could not be reached"
     return Caution(code="smaller_model", message=message)
+
+
+def assumed_labels(name: str) -> Caution:
+    """The caution of a model without label names that is taken for the default one by its shape."""
+    message = (
+        f"the labels of the emotion model {name} have no names; those of CAiRE's were taken, whose shape it has."
+        " SPEECHPIPE_SER_LABELS names others"
+    )
+    return Caution(code="labels_assumed", message=message)

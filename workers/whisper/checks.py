@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,10 +52,11 @@ def decoding_result(
 ) -> DecodingResult:
     """Convert a ctranslate2 WhisperGenerationResult for a row of `seconds`; `limit`: the most tokens it can have."""
     tokens = tuple(generated.sequences_ids[0])
+    logprob = generated.scores[0] * len(tokens) / (len(tokens) + 1)  # the end token counts too
     text = tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip()
     return DecodingResult(
         tokens=tokens,
-        avg_logprob=generated.scores[0] * len(tokens) / (len(tokens) + 1),  # the end token counts too
+        avg_logprob=-math.inf if math.isnan(logprob) else logprob,  # so that it fails, and any other is likelier
         no_speech_prob=generated.no_speech_prob,
         compression_ratio=get_compression_ratio(text),
         attempt=attempt,

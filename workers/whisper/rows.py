@@ -8,6 +8,7 @@ row's result does not depend on the other rows in its batch.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from workers.whisper.log_mel import HOP
 
 #: Frames of a full Whisper window: 30 s at 100 per second.
 WINDOW_FRAMES = 3000
+#: Text of a shorter window that is less likely is compared with that of the full one.
+UNSURE = -0.3
 _MAX_INITIAL_TIMESTAMP = 50  #: 1 s. Rows start with speech, so a later first segment is wrong (Whisper's own rule)
 
 
@@ -74,6 +77,11 @@ class RowResult:
         """The text of all segments."""
         return "".join(segment.text for segment in self.segments)
 
+    @property
+    def logprob(self) -> float:
+        """The mean log probability of its tokens; minus infinity without text."""
+        return max((float(segment.avg_logprob) for segment in self.segments), default=-math.inf)
+
 
 class WhisperRows:
     """A loaded Whisper model that transcribes rows."""
@@ -105,9 +113,12 @@ class WhisperRows:
         self._lock = Lock()
 
     def row(self, samples: Block, **known: Any) -> Row:
-        """Make a row from 16 kHz samples, shape (n,). Anything after 30 s is cut off."""
+        """Make a row from 16 kHz samples, shape (n,), in the shortest window unless `known` names one.
+
+        Anything after 30 s is cut off.
+        """
         row = Row(samples[: WINDOW_FRAMES * HOP], **known)
-        return replace(row, window=next(window for window in self._windows if window >= row.frames))
+        return row if "window" in known else replace(row, window=next(n for n in self._windows if n >= row.frames))
 
     @staticmethod
     def key(row: Row) -> Hashable:
@@ -120,7 +131,8 @@ class WhisperRows:
         if rows[0].language is None:
             return self._languages(encoded)
         results = self._segments(rows, encoded, self._decode(rows, encoded))
-        return self._without_invented_hints(rows, encoded, results)
+        results = self._without_invented_hints(rows, encoded, results)
+        return self._surer_in_full_window(rows, results)
 
     def warm_up(self, row: Row) -> None:
         """Run every part of the model on a row once: noise would fail the checks, and be decoded again and again."""
@@ -196,6 +208,15 @@ class WhisperRows:
         for index, result in zip(doubtful, without, strict=True):
             if hints.invented(results[index].text, result.text, texts[index]):
                 results[index] = replace(result, hints_removed=True)
+        return results
+
+    def _surer_in_full_window(self, rows: Sequence[Row], results: list[RowResult]) -> list[RowResult]:
+        """The results; unsure ones of shorter windows are replaced by those of the full window if these are surer."""
+        unsure = [n for n, row in enumerate(rows) if row.window < WINDOW_FRAMES and results[n].logprob < UNSURE]
+        if unsure:
+            again = self.run([replace(rows[n], window=WINDOW_FRAMES, encoded=None) for n in unsure])
+            for index, result in zip(unsure, again, strict=True):
+                results[index] = max(results[index], result, key=lambda one: one.logprob)
         return results
 
     def _generate(self, rows: Sequence[Row], encoded: ctranslate2.StorageView, attempt: int) -> list[DecodingResult]:

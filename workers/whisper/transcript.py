@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from speechpipe.contract import Caution, Language, LanguageSeconds, Quality, Segment, Transcript, Word
+from workers.audio.places import places
 from workers.audio.vad import Span
 from workers.whisper.checks import MAX_COMPRESSION, MAX_NO_SPEECH, MIN_LOGPROB
 from workers.whisper.coverage import MIN_GAP
@@ -23,8 +24,6 @@ MIN_WORDS_IN_DOUBT = 10
 MIN_SPEECH_SECONDS = 0.35
 #: What no language spells.
 _ONE_LETTER = re.compile(r"(\w)\1{7,}")
-#: Places that a caution names.
-MAX_PLACES = 10
 #: Segments of two channels that overlap by this share and are as similar are one voice, heard on both.
 MIN_OVERLAP, MIN_SIMILARITY = 0.5, 0.8
 
@@ -81,7 +80,7 @@ def _language(channels: Sequence[Channel], spoken: Sequence[Segment]) -> Languag
     code = max(channel.language_seconds.items(), key=lambda item: item[1])[0]
     voted = channel.voted
     detected = voted is not None and voted.code == code and not channel.given
-    return Language(code=code, confidence=voted.confidence if voted and detected else 1.0)
+    return Language(code=code, confidence=_share(voted.confidence) if voted and detected else 1.0)
 
 
 def _is_omitted(said: Said) -> bool:
@@ -101,12 +100,13 @@ def _segment(said: Said, channel: int, earliest: float, duration: float) -> Segm
     words: list[Word] = []
     at = min(earliest, duration)
     for word in found.words or ():
-        start = min(max(float(word.start), at), duration)
-        at = min(max(float(word.end), start), duration)
+        start = _within(word.start, at, duration)
+        at = _within(word.end, start, duration)
         words.append(Word(word=word.word.strip(), start=start, end=at, confidence=_share(word.probability)))
-    start = words[0].start if words else min(max(float(found.start), at), duration)
-    end = words[-1].end if words else min(max(float(found.end), start), duration)
-    confidence = sum(word.confidence for word in words) / len(words) if words else math.exp(min(0.0, found.avg_logprob))
+    start = words[0].start if words else _within(found.start, at, duration)
+    end = words[-1].end if words else _within(found.end, start, duration)
+    likelihood = math.exp(_within(found.avg_logprob, -math.inf, 0.0))
+    confidence = sum(word.confidence for word in words) / len(words) if words else likelihood
     return Segment(
         id=0,
         start=start,
@@ -121,19 +121,25 @@ def _segment(said: Said, channel: int, earliest: float, duration: float) -> Segm
 
 
 def _quality(found: Any) -> Quality:
-    logprob, no_speech = float(found.avg_logprob), _share(found.no_speech_prob)
+    logprob, no_speech, compression = map(float, (found.avg_logprob, found.no_speech_prob, found.compression_ratio))
+    unknown = not all(map(math.isfinite, (logprob, no_speech, compression)))
     doubtful = no_speech > MAX_NO_SPEECH and logprob < MIN_LOGPROB_IN_DOUBT
     return Quality(
         avg_logprob=round(logprob, 4),
-        no_speech_prob=no_speech,
-        compression_ratio=round(float(found.compression_ratio), 3),
-        suspect=found.compression_ratio > MAX_COMPRESSION or logprob < MIN_LOGPROB or doubtful,
+        no_speech_prob=_share(no_speech) if math.isfinite(no_speech) else None,
+        compression_ratio=round(compression, 3),
+        suspect=unknown or compression > MAX_COMPRESSION or logprob < MIN_LOGPROB or doubtful,
     )
 
 
 def _share(value: float) -> float:
-    """Clamp a probability to 0 to 1, since float rounding can put it slightly outside."""
-    return min(1.0, max(0.0, float(value)))
+    """Clamp a probability to 0 to 1, since float rounding can put it slightly outside; NaN is 0."""
+    return _within(value, 0.0, 1.0)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """A number from low to high; low for NaN, so that times stay in order and nothing unknown is certain."""
+    return low if math.isnan(value) else min(max(float(value), low), high)
 
 
 # -------------------------------------------------------------------------------------------------------- bleed
@@ -183,17 +189,12 @@ def _gap_cautions(gaps: Iterable[Span]) -> Iterator[Caution]:
     ordered = sorted(gaps)
     if ordered:
         seconds = sum(gap.length for gap in ordered)
-        message = f"{seconds:.0f} s sound like speech but got no words: at {_places(ordered)}"
+        message = f"{seconds:.0f} s sound like speech but got no words: at {places(ordered)}"
         yield Caution(code="untranscribed_speech", message=message)
 
 
 def _hint_cautions(channels: Iterable[Channel]) -> Iterator[Caution]:
     found = sorted(span for channel in channels for span in channel.unhinted)
     if found:
-        message = f"the model wrote hints that nobody said; transcribed without hints: at {_places(found)}"
+        message = f"the model wrote hints that nobody said; transcribed without hints: at {places(found)}"
         yield Caution(code="hints_removed", message=message)
-
-
-def _places(spans: Sequence[Span]) -> str:
-    places = ", ".join(f"{int(span.start) // 60}:{int(span.start) % 60:02}" for span in spans[:MAX_PLACES])
-    return places + (f" and {len(spans) - MAX_PLACES} more" if len(spans) > MAX_PLACES else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from faster_whisper.transcribe import Segment  # type: ignore[import-untyped]
@@ -25,7 +24,7 @@ from workers.batcher import Submitter
 from workers.whisper.checks import MAX_NO_SPEECH
 from workers.whisper.coverage import missed
 from workers.whisper.languages import MIN_RIVAL_OF_ALL, SURE, Shares, majority, may_be_mixed, path, smoothed
-from workers.whisper.rows import Row, RowResult, WhisperRows
+from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
 from workers.whisper.segments import cut
 from workers.whisper.times import restored
 
@@ -34,6 +33,8 @@ Value = TypeVar("Value")
 
 #: How many rows vote on the language that a channel starts in.
 VOTES = 3
+#: How many rows may wait for the decision on their language. With fewer, a recording alone never fills a batch.
+ROWS_AHEAD = 8
 #: How often speech that got no words is transcribed again, how sure its text must be then, and from how many words on
 #: it is believed though the model detects no speech.
 MAX_RETRIES, MIN_LOGPROB_OF_RETRY, MIN_WORDS_OF_RETRY = 2, -0.8, 5
@@ -144,7 +145,7 @@ class Transcription:
             self._transcribe(channel, chunks, row, self._given)
             return
         channel.detecting.append(_Detecting(chunks, row, self._put(row)))
-        self._decide_languages(channel, ahead=VOTES - 1)
+        self._decide_languages(channel, ahead=VOTES - 1 if self._given else ROWS_AHEAD)
 
     def _decide_languages(self, channel: Channel, *, ahead: int) -> None:
         """Decide on the language of each row that has so many others behind it, then ask for its words."""
@@ -176,7 +177,7 @@ class Transcription:
             return voted
         row = replace(one.row, encoded=result.encoded, task=self._options.task)
         first, second = (self._put(replace(row, language=code)) for code in (voted.code, rival))
-        if _likelihood(self._wait(second)) <= _likelihood(self._wait(first)):
+        if self._wait(second).logprob <= self._wait(first).logprob:
             return voted
         return Language(code=rival, confidence=min(1.0, shares[rival]))
 
@@ -199,8 +200,8 @@ class Transcription:
             self._transcribe(channel, part, self._row(part), language)
         return True
 
-    def _row(self, chunks: Sequence[Chunk]) -> Row:
-        row = self._rows.row(np.concatenate([chunk.samples for chunk in chunks]))
+    def _row(self, chunks: Sequence[Chunk], **known: Any) -> Row:
+        row = self._rows.row(np.concatenate([chunk.samples for chunk in chunks]), **known)
         self.filled_seconds += row.seconds
         self.padded_seconds += row.padded_seconds
         return row
@@ -251,7 +252,7 @@ class Transcription:
     def _again(self, channel: Channel, parts: Iterable[Sequence[Chunk]], pending: _Pending) -> None:
         """Submit parts of a row again, each by itself."""
         for part in parts:
-            row, language = self._row(part), pending.language
+            row, language = self._row(part, window=WINDOW_FRAMES), pending.language
             if not self._given:
                 found = self._wait(self._put(row))
                 language = smoothed(language, found.languages, None, sum(map(_speech, part)))
@@ -299,10 +300,6 @@ def _doubtful(segment: Segment) -> bool:
     """Whether text for audio that got no words at first is rather invented."""
     few = len(segment.words or ()) < MIN_WORDS_OF_RETRY
     return bool(segment.avg_logprob < MIN_LOGPROB_OF_RETRY or (few and segment.no_speech_prob > MAX_NO_SPEECH))
-
-
-def _likelihood(result: RowResult) -> float:
-    return max((float(segment.avg_logprob) for segment in result.segments), default=-math.inf)
 
 
 def _speech(chunk: Chunk) -> float:

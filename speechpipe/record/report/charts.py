@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from speechpipe.contract import EmotionWindow, Record, TurningPoint, Waveform
+from speechpipe.contract import UNSURE, EmotionWindow, Record, TurningPoint, Vocabulary, Waveform
+from speechpipe.record.align import leading, sorted_scores
 from speechpipe.record.report.escaping import escape
 from speechpipe.record.report.label_styles import PATTERNS, LabelStyle
 
@@ -32,7 +33,7 @@ class Interval:
     start: float
     end: float
     scores: dict[str, float]
-    top: str
+    top: str  #: a label, or `unsure`
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ def build_timeline(record: Record, styles: dict[str, LabelStyle]) -> Timeline | 
     """The record's timeline; None if there is no audio or its duration is 0."""
     if record.audio is None or record.audio.duration <= 0:
         return None
-    primary = record.emotion_vocabulary.primary if record.emotion_vocabulary else ()
+    vocabulary = record.emotion_vocabulary
     spoken = {segment.channel for segment in record.segments} | {window.channel for window in record.emotion_windows}
     drawn = {waveform.channel for waveform in record.audio.waveforms}
     channels = tuple(sorted(spoken | drawn)) or (0,)
     intervals = {
-        channel: _intervals([w for w in record.emotion_windows if w.channel == channel], primary, record.audio.duration)
+        channel: _intervals(
+            [w for w in record.emotion_windows if w.channel == channel], vocabulary, record.audio.duration
+        )
         for channel in channels
     }
     single = len(channels) == 1 and record.options.channels == "mix"
@@ -82,7 +85,7 @@ def build_timeline(record: Record, styles: dict[str, LabelStyle]) -> Timeline | 
     return Timeline(record.audio.duration, channels, intervals, styles, names)
 
 
-def _intervals(windows: Sequence[EmotionWindow], primary: Sequence[str], seconds: float) -> list[Interval]:
+def _intervals(windows: Sequence[EmotionWindow], vocabulary: Vocabulary | None, seconds: float) -> list[Interval]:
     """One interval per window; if there are too many, equal slices of the recording with the mean of their windows."""
     slices: Iterable[tuple[float, float, list[tuple[float, EmotionWindow]]]]
     if len(windows) <= MAX_INTERVALS:
@@ -97,8 +100,9 @@ def _intervals(windows: Sequence[EmotionWindow], primary: Sequence[str], seconds
             for score in window.scores:
                 sums[score.name] += weight * score.score
         means = {label: value / total for label, value in sums.items()}
-        candidates = [label for label in means if label in primary] or list(means)
-        intervals.append(Interval(start, end, means, max(candidates, key=lambda label: means[label])))
+        ranked = sorted_scores(means)
+        top = leading(ranked, weighted, vocabulary) if vocabulary else ranked[0].name
+        intervals.append(Interval(start, end, means, top or UNSURE))
     return intervals
 
 

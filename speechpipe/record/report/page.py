@@ -22,7 +22,7 @@ from speechpipe.record.report.label_styles import LabelStyle, label_styles
 from speechpipe.record.report.player import render_player
 from speechpipe.record.report.summary import render_summary
 from speechpipe.record.report.transcript import render_transcript
-from speechpipe.record.subtitles import subrip, webvtt
+from speechpipe.record.subtitles import labels_of, subrip, webvtt
 
 #: Each half's result, in the reader's words.
 _RESULTS = {Stage.STT: "Transcript", Stage.SER: "Emotion scores"}
@@ -97,7 +97,7 @@ def _hash(name: str) -> str:
 def _label_styles(record: Record) -> dict[str, LabelStyle]:
     """Styles for every label that occurs, the model's labels first."""
     labels = list(record.emotion_vocabulary.labels) if record.emotion_vocabulary else []
-    labels += [segment.emotion.top for segment in record.segments if segment.emotion]
+    labels += [segment.emotion.top for segment in record.segments if segment.emotion and segment.emotion.top]
     labels += [score.name for window in record.emotion_windows for score in window.scores]
     labels += [label for point in record.summary.turning_points for label in (point.before, point.after)]
     return label_styles([*labels, *record.summary.emotion_share])
@@ -106,7 +106,7 @@ def _label_styles(record: Record) -> dict[str, LabelStyle]:
 def _data(record: Record) -> str:
     """The record and its files for the script. Compressed, since ten hours are 25 MB; base64 needs no escaping."""
     subtitles = cues(record)
-    texts = {"vtt": webvtt(subtitles), "srt": subrip(subtitles), "csv": to_csv(record)}
+    texts = {"vtt": webvtt(subtitles, labels_of(record)), "srt": subrip(subtitles), "csv": to_csv(record)}
     text = f'{{"files":{json.dumps(texts)},"record":{record.model_dump_json()}}}'
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechpipe.contract import Record
+from speechpipe.contract import UNSURE, Record
 from speechpipe.record.report.charts import Timeline, clock_time
 from speechpipe.record.report.escaping import escape
 from speechpipe.record.report.label_styles import PATTERNS, LabelStyle
@@ -15,11 +15,14 @@ def render_summary(record: Record, timeline: Timeline | None, styles: dict[str, 
     """The summary's section; empty if no emotions were scored."""
     parts = []
     summary = record.summary
-    if summary.dominant_emotion:
-        share = summary.emotion_share.get(summary.dominant_emotion, 0.0)
-        parts.append(f"<p>Mostly <b>{escape(summary.dominant_emotion)}</b>: {share:.0%} of the scored time.</p>")
+    shares = dict(summary.emotion_share)
+    if summary.unsure_share:
+        shares[UNSURE] = summary.unsure_share
+    if shares:
+        most = summary.shown_emotion or UNSURE
+        parts.append(f"<p>Mostly <b>{escape(most)}</b>: {shares.get(most, 0.0):.0%} of the scored time.</p>")
         parts.append("<ul class=shares>")
-        for label, share in summary.emotion_share.items():
+        for label, share in shares.items():
             style, size = styles[label], f"width={share:.1%} height=100%"
             bar = f"<rect class='f e{style.slot}' {size} />"
             if style.slot % PATTERNS:
@@ -29,7 +32,7 @@ def render_summary(record: Record, timeline: Timeline | None, styles: dict[str, 
         parts.append("</ul>")
     if timeline and len({slice_.emotion for slice_ in summary.trend if slice_.emotion}) > 1:
         quarters = " → ".join(
-            f"{styles[slice_.emotion].chip} {escape(slice_.emotion)}" if slice_.emotion else "–"
+            f"{styles[slice_.emotion or UNSURE].chip} {escape(slice_.emotion or UNSURE)}" if slice_.scores else "–"
             for slice_ in summary.trend
         )
         parts.append(f"<h3>Trend by quarter</h3><p class=trend>{quarters}</p>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from speechpipe.contract import HalfStatus, Record, Segment, Stage
+from speechpipe.contract import UNSURE, HalfStatus, Record, Segment, Stage
 from speechpipe.record.report.charts import clock_time
 from speechpipe.record.report.escaping import escape
 from speechpipe.record.report.label_styles import LabelStyle
@@ -49,10 +49,12 @@ def _speaker(segments: Sequence[Segment], channel: int) -> str:
 
 def _segment(segment: Segment, sides: dict[int, str], styles: dict[str, LabelStyle]) -> str:
     emotion = segment.emotion
-    classes = "s" + (f" e{styles[emotion.top].slot}" if emotion else "") + sides.get(segment.channel, "")
+    style = styles[emotion.top or UNSURE] if emotion else None
+    classes = "s" + (f" e{style.slot}" if style else "") + sides.get(segment.channel, "")
     tag = ""
-    if emotion:
-        tag = f"<small>{styles[emotion.top].chip} {escape(emotion.top)} {emotion.confidence:.0%}</small>"
+    if emotion and style:
+        confidence = f" {emotion.confidence:.0%}" if emotion.top else ""
+        tag = f"<small>{style.chip} {escape(style.label)}{confidence}</small>"
     speaker = f"<b>{escape(segment.speaker)}</b>" if segment.speaker else ""
     unsure = " class=unsure" if segment.quality.suspect else ""
     return (

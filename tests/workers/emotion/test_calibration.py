@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from workers.emotion.calibration import Calibration, calibration_of
+from workers.emotion.head import UnreadableModel
 from workers.emotion.inputs import repeated
-from workers.emotion.labels import UnreadableModel
 
 
 def config(calibration: Any) -> SimpleNamespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from speechpipe.settings import EngineSettings
 from tests.workers.audio.media import decode, tone, write_audio
 from workers.emotion import classifier
 from workers.emotion.classifier import EmotionEngine, UninitialisedWeights, load_classifier
+from workers.emotion.head import UnreadableModel
 from workers.emotion.windows import GRID
 from workers.models import choice, device
 
@@ -321,6 +323,28 @@ def test_a_model_loaded_from_settings_is_warm_and_identifies_itself(
     assert (model.name, model.device, model.compute_type) == ("tiny-emotions", "cpu", "float32")
     assert model.revision.startswith("sha256:")
     assert model.engine == f"transformers {device.installed('transformers')}"
+
+
+def test_a_model_with_labels_from_one_works_once_the_setting_names_them(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "mine", "layer")
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(number + 1): label for number, label in LABELS.items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    given = EngineSettings(ser_model=str(folder), device="cpu", threads=1, ser_labels=("rage", "joy", "calm", "grief"))
+    engine = choice.load(Stage.SER, given)
+    value = engine(SAMPLES / "angry_customer.ogg", Options(), lambda _: None).value
+    assert isinstance(value, Emotions)
+    assert {score.name for score in value.windows[0].scores} == {"rage", "joy", "calm", "grief"}
+    assert value.vocabulary.labels == given.ser_labels
+
+
+def test_a_bin_with_another_number_of_outputs_than_labels_is_refused(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "mine", "layer")
+    model, _ = load_classifier(folder, device="cpu", dtype="float32")
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(UnreadableModel, match="mine has 4 outputs, but 2 labels: SPEECHPIPE_SER_LABELS names them"):
+        load_classifier(folder, device="cpu", dtype="float32", labels=("angry", "sad"))
 
 
 def test_the_bundled_toy_model_says_what_it_is() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from speechpipe.contract import LabelScore
-from workers.emotion.labels import UnreadableModel, scores_of, sentiment_of, vocabulary_of
+from workers.emotion.head import UnreadableModel
+from workers.emotion.labels import scores_of, sentiment_of, vocabulary_of
 
 CAIRE = "CAiRE/SER-wav2vec2-large-xlsr-53-eng-zho-all-age"
 CAIRE_ORDER = (

@@ -29,6 +29,7 @@ def result(**changes: Any) -> DecodingResult:
         ({"compression_ratio": 2.5, "truncated": True}, True, False),
         ({"compression_ratio": 2.5, "characters_per_second": MAX_CHARACTERS_PER_SECOND + 1}, True, False),
         ({"avg_logprob": -1.1}, True, False),
+        ({"avg_logprob": float("-inf")}, True, False),
         ({"avg_logprob": -1.1, "no_speech_prob": 0.7}, False, True),
         ({"no_speech_prob": 0.7}, False, False),
     ],

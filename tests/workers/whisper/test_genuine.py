@@ -81,7 +81,7 @@ def test_a_sentence_said_twelve_times_is_written_twelve_times(engine: WhisperEng
 
 
 def test_no_segment_or_word_spans_a_minute_of_silence(engine: WhisperEngine, tmp_path: Path) -> None:
-    (before, first), (after, second) = sentence("order_inquiry.wav", 0), sentence("angry_customer.ogg", 1)
+    (before, first), (after, second) = sentence("order_inquiry.wav", 0), sentence("angry_customer.ogg", 2)
     analysis = analyse(engine, tmp_path, np.concatenate([before, silence(60), after]))
     transcript = transcript_of(analysis)
     resumed = len(before) / SAMPLE_RATE + 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import Caution, Language, LanguageSeconds, Transcript
 from tests.workers.whisper.segments import found, spoken
+from workers.audio.places import MAX_PLACES
 from workers.audio.vad import Span
-from workers.whisper.transcript import MAX_PLACES, MIN_SPEECH_SECONDS, MIN_WORDS_IN_DOUBT, transcript_of
+from workers.whisper.transcript import MIN_SPEECH_SECONDS, MIN_WORDS_IN_DOUBT, transcript_of
 from workers.whisper.transcription import Channel, Said
 
 
@@ -76,6 +78,27 @@ def test_a_segment_without_words_takes_its_confidence_from_the_decoder() -> None
     [segment] = transcript.segments
     assert (segment.start, segment.end) == (1.0, 2.5)
     assert segment.confidence == pytest.approx(np.exp(-0.2), abs=1e-4)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_figures_that_are_no_numbers_are_none_and_read_back(number: float) -> None:
+    bad = found((1, 2), (2, 3), avg_logprob=number, no_speech_prob=number, compression_ratio=number, start=number)
+    bad.words[1].probability = bad.words[1].start = bad.words[1].end = number
+    wordless = found(text="Yes.", avg_logprob=number, start=number, end=number)
+    transcript, _ = made(channel(0, bad, wordless), duration=10.0)
+    assert Transcript.model_validate_json(transcript.model_dump_json()) == transcript
+    first = next(one for one in (*transcript.segments, *transcript.omitted) if one.words)
+    quality = first.quality
+    assert (quality.avg_logprob, quality.no_speech_prob, quality.compression_ratio) == (None, None, None)
+    assert quality.suspect
+    assert all(0 <= word.start <= word.end <= 10 for word in first.words)
+
+
+def test_a_probability_that_is_no_number_is_no_certainty() -> None:
+    one = found((1, 2), (2, 3))
+    one.words[0].probability = math.nan
+    [segment] = made(channel(0, one))[0].segments
+    assert [word.confidence for word in segment.words] == [0, 0.5]
 
 
 def test_channels_are_merged_in_order_of_time() -> None:

@@ -43,7 +43,7 @@ class Model:
         self.rows: list[tuple[Row, float, float]] = []
 
     def row(self, samples: Any, **known: Any) -> Row:
-        return Row(samples, window=WINDOW_FRAMES, **known)
+        return Row(samples, **{"window": WINDOW_FRAMES, **known})
 
     def submit(self, row: Row) -> Future[RowResult]:
         start, end = int(row.samples[0]) / 10, int(row.samples[-1]) / 10 + 0.1
