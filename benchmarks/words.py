@@ -182,9 +182,14 @@ def _link(original: Path, place: Path, number: int) -> Path:
 
 
 def transcribe_all(
-    recordings: Sequence[Recording], settings: EngineSettings, model: Path, place: Path, bar: Progress
+    recordings: Sequence[Recording],
+    settings: EngineSettings,
+    model: Path,
+    place: Path,
+    bar: Progress,
+    contenders: Sequence[str] = CONTENDERS,
 ) -> Results:
-    """Run all contenders; `model` is the folder of the model that the settings choose."""
+    """Run the contenders; `model` is the folder of the model that the settings choose."""
     results = Results()
 
     def timed(name: str, run: Callable[..., list[Heard]], *with_what: Any) -> None:
@@ -196,9 +201,11 @@ def transcribe_all(
     chosen = settings.model_dump() | {"request_seconds": 4 * 3600}
     with worker(Stage.STT, load, place, IN_FLIGHT, **chosen) as door:
         for name, in_flight in zip(OURS, (1, IN_FLIGHT), strict=True):
-            timed(name, _ours, door, in_flight)
+            if name in contenders:
+                timed(name, _ours, door, in_flight)
     for name, transcribe in _faster_whisper(settings, model).items():
-        timed(name, _theirs, transcribe)
+        if name in contenders:
+            timed(name, _theirs, transcribe)
     return results
 
 
@@ -419,6 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--files", type=int, help="only so many files, from all sets and languages alternately")
     parser.add_argument("--strung", action="store_true", help="also measure each set's files strung together")
     parser.add_argument("--silence", type=Path, nargs="+", default=[], metavar="FILE", help="nobody speaks in these")
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of each contender; default: all cores")
     parser.add_argument("--write", action="store_true", help="save words.json and words.md in benchmarks/results/")
     parser.add_argument("--details", type=Path, default=DETAILS, help="file for the texts; default: %(default)s")
@@ -443,7 +451,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, Progress(console=Console(stderr=True)) as bar:
         place = Path(name)
         recordings, more = prepare(asked.folder, found, asked.silence, strung=asked.strung, place=place, bar=bar)
-        results = transcribe_all(recordings, settings, choice.folder, place / "backend", bar)
+        results = transcribe_all(recordings, settings, choice.folder, place / "backend", bar, asked.contenders)
         every = list(scored(recordings, results, Normaliser(spelling)))
     content = {
         "machine": where,
