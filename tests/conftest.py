@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -39,6 +41,17 @@ def _isolated_environment(
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
+@pytest.fixture(autouse=True)
+def _isolated_log() -> Iterator[None]:
+    """Entry points set up the log of their process; restore that of the test process afterwards."""
+    root = logging.getLogger()
+    handlers, level, disabled = root.handlers[:], root.level, root.manager.disable
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.disable(disabled)
+
+
 @pytest.fixture(scope="session")
 def whisper_base() -> Path:
     """The folder of the genuine Whisper `base`, kept between runs. Skips the test where it cannot be had.
@@ -54,15 +67,6 @@ def whisper_base() -> Path:
 @pytest.fixture(scope="session")
 def whisper_tiny_en() -> Path:
     """The folder of the genuine Whisper `tiny.en`, as `whisper_base`."""
-    from tests import weights
-    from workers.models import packages
-
-    return weights.genuine(packages.TINY_EN)
-
-
-@pytest.fixture(scope="session")
-def whisper_tiny() -> Path:
-    """The same for `tiny.en`."""
     from tests import weights
     from workers.models import packages
 

@@ -393,9 +393,9 @@ def test_nothing_is_downloaded_where_only_this_machine_is_asked(model: PackagedM
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("model", [packages.BASE, packages.TINY_EN], ids=lambda model: model.short_name)
 def test_a_genuine_model_loads_and_transcribes(
-    model: PackagedModel, whisper_base: Path, whisper_tiny: Path, monkeypatch: pytest.MonkeyPatch
+    model: PackagedModel, whisper_base: Path, whisper_tiny_en: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = {packages.BASE: whisper_base, packages.TINY_EN: whisper_tiny}[model]
+    folder = {packages.BASE: whisper_base, packages.TINY_EN: whisper_tiny_en}[model]
     assert damaged_files(model, folder) == []
     monkeypatch.setenv("XDG_CACHE_HOME", str(weights.cache()))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
