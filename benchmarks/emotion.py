@@ -110,13 +110,15 @@ def _answer(clip: Clip, analysis: Analysis, vocabulary: Vocabulary) -> Answer:
     assert isinstance(analysis.value, Emotions)
     windows = analysis.value.windows
     if not windows:
-        return Answer(clip.emotion, "nothing", 0.0)
+        return Answer(clip.emotion, "nothing", 0.0, named=False)
     total = dict.fromkeys(vocabulary.labels, 0.0)
     for window in windows:
         for score in window.scores:
             total[score.name] += score.score * (window.end - window.start)
     top = max(vocabulary.primary, key=total.__getitem__)
-    return Answer(clip.emotion, name_of(top), total[top] / sum(window.end - window.start for window in windows))
+    confidence = total[top] / sum(window.end - window.start for window in windows)
+    sure = confidence >= vocabulary.sure_from and not all(window.unsure for window in windows)
+    return Answer(clip.emotion, name_of(top), confidence, named=sure)
 
 
 def _write(path: Path, audio: Array) -> Path:
@@ -146,9 +148,9 @@ def markdown(content: dict[str, Any]) -> str:
         f"{model['name']} at {model['revision'][:19]}, {model['labels']}; {content['left_out']} clips of other emotions"
         f" left out; {speed['audio_seconds_per_second']} s of audio per second ({content['machine']['cores']} cores)",
         "",
-        "| corpus | language | heard | clips | accuracy | unweighted recall | confidence | calibration error"
-        " | accuracy of the surer 75 % | 50 % | 25 % |",
-        "| --- " * 11 + "|",
+        "| corpus | language | heard | clips | accuracy | unweighted recall | confidence | calibration error (by chance)"
+        " | named | accuracy of these | of the surer 75 % | 50 % | 25 % |",
+        "| --- " * 13 + "|",
     ]
     for row in content["rows"]:
         surer = row["accuracy_by_share_answered"]
@@ -160,7 +162,10 @@ def markdown(content: dict[str, Any]) -> str:
             str(row["clips"]),
             *(f"{100 * one:.0f} %" for one in shares),
         ]
-        cells += [f"{row['calibration_error']:.2f}", *(f"{100 * surer[one]:.0f} %" for one in ("75%", "50%", "25%"))]
+        cells.append(f"{row['calibration_error']:.2f} ({row['calibration_error_of_chance']:.2f})")
+        sure = row["named"]
+        cells += [f"{100 * sure['share']:.0f} %", "" if sure["accuracy"] is None else f"{100 * sure['accuracy']:.0f} %"]
+        cells += [f"{100 * surer[one]:.0f} %" for one in ("75%", "50%", "25%")]
         lines.append(f"| {' | '.join(cells)} |")
     for row in (row for row in content["rows"] if row["way"] == "as it is"):
         lines += ["", f"{row['corpus']} ({row['language']}): what was acted, and what the model said", ""]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 #: What models and corpora call the emotions that are counted. A label that is in no row keeps its own name, so that a
 #: model may give it, and is then wrong about a clip of another emotion. `calm` is not `neutral`: RAVDESS has both.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -38,6 +40,7 @@ class Answer:
     acted: str
     given: str
     confidence: float  #: the score of the answer, 0 to 1
+    named: bool = True  #: whether the model is sure enough to name it
 
     @property
     def right(self) -> bool:
@@ -68,6 +71,25 @@ def calibration_error(answers: Sequence[Answer]) -> float:
     return sum(gaps) / len(answers)
 
 
+def calibration_error_of_chance(answers: Sequence[Answer], trials: int = 1000) -> float:
+    """The calibration error to expect of so many answers if every confidence were the true chance of being right.
+
+    With few answers in a bin it is far from 0, which a measured error has to be compared with.
+    """
+    rng = np.random.default_rng(0)
+    confidence = np.array([answer.confidence for answer in answers])
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = (rng.random((trials, len(answers))) < confidence) - confidence
+    sums = np.stack([np.abs(gaps[:, bins == one].sum(axis=1)) for one in np.unique(bins)])
+    return float(sums.sum(axis=0).mean() / len(answers))
+
+
+def named(answers: Sequence[Answer]) -> dict[str, float | None]:
+    """The share of the answers that the model names, and how many of these are right; None if it names none."""
+    sure = [answer for answer in answers if answer.named]
+    return {"share": round(len(sure) / len(answers), 4), "accuracy": round(accuracy(sure), 4) if sure else None}
+
+
 def curve(answers: Sequence[Answer]) -> dict[str, float]:
     """Accuracy if only the most confident share of the clips is answered, for each of SHARES."""
     ranked = sorted(answers, key=lambda answer: -answer.confidence)
@@ -91,6 +113,8 @@ def figures(answers: Sequence[Answer]) -> dict[str, Any]:
         "unweighted_recall": round(unweighted_recall(answers), 4),
         "mean_confidence": round(sum(answer.confidence for answer in answers) / len(answers), 4),
         "calibration_error": round(calibration_error(answers), 4),
+        "calibration_error_of_chance": round(calibration_error_of_chance(answers), 4),
+        "named": named(answers),
         "accuracy_by_share_answered": curve(answers),
         "confusion": confusion(answers),
     }

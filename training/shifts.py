@@ -91,6 +91,21 @@ def harsh(audio: Audio, rng: np.random.Generator) -> Audio:
     return at_level(audio, rng.uniform(-60, -10))
 
 
+def foreign(audio: Audio, rng: np.random.Generator) -> Audio:
+    """A chain of shifts as far from EMO-DB as another corpus is: a voice that is hardly that person's any more."""
+    audio = faster(audio, rng.uniform(0.6, 0.72) if rng.random() < 0.5 else rng.uniform(1.38, 1.6))
+    audio = _piece(audio, rng.uniform(0.8, 2.0), rng)
+    if rng.random() < 0.7:
+        audio = in_a_room(audio, rng.uniform(0.8, 1.8), rng)
+    for _ in range(3):
+        audio = coloured(audio, rng)
+    if rng.random() < 0.7:
+        audio = noisy(audio, rng.uniform(-3, 8), rng, str(rng.choice(["white", "pink", "brown", "bursts", "chords"])))
+    if rng.random() < 0.4:
+        audio = telephone(at_level(audio, -20.0))
+    return at_level(audio, rng.uniform(-60, -10))
+
+
 def _piece(audio: Audio, seconds: float, rng: np.random.Generator) -> Audio:
     length = min(len(audio), int(seconds * RATE))
     first = int(rng.integers(len(audio) - length + 1))

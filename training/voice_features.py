@@ -87,6 +87,8 @@ def ways(seed: int) -> dict[str, Callable[[Audio], Audio]]:
         "noise 10 dB": lambda audio: shifts.noisy(audio, 10, rng),
         "1 s": lambda audio: shifts.middle(audio, 1.0),
         "0.5 s": lambda audio: shifts.middle(audio, 0.5),
+        "foreign 1": lambda audio: shifts.foreign(audio, rng),
+        "foreign 2": lambda audio: shifts.foreign(audio, rng),
     }
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from benchmarks import emotion
-from benchmarks.emotion_scores import Answer, calibration_error, confusion, curve, figures, name_of, unweighted_recall
+from benchmarks.emotion_scores import (
+    Answer,
+    calibration_error,
+    calibration_error_of_chance,
+    confusion,
+    curve,
+    figures,
+    name_of,
+    named,
+    unweighted_recall,
+)
 from tests.workers.audio.media import write_audio
 
 SURE = [Answer("anger", "anger", 0.95), Answer("anger", "anger", 0.9), Answer("sadness", "anger", 0.6)]
@@ -33,6 +43,18 @@ def test_figures_of_three_clips() -> None:
 def test_a_model_that_is_as_right_as_it_says_has_no_calibration_error() -> None:
     answers = [Answer("anger", "anger" if right else "sadness", 0.75) for right in (True, True, True, False)]
     assert calibration_error(answers) == 0
+
+
+def test_the_calibration_error_of_chance_falls_with_the_number_of_answers() -> None:
+    few, many = ([Answer("anger", "anger", 0.75)] * count for count in (4, 4_000))
+    assert calibration_error_of_chance(few) == pytest.approx(0.158, abs=0.01)  # the mean of |right of 4 - 3| / 4
+    assert calibration_error_of_chance(many) < 0.01
+
+
+def test_what_is_named_is_counted_apart() -> None:
+    answers = [*SURE[:2], Answer("sadness", "anger", 0.6, named=False)]
+    assert named(answers) == {"share": 0.6667, "accuracy": 1.0}
+    assert named(answers[2:]) == {"share": 0.0, "accuracy": None}
 
 
 def write_clips(folder: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,8 +53,12 @@ def test_whispers_number_format_is_the_best_that_the_device_supports(monkeypatch
 def test_the_classifiers_number_format(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    assert torch_dtype("cpu", settings()) == "float32"
-    assert torch_dtype("cpu", settings(compute_type="int8")) == "float32"  # for CTranslate2 only
+    for flags, expected in (("fma avx2", "float32"), ("avx2 avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16")):
+        monkeypatch.setattr(Path, "read_text", lambda path, flags=flags: f"vendor_id\t: X\nflags\t\t: {flags}\n")
+        assert torch_dtype("cpu", settings()) == expected
+        assert torch_dtype("cpu", settings(compute_type="int8")) == expected  # int8 is for CTranslate2 only
+    assert torch_dtype("cpu", settings(compute_type="float32")) == "float32"
+    monkeypatch.undo()
     for bf16, expected in ((True, "bfloat16"), (False, "float16")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
         assert torch_dtype("cuda", settings()) == expected
