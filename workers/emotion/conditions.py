@@ -7,7 +7,7 @@ speech (docs/decisions/0025).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,7 @@ class _Stretch:
         return sum(window.span.length for window in self.windows)
 
 
-def heard(levels: Levels, windows: Sequence[Window], channels: Iterable[int]) -> Iterator[Caution]:
+def heard(levels: Levels, windows: Sequence[Window], channels: Sequence[int]) -> Iterator[Caution]:
     """At most one caution for each condition, with its seconds, channels and places. Windows are in order of time."""
     narrow: list[_Stretch] = []
     loud: list[_Stretch] = []
@@ -56,17 +56,19 @@ def heard(levels: Levels, windows: Sequence[Window], channels: Iterable[int]) ->
         loud += (stretch for stretch in stretches if _has_loud_background(decibels, voiced, stretch))
     music = [stretch for stretch in loud if _steadiness(stretch) >= _STEADY]
     noise = [stretch for stretch in loud if _steadiness(stretch) < _STEADY]
-    yield from _caution("narrow_band", "have nothing above 4 kHz, as on a telephone", narrow)
-    yield from _caution("noisy", "are hardly louder than the noise or the other voices around them", noise)
-    yield from _caution("music", "have music or another steady sound behind them that is nearly as loud", music)
+    yield from _caution("narrow_band", "have nothing above 4 kHz, as on a telephone", narrow, channels)
+    yield from _caution("noisy", "are hardly louder than the noise or the other voices around them", noise, channels)
+    yield from _caution(
+        "music", "have music or another steady sound behind them that is nearly as loud", music, channels
+    )
 
 
-def _caution(code: str, what: str, stretches: Sequence[_Stretch]) -> Iterator[Caution]:
+def _caution(code: str, what: str, stretches: Sequence[_Stretch], scored: Sequence[int]) -> Iterator[Caution]:
     if not stretches:
         return
     channels = sorted({stretch.channel for stretch in stretches})
     on = " and ".join(map(str, channels))
-    where = f" on channel{'s' if len(channels) > 1 else ''} {on}" if any(channels) else ""
+    where = f" on channel{'s' if len(channels) > 1 else ''} {on}" if list(scored) != [0] else ""
     seconds = sum(stretch.seconds for stretch in stretches)
     starts = sorted(Span(stretch.windows[0].span.start, stretch.windows[-1].span.end) for stretch in stretches)
     message = f"{seconds:.0f} s of speech{where} {what}, unlike what emotion models learn from: at {places(starts)}"

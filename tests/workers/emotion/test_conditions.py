@@ -131,6 +131,7 @@ def test_each_condition_is_told_once_with_the_channels_and_the_stretches_that_it
     noisy = clean.copy()
     noisy[25 * RATE :] = shifts.noisy(clean, 0, np.random.default_rng(1), "white")[25 * RATE : len(clean)]
     assert told(clean, clean) == {}
+    assert " s of speech on channel 0 are hardly louder" in told(noisy, clean)["noisy"]
     found = told(clean, noisy)
     assert set(found) == {"noisy"}
     assert " s of speech on channel 1 are hardly louder" in found["noisy"]
