@@ -7,6 +7,7 @@ speech (docs/decisions/0025).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,7 @@ _SILENT = -95.0
 @dataclass(frozen=True)
 class _Stretch:
     channel: int
+    number: int  #: among the stretches of its channel
     windows: tuple[Window, ...]
 
     @property
@@ -58,9 +60,7 @@ def heard(levels: Levels, windows: Sequence[Window], channels: Sequence[int]) ->
     noise = [stretch for stretch in loud if _steadiness(stretch) < _STEADY]
     yield from _caution("narrow_band", "have nothing above 4 kHz, as on a telephone", narrow, channels)
     yield from _caution("noisy", "are hardly louder than the noise or the other voices around them", noise, channels)
-    yield from _caution(
-        "music", "have music or another steady sound behind them that is nearly as loud", music, channels
-    )
+    yield from _caution("music", "have music or another steady sound behind them, nearly as loud", music, channels)
 
 
 def _caution(code: str, what: str, stretches: Sequence[_Stretch], scored: Sequence[int]) -> Iterator[Caution]:
@@ -70,8 +70,10 @@ def _caution(code: str, what: str, stretches: Sequence[_Stretch], scored: Sequen
     on = " and ".join(map(str, channels))
     where = f" on channel{'s' if len(channels) > 1 else ''} {on}" if list(scored) != [0] else ""
     seconds = sum(stretch.seconds for stretch in stretches)
-    starts = sorted(Span(stretch.windows[0].span.start, stretch.windows[-1].span.end) for stretch in stretches)
-    message = f"{seconds:.0f} s of speech{where} {what}, unlike what emotion models learn from: at {places(starts)}"
+    found = {(stretch.channel, stretch.number) for stretch in stretches}
+    first = [stretch for stretch in stretches if (stretch.channel, stretch.number - 1) not in found]
+    begins = sorted({Span(int(stretch.windows[0].span.start), math.inf) for stretch in first})
+    message = f"{seconds:.0f} s of speech{where} {what}, unlike what emotion models learn from: at {places(begins)}"
     yield Caution(code=code, message=message)
 
 
@@ -85,7 +87,7 @@ def _stretches(windows: Sequence[Window], channel: int) -> list[_Stretch]:
             groups[-1].append(window)
     if len(groups) > 1 and sum(one.span.length for one in groups[-1]) < _STRETCH:
         groups[-2].extend(groups.pop())
-    return [_Stretch(channel, tuple(group)) for group in groups if group]
+    return [_Stretch(channel, number, tuple(group)) for number, group in enumerate(groups) if group]
 
 
 def _is_narrow(stretch: _Stretch) -> bool:
