@@ -19,6 +19,8 @@ class Model(Frozen):
     engine: str  #: library and version, e.g. `faster-whisper 1.2.1`
     device: str = "cpu"
     compute_type: str = "float32"
+    #: ISO 639 codes of the languages that an emotion model learned from, by its card; empty if that is unknown.
+    languages: tuple[str, ...] = ()
 
 
 #: The most peaks a waveform may have: as many as fit on a screen.
@@ -50,7 +52,7 @@ class Caution(Frozen):
 
     #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
     #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
-    #: sound_without_speech, short_speech ...
+    #: sound_without_speech, short_speech, uncalibrated, narrow_band, noisy, music, language_unknown_to_model ...
     code: str
     message: str
 
@@ -161,6 +163,7 @@ class Vocabulary(Frozen):
     primary: tuple[str, ...]  #: the labels that can be dominant
     activation: Literal["sigmoid", "softmax"]  #: sigmoid: independent scores; softmax: they sum to 1
     sure_from: Score = 0.0  #: with a lower score, the highest label is not named: the model is unsure
+    calibrated: bool = False  #: whether scores were compared with how often the model is right, and fitted to that
     sentiment: dict[str, str] = {}  #: primary label -> POSITIVE | NEGATIVE | NEUTRAL, where known
 
 

@@ -28,6 +28,7 @@ from speechpipe.contract import (
     Transcript,
 )
 from speechpipe.record.align import align_segments, summarise
+from speechpipe.record.foreign import unknown_languages
 from speechpipe.record.joining import join_texts
 
 V = TypeVar("V", Transcript, Emotions)
@@ -85,7 +86,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         emotion_vocabulary=emotions.vocabulary if emotions else None,
         summary=summarise(transcript, emotions, audio.duration if audio else 0.0),
         artifacts=_artifacts(recording.results_uri, transcript, emotions),
-        warnings=_warnings(a for a in analyses.values() if a),
+        warnings=_warnings(analyses),
         error=_primary_failure(failures),
     )
 
@@ -180,6 +181,8 @@ def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotio
     )
 
 
-def _warnings(analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
+def _warnings(analyses: Mapping[Stage, Analysis | None]) -> tuple[Caution, ...]:
     """Each caution once: both halves report `no_speech` for a silent file. A code may occur with two messages."""
-    return tuple(dict.fromkeys(caution for analysis in analyses for caution in analysis.cautions))
+    cautions = [caution for analysis in analyses.values() if analysis for caution in analysis.cautions]
+    stt, ser = analyses.get(Stage.STT), analyses.get(Stage.SER)
+    return tuple(dict.fromkeys([*cautions, *(unknown_languages(stt, ser) if stt and ser else ())]))

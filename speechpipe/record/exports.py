@@ -25,7 +25,7 @@ from speechpipe.record.joining import join_texts
 
 _COLUMNS = (
     *("recording_id", "revision", "segment", "start", "end", "channel", "speaker", "language", "text"),
-    *("confidence", "suspect", "emotion", "emotion_confidence"),
+    *("confidence", "suspect", "emotion", "emotion_confidence", "emotion_calibrated"),
 )
 
 
@@ -35,7 +35,9 @@ def to_csv(record: Record) -> str:
     Text that a spreadsheet would run as a formula gets an apostrophe in front:
     https://owasp.org/www-community/attacks/CSV_Injection
     """
-    labels = record.emotion_vocabulary.labels if record.emotion_vocabulary else ()
+    vocabulary = record.emotion_vocabulary
+    labels = vocabulary.labels if vocabulary else ()
+    calibrated = vocabulary.calibrated if vocabulary else None
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([*_COLUMNS, *(f"score_{label}" for label in labels)])
@@ -44,7 +46,7 @@ def to_csv(record: Record) -> str:
         scores = {score.name: score.score for score in emotion.scores} if emotion else {}
         where = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
         speech = [segment.speaker, segment.language, _escape_formula(segment.text.strip()), segment.confidence]
-        top = [_escape_formula(emotion.top or UNSURE), emotion.confidence] if emotion else [None, None]
+        top = [_escape_formula(emotion.top or UNSURE), emotion.confidence, calibrated] if emotion else [None] * 3
         writer.writerow([*where, *speech, segment.quality.suspect, *top, *map(scores.get, labels)])
     return out.getvalue()
 

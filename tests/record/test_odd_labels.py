@@ -90,6 +90,7 @@ def test_every_file_is_made_and_the_record_reads_back(record: Record) -> None:
 
 def test_labels_look_different_in_the_report_and_known_emotions_as_always() -> None:
     styles = label_styles(LABELS)
-    assert len({styles[label].slot for label in LABELS}) == len(LABELS)
-    assert len({styles[label].code for label in LABELS}) == len(LABELS)
+    assert list(styles) == [*LABELS, "unsure"]
+    assert len({style.slot for style in styles.values()}) == len(styles)
+    assert len({style.code for style in styles.values()}) == len(styles)
     assert styles["生气/angry"].slot == label_styles(["anger"])["anger"].slot

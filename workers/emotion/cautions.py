@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from speechpipe.contract import Caution
+from speechpipe.contract import Caution, Vocabulary
 from workers.audio.places import places
 from workers.audio.vad import Span
 from workers.emotion.levels import FRAMES_PER_SECOND, SILENCE, Levels
@@ -23,6 +23,22 @@ _LEAST_VOICED = 0.4
 #: Seconds that windows of two channels share, the most by which one voice arrives later, and the correlation of their
 #: levels from which they are one voice.
 _SHARED, _DELAY, _ALIKE = 1.0, 0.32, 0.85
+
+
+def absences(windows: Sequence[Window], *, split: bool, channels: int) -> Iterator[Caution]:
+    """Cautions for a recording without speech, and for one of whose channels only one exists."""
+    if not windows:
+        yield Caution(code="no_speech", message="no speech was found in the recording")
+    if split and channels == 1:
+        message = "channels=split was asked for, but the recording has one channel"
+        yield Caution(code="mono_split", message=message)
+
+
+def uncalibrated(vocabulary: Vocabulary, windows: Sequence[Window]) -> Iterator[Caution]:
+    """A caution for scores that are no probabilities of being right, as far as anybody knows."""
+    if windows and not vocabulary.calibrated:
+        message = "the confidence of the emotion model has not been compared with how often it is right"
+        yield Caution(code="uncalibrated", message=message)
 
 
 def dropped(windows: Sequence[Window], why: str) -> Iterator[Caution]:

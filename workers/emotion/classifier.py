@@ -36,12 +36,14 @@ from workers.audio.decoder import SAMPLE_RATE, as_float
 from workers.audio.reader import open_audio
 from workers.batcher import Batcher, Submitter
 from workers.emotion import cautions as remarks
+from workers.emotion import conditions
 from workers.emotion.calibration import calibration_of
 from workers.emotion.head import UnreadableModel
 from workers.emotion.inputs import repeated
 from workers.emotion.labels import SETTING, scores_of, sentiment_of, vocabulary_of
 from workers.emotion.levels import Levels
 from workers.emotion.neighbours import speech_in, with_neighbours
+from workers.emotion.sound import sound_of
 from workers.emotion.tracking import Tracker, Window, work_of
 from workers.emotion.windows import CHUNK_RULES, windows_of
 
@@ -142,11 +144,13 @@ class EmotionEngine:
             work=work_of(rows.usage),
             cautions=(
                 *self._cautions,
+                *remarks.uncalibrated(self._vocabulary, windows),
                 *stream.cautions,
-                *_absences(windows, split=split, channels=stream.audio.channels),
+                *remarks.absences(windows, split=split, channels=stream.audio.channels),
                 *cautions,
                 *remarks.unscored(levels, windows, channels),
                 *remarks.alike(levels, windows),
+                *conditions.heard(levels, windows, channels),
             ),
         )
 
@@ -175,8 +179,9 @@ class EmotionEngine:
         """Read an audio stream and submit its windows as they are cut, so that scoring starts before decoding ends."""
         for chunk in speech_chunks(stream, CHUNK_RULES, channels):
             for span, samples in windows_of(chunk):
-                speech = speech_in(chunk, span)
-                window = Window(chunk.channel, span, speech, tracker.timed(rows.submit, self._row(as_float(samples))))
+                audio = as_float(samples)
+                future = tracker.timed(rows.submit, self._row(audio))
+                window = Window(chunk.channel, span, speech_in(chunk, span), sound_of(audio), future)
                 tracker.pending.append(window)
                 yield window
             tracker.show()
@@ -281,14 +286,6 @@ def load_classifier(folder: Path, *, device: str, dtype: str, labels: Sequence[s
         raise UninitialisedWeights(f"the model in {folder} has no weights for {shown}: is it an emotion classifier?")
     extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
     return model.to(device), extractor
-
-
-def _absences(windows: Sequence[Window], *, split: bool, channels: int) -> Iterator[Caution]:
-    if not windows:
-        yield Caution(code="no_speech", message="no speech was found in the recording")
-    if split and channels == 1:
-        message = "channels=split was asked for, but the recording has one channel"
-        yield Caution(code="mono_split", message=message)
 
 
 def _channels(chosen: tuple[int, ...] | None, count: int) -> Sequence[int]:

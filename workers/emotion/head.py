@@ -33,6 +33,7 @@ class Head:
     problem_type: str | None = None  #: transformers' name for the loss that the model was trained with
     shape: tuple[str, int, int] = ("", 0, 0)  #: model_type, hidden_size, num_hidden_layers
     sure_from: float = 0.0  #: with a lower score the model is unsure
+    calibrated: bool = False  #: whether its files say how its confidence relates to how often it is right
 
 
 def head_of(config: Any, outputs: int | None = None) -> Head:
@@ -48,6 +49,7 @@ def head_of(config: Any, outputs: int | None = None) -> Head:
         problem_type=read("problem_type"),
         shape=(str(read("model_type", "")), _count(read("hidden_size")), _count(read("num_hidden_layers"))),
         sure_from=_sure_from(read("calibration")),
+        calibrated=isinstance(calibration := read("calibration"), Mapping) and "temperature" in calibration,
     )
 
 

@@ -67,10 +67,10 @@ def vocabulary_of(name: str, config: Any, given: Sequence[str] | None = None) ->
         labels = _own_labels(name, head, count)
     _check_kind(name, head, labels)
     if labels == _CAIRE_LABELS:
-        return _vocabulary(name, labels, _CAIRE_CORE, "sigmoid", head.sure_from)
+        return _vocabulary(name, labels, _CAIRE_CORE, "sigmoid", head)
     primary = tuple(label for label in labels if not _names(label) & _NO_EMOTION and _is_name(label)) or labels
     multi_label = head.problem_type == "multi_label_classification"
-    return _vocabulary(name, labels, primary, "sigmoid" if multi_label else "softmax", head.sure_from)
+    return _vocabulary(name, labels, primary, "sigmoid" if multi_label else "softmax", head)
 
 
 def recognised(name: str, head: Head) -> bool:
@@ -144,7 +144,7 @@ def _vocabulary(
     labels: tuple[str, ...],
     primary: tuple[str, ...],
     activation: Literal["sigmoid", "softmax"],
-    sure_from: float,
+    head: Head,
 ) -> Vocabulary:
     sentiment = {label: side for label in primary for side, names in _SENTIMENTS.items() if _names(label) & names}
     # If a side has no label, the shares of the others would be made up.
@@ -154,7 +154,8 @@ def _vocabulary(
         labels=labels,
         primary=primary,
         activation=activation,
-        sure_from=sure_from,
+        sure_from=head.sure_from,
+        calibrated=head.calibrated,
         sentiment=sentiment if complete else {},
     )
 

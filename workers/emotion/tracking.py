@@ -16,6 +16,7 @@ from speechpipe.backends.ports import Progress
 from speechpipe.contract import Work
 from workers.audio.vad import Span
 from workers.batcher import Usage
+from workers.emotion.sound import Sound
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -28,6 +29,7 @@ class Window:
     channel: int
     span: Span
     speech: float  #: seconds of speech in it
+    sound: Sound
     logits: Future[npt.NDArray[np.float32]]  #: shape (labels,)
 
 

@@ -24,7 +24,7 @@ from speechpipe.contract import Caution, Model, Options, Stage
 from speechpipe.settings import EngineSettings
 from workers.audio import reader
 from workers.audio.decoder import SAMPLE_RATE
-from workers.models import label_names, notices, packages, voices
+from workers.models import cards, label_names, notices, packages, voices
 from workers.models.assembly import OnBytes, assemble, assembled
 from workers.models.device import (
     Device,
@@ -312,7 +312,7 @@ def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionEngine:
     share_cores(settings, parallel_batches)
     vocabulary = label_names.vocabulary(choice.name, choice.folder, settings)
     model, extractor = load_classifier(choice.folder, device=device, dtype=dtype, labels=vocabulary.labels)
-    identity = _identity(choice, "transformers", device, dtype)
+    identity = _identity(choice, "transformers", device, dtype, cards.languages_of(choice.folder))
     return EmotionEngine(
         model,
         extractor,
@@ -324,13 +324,14 @@ def _load_classifier(choice: Choice, settings: EngineSettings) -> EmotionEngine:
     )
 
 
-def _identity(choice: Choice, engine: str, device: str, compute_type: str) -> Model:
+def _identity(choice: Choice, engine: str, device: str, compute_type: str, languages: tuple[str, ...] = ()) -> Model:
     return Model(
         name=choice.name,
         revision=choice.revision,
         engine=f"{engine} {installed(engine)}",
         device=device,
         compute_type=compute_type,
+        languages=languages,
     )
 
 

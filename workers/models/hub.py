@@ -26,6 +26,8 @@ _FETCH = {
     Stage.STT: ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"),
     Stage.SER: ("*.json", "*.safetensors", "pytorch_model*.bin"),
 }
+#: Fetched too, but not missed in a cache: it says which languages an emotion model learned from.
+_CARD = "README.md"
 _NEEDED: dict[Stage, tuple[tuple[str, ...], ...]] = {
     # Without tokenizer.json faster-whisper would fetch that of another model from the hub.
     Stage.STT: (("config.json",), ("model.bin",), ("tokenizer.json",), ("vocabulary.*",)),
@@ -61,7 +63,7 @@ def download(stage: Stage, repository: str, revision: str | None) -> Path:
         raise ModelMissing(f"{what} is not in the local cache, and {constants.ENDPOINT} cannot be reached")
     log.info("downloading %s", what, extra={"action": "download"})
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(_FETCH[stage])))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=[*_FETCH[stage], _CARD]))
     except Exception as error:  # errors of the hub, of httpx and of the disk have no common base class
         raise ModelMissing(f"{what} could not be downloaded ({type(error).__name__})") from error
     missing = missing_file(stage, folder)

@@ -14,6 +14,7 @@ from speechpipe.contract import Stage
 from speechpipe.settings import EngineSettings
 from workers.models import choice, packages, voices
 from workers.models.assembly import OnBytes, assemble, assembled, damaged_files, folder_of
+from workers.models.cards import languages_of
 from workers.models.hub import ModelMissing, cached, digest_of, missing_file
 from workers.models.naming import requested
 
@@ -62,7 +63,7 @@ def stored(settings: EngineSettings) -> list[StoredModel]:
             source,
             sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
             _licence(name, revision, source),
-            _languages(stage, name, revision, source),
+            _languages(stage, name, revision, source, folder),
             folder,
             folder == chosen[stage],
         )
@@ -184,7 +185,7 @@ def _licence(name: str, revision: str, source: str) -> str:
     return model.licence if model else "MIT" if name.startswith(_MIT) else "licence unknown"
 
 
-def _languages(stage: Stage, name: str, revision: str, source: str) -> str:
+def _languages(stage: Stage, name: str, revision: str, source: str, folder: Path) -> str:
     model = packages.find(name, revision)
     if model:
         return model.languages
@@ -192,6 +193,8 @@ def _languages(stage: Stage, name: str, revision: str, source: str) -> str:
         return voices.LANGUAGES
     if source == "bundled":
         return "English"
-    if stage is Stage.SER or source == "folder":
+    if stage is Stage.SER:
+        return ", ".join(languages_of(folder)) or "languages unknown"
+    if source == "folder":
         return "languages unknown"
     return "English" if name.endswith(".en") else "multilingual"

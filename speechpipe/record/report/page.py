@@ -190,6 +190,16 @@ def _paragraphs(record: Record) -> Iterable[str]:
             "trained mostly on acted speech. They do not say what anyone felt, meant or is like, and they can be wrong "
             "for voices, ages or languages that the model knows little about. In some places the law limits their use."
         )
+        if record.emotion_vocabulary.calibrated:
+            yield (
+                "The confidence of an emotion was fitted to how often the model is right about recordings for which "
+                "that is known. About recordings that are unlike these it may still be too sure."
+            )
+        else:
+            yield (
+                "<b>The confidence of an emotion is uncalibrated:</b> nobody compared it with how often the model is "
+                "right, so of the labels with 90% far fewer than nine in ten may be right."
+            )
         if record.emotion_vocabulary.activation == "sigmoid":
             yield "Each label is scored separately from 0 to 1, so the scores at any moment do not add up to 100%."
         else:

@@ -229,7 +229,7 @@ def test_a_call_on_two_channels_is_scored_on_both(engine_with: Callable[..., Emo
     assert shown == sorted(shown)
     assert shown[-1] == 1
     assert analysis.compute_seconds > 0
-    assert analysis.cautions == ()
+    assert [caution.code for caution in analysis.cautions] == ["uncalibrated", "narrow_band"]  # 8 kHz voices
 
 
 def test_only_the_chosen_channels_are_scored(engine_with: Callable[..., EmotionEngine]) -> None:
@@ -262,7 +262,7 @@ def test_silence_is_a_result_with_a_caution(engine_with: Callable[..., EmotionEn
 
 def test_split_of_a_mono_recording_gives_a_caution(engine_with: Callable[..., EmotionEngine]) -> None:
     analysis = engine_with("layer")(SAMPLES / "happy_customer.mp3", Options(channels="split"), lambda _: None)
-    assert [caution.code for caution in analysis.cautions] == ["mono_split"]
+    assert [caution.code for caution in analysis.cautions] == ["uncalibrated", "mono_split"]
 
 
 def test_a_window_is_scored_on_the_audio_of_its_span(engine_with: Callable[..., EmotionEngine]) -> None:
@@ -356,4 +356,4 @@ def test_the_bundled_toy_model_says_what_it_is() -> None:
     assert analysis.value.windows
     assert analysis.value.windows[0].sentiment
     assert analysis.model.name == analysis.value.vocabulary.id == "toy"
-    assert [caution.code for caution in analysis.cautions] == ["demo_models"]
+    assert [caution.code for caution in analysis.cautions] == ["demo_models", "uncalibrated"]

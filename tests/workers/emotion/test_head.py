@@ -159,6 +159,13 @@ def test_the_model_or_a_setting_says_from_which_score_a_label_counts(tmp_path: P
     assert label_names.vocabulary("plain", plain, none).sure_from == 0
 
 
+def test_the_config_of_a_model_says_whether_it_is_calibrated(tmp_path: Path) -> None:
+    fitted = write_model(tmp_path / "a", named(*EMOTIONS), 7, calibration={"temperature": 1.3, "fitted_on": "x"})
+    plain = write_model(tmp_path / "b", named(*EMOTIONS), 7, calibration={"sure_from": 0.4})
+    assert label_names.vocabulary("a", fitted, EngineSettings()).calibrated
+    assert not label_names.vocabulary("b", plain, EngineSettings()).calibrated
+
+
 @pytest.mark.parametrize("given", [-0.1, 1.1, "0.5", None, True, float("nan")])
 def test_a_model_with_an_impossible_score_is_refused(tmp_path: Path, given: Any) -> None:
     folder = write_model(tmp_path, named(*EMOTIONS), 7, calibration={"sure_from": given})
