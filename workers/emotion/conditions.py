@@ -2,7 +2,7 @@
 
 They learned from clean speech of one person, recorded from near by with a good microphone. Each condition is judged
 over stretches of speech, because a single word may lack high sounds or pauses. The thresholds were measured on real
-speech (docs/decisions/0025).
+speech (docs/decisions/0031).
 """
 
 from __future__ import annotations
