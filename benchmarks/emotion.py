@@ -148,8 +148,8 @@ def markdown(content: dict[str, Any]) -> str:
         f"{model['name']} at {model['revision'][:19]}, {model['labels']}; {content['left_out']} clips of other emotions"
         f" left out; {speed['audio_seconds_per_second']} s of audio per second ({content['machine']['cores']} cores)",
         "",
-        "| corpus | language | heard | clips | accuracy | unweighted recall | confidence | calibration error (by chance)"
-        " | named | accuracy of these | of the surer 75 % | 50 % | 25 % |",
+        "| corpus | language | heard | clips | accuracy | unweighted recall | confidence"
+        " | calibration error (by chance) | named | accuracy of these | of the surer 75 % | 50 % | 25 % |",
         "| --- " * 13 + "|",
     ]
     for row in content["rows"]:

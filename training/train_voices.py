@@ -261,7 +261,8 @@ def main() -> None:
     save(head, mix, calibration, given.output)
     (given.output / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
     cards.write_voices_card(given.output)
-    print(json.dumps({key: figures[key] for key in ("mix", "penalty", "temperature", "sure_from", "not_heard")}, indent=2))
+    chosen = ("mix", "penalty", "temperature", "sure_from", "not_heard")
+    print(json.dumps({key: figures[key] for key in chosen}, indent=2))
 
 
 if __name__ == "__main__":
