@@ -17,8 +17,9 @@ from speechpipe.emulators.front import Front
 THREADS = 8
 FIRST_PAUSE_SECONDS = 0.25
 LAST_PAUSE_SECONDS = 10.0
-#: The longest that a function may run (Eventarc's acknowledgement deadline).
-REQUEST_SECONDS = 600.0
+#: The acknowledgement deadline of the subscriptions that Eventarc makes: after it, the event is delivered again, while
+#: the first call may still be running.
+DEADLINE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Event:
 class Deliverer:
     """Delivers each event until it is acknowledged; for tests, delivers it `copies` times."""
 
-    def __init__(self, front: Front, *, copies: int = 1) -> None:
-        self._front, self._copies = front, copies
+    def __init__(self, front: Front, *, copies: int = 1, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self._front, self._copies, self._deadline_seconds = front, copies, deadline_seconds
         self._queue: queue.Queue[Event | None] = queue.Queue()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -78,5 +79,5 @@ class Deliverer:
 
     def _post(self, event: Event) -> bool:
         """Deliver once. Returns whether the response was 2xx."""
-        status = self._front.post(event.service, event.headers, event.body, REQUEST_SECONDS)
+        status = self._front.post(event.service, event.headers, event.body, self._deadline_seconds)
         return status is not None and 200 <= status < 300

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from speechpipe.contract import resources
 from speechpipe.contract.errors import SpeechpipeError
 from speechpipe.contract.resources import Subscription
+from speechpipe.emulators import callers
 
 #: Default number of deliveries of a task before it is dead-lettered: Pub/Sub's maximum. Here they are a second apart,
 #: and must last until a killed worker is back and its old lease has expired.
@@ -57,7 +58,8 @@ def subscription_request(project: str, subscription: Subscription, max_attempts:
         "ack_deadline_seconds": subscription.ack_deadline_seconds,
     }
     if subscription.push_to:
-        request["push_config"] = {"oidc_token": {"audience": subscription.push_to.value}}
+        account, audience = callers.account(subscription.push_to), callers.audience(subscription.push_to)
+        request["push_config"] = {"oidc_token": {"service_account_email": account, "audience": audience}}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {
             "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",

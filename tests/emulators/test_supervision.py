@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from speechpipe.emulators.processes import Processes, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.storage import finalized_event
 from tests.emulators.conftest import WAIT_SECONDS, wait_for
+from tests.emulators.target import Target
 
 pytestmark = pytest.mark.slow  # together over ten seconds
 
@@ -163,40 +162,24 @@ def test_an_sdk_without_one_emulator_names_it(monkeypatch: pytest.MonkeyPatch, t
 # ------------------------------------------------------------------------------------------------ deliveries
 
 
-class Target:
-    """A function that responds with these statuses, one per request; then with 200."""
-
-    def __init__(self, *answers: int) -> None:
-        self.received: list[tuple[dict[str, str], bytes]] = []
-        pending = list(answers)
-        target = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                target.received.append((dict(self.headers.items()), body))
-                self.send_response(pending.pop(0) if pending else 200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Log nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.front = Front(dict.fromkeys(Service, self.server.server_address[1]))
-        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def test_an_event_is_delivered_until_it_is_acknowledged() -> None:
     target = Target(500, 429)
     deliverer = Deliverer(target.front)
     deliverer.deliver(Event(Service.JOIN, {"ce-id": "1"}, b"body"))
     wait_for(lambda: deliverer.pending == 0)
     assert [body for _, body in target.received] == [b"body"] * 3
+    deliverer.stop()
+    target.close()
+
+
+def test_an_event_that_is_not_acknowledged_in_time_is_delivered_again_beside_the_first_call() -> None:
+    target = Target(hold=True)
+    deliverer = Deliverer(target.front, deadline_seconds=0.2)
+    deliverer.deliver(Event(Service.JOIN, {"ce-id": "1"}, b"body"))
+    wait_for(lambda: target.open >= 2)  # neither has been answered
+    target.release()
+    wait_for(lambda: deliverer.pending == 0)
+    assert {body for _, body in target.received} == {b"body"}
     deliverer.stop()
     target.close()
 
