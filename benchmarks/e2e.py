@@ -18,9 +18,9 @@ document shows where the overhead went:
 - join: from the end of that attempt until the event was durably published, that is, announced
 - hear: until the subscriber received it
 
-The Pub/Sub emulator polls every 100 ms for messages to push and every 50 ms for a waiting pull. It pushes only two
-messages of a subscription at a time, so the third of 8 concurrent recordings waits for a whole recording. `without
-deliveries` is the overhead without `push` and `hear`, or, embedded, without `queue` and `hear`.
+The Pub/Sub emulator looks every 50 ms for messages for a waiting pull, also for the pull of our own push
+(`speechpipe.emulators.push`). `without deliveries` is the overhead without `push` and `hear`, or, embedded, without
+`queue` and `hear`.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def main() -> None:
         f"`python -m benchmarks.e2e`, {where['cores']} cores of {where['cpu']}, milliseconds. Overhead: from the start"
         " of the upload until the completion event or the response is received, without the compute of the slower"
         " stage. Goal on the emulators, one at a time: p50 at most 100, p95 at most 250. Nearly all of `push` and"
-        " `hear` is the Pub/Sub emulator's polling, every 100 and 50 ms. The module's docstring explains the rest."
+        " `hear` is the Pub/Sub emulator's polling, every 50 ms. The module's docstring explains the rest."
     )
     write(where, found, words, dry=given.dry)
 

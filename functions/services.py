@@ -102,7 +102,7 @@ def _check(callers: Callers) -> None:
     from google.auth.exceptions import TransportError
 
     try:
-        callers.check(flask.request.headers.get("authorization"))
+        callers.check(flask.request.headers)
     except Untrusted as error:
         log.warning("refused: %s", error, extra={"action": "refused"})
         challenge = {"www-authenticate": "Bearer"} if error.status == 401 else {}

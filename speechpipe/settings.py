@@ -101,6 +101,8 @@ class CallerSettings(Settings):
 
     audience: str | None = Field(None, alias="SPEECHPIPE_PUSH_AUDIENCE")
     callers: Annotated[tuple[str, ...], BeforeValidator(_split_list)] = Field((), alias="SPEECHPIPE_PUSH_CALLERS")
+    #: The service's name in Cloud Run, which sets it, and which then hands tokens on without their signatures.
+    cloud_run_service: str | None = Field(None, alias="K_SERVICE")
 
     @model_validator(mode="after")
     def _require_callers(self) -> Self:

@@ -184,7 +184,7 @@ def create_app(
 
     async def push(request: Request) -> Response:
         if callers is not None:  # in a thread, since certificates may have to be fetched
-            refused = await asyncio.to_thread(_refusal, callers, request.headers.get("authorization"))
+            refused = await asyncio.to_thread(_refusal, callers, request.headers)
             if refused is not None:
                 return refused
         body = await _read(request)
@@ -226,14 +226,14 @@ def create_app(
     return app
 
 
-def _refusal(callers: oidc.Callers, authorization: str | None) -> Response | None:
+def _refusal(callers: oidc.Callers, headers: oidc.Headers) -> Response | None:
     """The response to anyone but an allowed caller; None for an allowed one."""
     try:
-        callers.check(authorization)
+        callers.check(headers)
     except Untrusted as error:
         log.warning("refused: %s", error, extra={"action": "refused"})
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-        return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+        challenge = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": str(error)}, status_code=error.status, headers=challenge)
     except TransportError:
         log.exception("Google's certificates could not be fetched", extra={"action": "unverified"})
         return JSONResponse({"error": "callers cannot be verified now"}, status_code=503, headers=_RETRY_AFTER)

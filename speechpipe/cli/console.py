@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console as Terminal
@@ -30,15 +31,23 @@ def console(context: typer.Context) -> None:
 
 
 @contextmanager
-def beside(client: Client, err: Terminal, processes: Callable[[], Mapping[str, bool]] | None = None) -> Iterator[None]:
-    """Serve the console alongside another command and print its URL, or how to install it if it is missing."""
+def beside(
+    client: Client,
+    err: Terminal,
+    processes: Callable[[], Mapping[str, bool]] | None = None,
+    front: Callable[[Any], Any] = lambda app: app,
+) -> Iterator[None]:
+    """Serve the console alongside another command and print its URL, or how to install it if it is missing.
+
+    `front` wraps its application in what stands before it in the cloud.
+    """
     if not _installed():
         err.print(_MISSING)
         yield
         return
     from speechpipe.console import Console  # slow to import
 
-    with Console(client, processes=processes) as served:
+    with Console(client, processes=processes, front=front) as served:
         err.print(f"console: [link={served.url}]{served.url}[/link]", highlight=False)
         yield
 

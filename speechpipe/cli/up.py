@@ -15,6 +15,7 @@ from rich.live import Live
 from speechpipe.cli.console import beside
 from speechpipe.client import Client
 from speechpipe.emulators.cloud import LocalCloud
+from speechpipe.emulators.front import CutAnswers
 from speechpipe.emulators.panel import line, panel
 from speechpipe.emulators.setup import exported
 
@@ -55,7 +56,7 @@ def serve(*, models: str, device: str, max_attempts: int, console: bool, out: Co
             )
             if console:
                 client = Client(environ={**os.environ, "SPEECHPIPE_DIR": ""})
-                stack.enter_context(beside(client, err, cloud.running))
+                stack.enter_context(beside(client, err, cloud.running, CutAnswers))
             _show(cloud, err)
     except KeyboardInterrupt:
         err.print("stopped; nothing in the emulators was kept")

@@ -33,10 +33,12 @@ from starlette.routing import Route
 
 from speechpipe.client import Client
 from speechpipe.console.guard import Guard, IapAssertions, page_policy
+from speechpipe.console.gunzip import Gunzip
 from speechpipe.console.hub import Hub, encode_event
 from speechpipe.console.index import Index, Query
 from speechpipe.console.media import audio_response
 from speechpipe.console.payloads import EraseRequest, RedriveRequest, read_body
+from speechpipe.console.pieces import Pieces
 from speechpipe.console.rows import row_of
 from speechpipe.console.uploads import UploadEndpoints
 from speechpipe.console.watcher import RunningProcesses, Watcher
@@ -70,6 +72,7 @@ class Endpoints:
 
     def __init__(self, client: Client, index: Index, hub: Hub, watcher: Watcher) -> None:
         self._client, self._index, self._hub, self._watcher = client, index, hub, watcher
+        self._gunzip = Gunzip()
 
     # ---------------------------------------------------------------------------------------------- the list
 
@@ -145,7 +148,7 @@ class Endpoints:
 
     def audio(self, request: Request) -> Response:
         """The uploaded file, for the report's player."""
-        return audio_response(request, self._get(request).source, self._client.backend.uploads)
+        return audio_response(request, self._get(request).source, self._client.backend.uploads, self._gunzip)
 
     def download(self, request: Request) -> Response:
         """The record in one of the download formats."""
@@ -226,9 +229,10 @@ def create_app(
             Route(f"{one}/files/{{name:str}}", endpoints.download),
         ],
         middleware=[
+            Middleware(Pieces),
             Middleware(
                 Guard, hosts=hosts, assertions=assertions, csp=page_policy(client.backend.uploads.sessions_at or "")
-            )
+            ),
         ],
         exception_handlers={
             NotFound: _error_handler(404),

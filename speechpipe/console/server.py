@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from speechpipe.client import Client
 from speechpipe.console.app import create_app
@@ -25,11 +27,18 @@ _GRACE_SECONDS = 2
 class Console:
     """Serves the console on the loopback interface until closed; a context manager.
 
-    `processes` returns which of the system's processes are running, where that is known.
+    `processes` returns which of the system's processes are running, where that is known. `front` wraps the application
+    in what stands before it in the cloud.
     """
 
-    def __init__(self, client: Client, *, processes: RunningProcesses | None = None) -> None:
-        self._client, self._processes = client, processes
+    def __init__(
+        self,
+        client: Client,
+        *,
+        processes: RunningProcesses | None = None,
+        front: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    ) -> None:
+        self._client, self._processes, self._front = client, processes, front
 
     def __enter__(self) -> Self:
         """Bind a port and start serving."""
@@ -38,7 +47,7 @@ class Console:
         self.url = f"http://{LOOPBACK}:{port}/"
         hosts = [f"{name}:{port}" for name in (LOOPBACK, "localhost")]
         self.app = create_app(self._client, hosts=hosts, processes=self._processes)
-        self._server = uvicorn.Server(_config(self.app))
+        self._server = uvicorn.Server(_config(self._front(self.app)))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="console", daemon=True)
         self._thread.start()
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import signal
@@ -12,28 +11,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property
+from http import HTTPStatus
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from speechpipe.contract import HalfStatus, Stage, Status, resources
+from speechpipe.contract import Stage, Status, resources
 from speechpipe.contract.resources import Service
-from speechpipe.emulators import find
+from speechpipe.emulators import callers, find
 from speechpipe.emulators.deliver import Deliverer
+from speechpipe.emulators.figures import Figures
+from speechpipe.emulators.front import Front
 from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
+from speechpipe.emulators.push import Pusher
 from speechpipe.emulators.relay import Relay
-from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, exported, make_topics, make_trigger
+from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, make_topics, make_trigger
 from speechpipe.observe.counters import Counters
 
 log = logging.getLogger(__name__)
 
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
+SWEEP_SECONDS = 60.0  #: the longest that a call of sweep may take
 REVIVE_SECONDS = 2.0  #: how often to restart services that exited
 #: Shorter than in production: deliveries come a second apart, and each one that finds a killed worker's lease still
 #: held is a wasted attempt.
@@ -108,10 +108,13 @@ class LocalCloud:
         self.logs.mkdir(parents=True, exist_ok=True)
         self.traces = root / "traces.jsonl"
         self._lines = Logs(self.logs)
+        self._figures = Figures(self.ids.project, self.ports.firestore)
         self._counters = Counters()
         self._processes = Processes(self.logs)
         self._deliverer: Deliverer | None = None
         self._relay: Relay | None = None
+        self._pusher: Pusher | None = None
+        self._front = Front(self.ports.services)
         self._stopping = threading.Event()
         self._scheduler: threading.Thread | None = None
 
@@ -152,9 +155,9 @@ class LocalCloud:
             if self.serve:
                 self._start_services()
             self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
-            ports = self.ports.services if self.serve else {}
-            make_topics(self.ids.project, self.ports.pubsub, ports, self.max_attempts)
+            make_topics(self.ids.project, self.ports.pubsub, self.max_attempts)
             if self.serve:
+                self._pusher = Pusher(self.ids.project, self.ports.pubsub, self._front, resources.SUBSCRIPTIONS)
                 make_trigger(self.ids.project, self.ports.firestore)
                 functions = (name.value for name in resources.FUNCTIONS)
                 self._processes.wait(EMULATOR_SECONDS, *functions, report=self.report)
@@ -170,11 +173,16 @@ class LocalCloud:
         self._stopping.set()
         if self._deliverer:
             self._deliverer.stop()
+        if self._pusher:
+            self._pusher.stop()
         self._processes.stop()  # before the scheduler, so that a running call of sweep ends
         if self._scheduler:
             self._scheduler.join()
             self._scheduler = None
             self._processes.stop()  # whatever the scheduler restarted in the meantime
+        if self._pusher:
+            self._pusher.join()
+            self._pusher = None
         if self._relay:
             self._relay.stop()
             self._relay = None
@@ -185,8 +193,8 @@ class LocalCloud:
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
         ports, plain = self.ports, inherited()
-        self._deliverer = Deliverer(copies=self.copies)
-        self._relay = Relay(ports.relay, ports.services[Service.JOIN], self._deliverer)
+        self._deliverer = Deliverer(self._front, copies=self.copies)
+        self._relay = Relay(ports.relay, resources.FIRESTORE_TRIGGER.service, self._deliverer)
         self._processes.start("pubsub", emulators.pubsub(ports.pubsub), plain, listening(ports.pubsub))
         firestore = emulators.firestore(ports.firestore, ports.relay)
         self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
@@ -201,22 +209,21 @@ class LocalCloud:
             port, name = self.ports.services[service], service.value
             command = [sys.executable, "-m", "functions_framework", f"--source={folder / name}.py", f"--target={name}"]
             command += ["--host=127.0.0.1", f"--port={port}"]
-            self._processes.start(name, command, self._environment(), listening(port))
+            self._processes.start(name, command, self._environment(service), listening(port))
         for stage in Stage:
             self._start_worker(stage)
 
     def _start_worker(self, stage: Stage) -> None:
         service = resources.WORKERS[stage]
         port = self.ports.services[service]
-        # The emulator pushes two messages at a time, whatever the response. Answering the second one with 429 would use
-        # up its attempts within seconds, so each worker accepts two.
         own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS), **CPU, **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
-        environment = self._environment() | own
+        environment = self._environment(service) | own
         self._processes.start(service.value, self.workers(stage), environment, answering(port, resources.READY_PATH))
 
-    def _environment(self) -> dict[str, str]:
-        return inherited(**self.environment(), SPEECHPIPE_LOG_FORMAT="json") | dict(self.settings)
+    def _environment(self, service: Service) -> dict[str, str]:
+        cloud = {**self.environment(), **callers.variables(service)}
+        return inherited(**cloud, SPEECHPIPE_LOG_FORMAT="json") | dict(self.settings)
 
     def _schedule(self) -> None:
         """Stand in for Cloud Scheduler and for Cloud Run's restarts; a failed call of sweep is not retried."""
@@ -231,16 +238,7 @@ class LocalCloud:
 
     def sweep(self) -> bool:
         """Call the sweep function once. Returns whether it answered 200."""
-        port = self.ports.services[Service.SWEEP]
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request("POST", "/")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException) as error:
-            log.warning("sweep failed: %s", type(error).__name__, extra={"action": "sweep_failed"})
-            return False
-        finally:
-            connection.close()
+        return self._front.post(resources.SCHEDULE.service, {}, b"", SWEEP_SECONDS) == HTTPStatus.OK
 
     # ------------------------------------------------------------------------------------------------ status
 
@@ -252,45 +250,15 @@ class LocalCloud:
         """Processes, recordings by state, pending events and counters."""
         for line in self._lines.new():
             self._counters.add(line)
+        processes = self.running()
+        alive = processes.get("firestore")
         return Snapshot(
-            processes=self.running(),
-            recordings=self._recordings_by_status(),
+            processes=processes,
+            recordings=self._figures.by_status() if alive else dict.fromkeys(Status, 0),
             events_pending=self._deliverer.pending if self._deliverer else 0,
-            queue_age=self._queue_age(),
+            queue_age=self._figures.queue_age() if alive else None,
             counters=self._counters,
         )
-
-    def _recordings_by_status(self) -> dict[Status, int]:
-        """One count query per status, so that no document is transferred."""
-        from google.cloud.firestore_v1.base_query import FieldFilter
-
-        if not self._processes.up().get("firestore"):
-            return dict.fromkeys(Status, 0)
-        counts = {}
-        for status in Status:
-            query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "==", status.value))
-            counts[status] = int(query.count().get()[0][0].value)
-        return counts
-
-    def _queue_age(self) -> float | None:
-        """The age of the oldest queued half of 100 open recordings; the Pub/Sub emulator has no such metric."""
-        from google.cloud.firestore_v1.base_query import FieldFilter
-
-        if not self._processes.up().get("firestore"):
-            return None
-        open_ = [Status.QUEUED.value, Status.PROCESSING.value]
-        query = self._firestore.collection("recordings").where(filter=FieldFilter("status", "in", open_))
-        halves = (found.get("halves").values() for found in query.select(["halves"]).limit(100).stream())
-        waiting = [half["queued_at"] for half in chain(*halves) if half["status"] == HalfStatus.QUEUED.value]
-        return (datetime.now(UTC) - min(waiting)).total_seconds() if waiting else None
-
-    @cached_property
-    def _firestore(self) -> Any:
-        """A client of this cloud's Firestore, regardless of this process's environment."""
-        from google.cloud import firestore
-
-        with exported(FIRESTORE_EMULATOR_HOST=self.environment()["FIRESTORE_EMULATOR_HOST"]):
-            return firestore.Client(project=self.ids.project)
 
 
 def _functions_folder() -> Path:

@@ -19,6 +19,7 @@ from speechpipe.backends.gcp.firestore import FirestoreStore
 from speechpipe.backends.gcp.indexes import COMPOSITE_INDEXES, TIME_TO_LIVE, UNINDEXED
 from speechpipe.backends.gcp.storage import GcsUploads
 from speechpipe.cli.quote import Estimate, estimates
+from speechpipe.console.gunzip import Gunzip
 from speechpipe.contract import Source, Stage
 from speechpipe.contract.errors import Busy, ErrorCode, Rejected
 from speechpipe.contract.prices import preset
@@ -228,6 +229,17 @@ def test_a_file_stored_with_gzip_encoding_is_unpacked(gcs: Any, tmp_path: Path) 
     GcsUploads(gcs, "uploads", max_bytes=len(content)).download(source, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_any_part_of_a_file_stored_with_gzip_encoding_can_be_played(gcs: Any) -> None:
+    content = bytes(range(256)) * 80_000
+    source = stored_gzip(gcs, gzip.compress(content))
+    with GcsUploads(gcs, "uploads").open(source) as file:
+        unpacked = Gunzip().look(source, file)
+        assert unpacked is not None
+        assert unpacked.size == len(content)
+        for first in (0, 1, 9_000_000, len(content) - 3):
+            assert b"".join(unpacked.read(file, first, 1_000_000)) == content[first : first + 1_000_000]
 
 
 @pytest.mark.parametrize(

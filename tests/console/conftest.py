@@ -15,6 +15,7 @@ import pytest
 from speechpipe import Client
 from speechpipe.console import Console
 from speechpipe.contract import Stage
+from speechpipe.emulators.front import CutAnswers
 from tests.doubles import FixedEngine, ready
 
 #: How long to wait for anything: long enough for a busy machine, and shorter than a test's own timeout.
@@ -94,10 +95,10 @@ class Visitor:
 
 @pytest.fixture
 def visitor(folder: Path) -> Iterator[Visitor]:
-    """A visitor to the console of a folder that a worker processes."""
+    """A visitor to the console of a folder that a worker processes, with Cloud Run's limit on answers."""
     with (
         Client(folder, engines=ready({stage: FixedEngine(stage) for stage in Stage})) as client,
-        Console(client) as console,
+        Console(client, front=CutAnswers) as console,
         httpx.Client(base_url=console.url, timeout=WAIT_SECONDS) as http,
     ):
         client.work()

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from speechpipe.backends.gcp import oidc
 from speechpipe.pipeline.world import World
 from speechpipe.settings import FunctionSettings
 from tests.backends.examples import recording
-from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
+from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, forwarded, serving
 
 FOLDER = Path(functions.services.__file__).parent
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
@@ -49,10 +50,10 @@ def services(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         sys.modules.pop(name, None)
 
 
-def call(name: str, token: str | None) -> TestResponse:
+def call(name: str, token: str | None, **others: str) -> TestResponse:
     """Call a function with a request of the kind that it serves."""
     app: Any = functions_framework.create_app(name, str(FOLDER / f"{name}.py"))  # type: ignore[no-untyped-call]
-    authorization = {} if token is None else {"authorization": f"Bearer {token}"}
+    authorization = others if token is None else {"authorization": f"Bearer {token}", **others}
     post = functools.partial(app.test_client().post, "/")
     if name in ("give_up", "sweep"):
         letter = json.loads((GOLDEN / "dead-letter-push.json").read_text())
@@ -111,3 +112,45 @@ def test_without_certificates_a_function_answers_503_to_be_called_again(
 ) -> None:
     endpoint.status = 500
     assert call(name, GOOGLE.token()).status_code == 503
+
+
+@pytest.fixture
+def in_cloud_run(services: Services, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """The same settings as Cloud Run gives them."""
+    settings = services.settings.model_copy(update={"cloud_run_service": "speechpipe-ingest"})
+    deployed = replace(services, settings=settings)
+    monkeypatch.setattr(functions.services, "_services", lambda: deployed)
+    return deployed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_cloud_run_a_forwarded_token_of_the_caller_is_admitted(
+    in_cloud_run: Services, endpoint: Endpoint, name: str
+) -> None:
+    assert call(name, forwarded(GOOGLE.token())).status_code in (200, 204)
+    assert endpoint.requests == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("claims", "others", "status"),
+    [
+        ({"aud": "https://elsewhere.example.com"}, {}, 403),
+        ({"exp": 1, "iat": 0}, {}, 401),
+        ({"email": "somebody@example.com"}, {}, 403),
+        ({"email_verified": False}, {}, 403),
+        ({"iss": "https://accounts.example.com"}, {}, 401),
+        ({}, {"x-serverless-authorization": f"Bearer {GOOGLE.token()}"}, 401),
+    ],
+    ids=["another audience", "expired", "a foreign account", "nobody verified it", "another issuer", "smuggled"],
+)
+def test_in_cloud_run_other_forwarded_tokens_are_refused(
+    in_cloud_run: Services, name: str, claims: dict[str, Any], others: dict[str, str], status: int
+) -> None:
+    assert call(name, forwarded(GOOGLE.token(**claims)), **others).status_code == status
+    assert in_cloud_run.world.store.recordings() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outside_cloud_run_a_forwarded_token_is_refused(services: Services, name: str) -> None:
+    assert call(name, forwarded(GOOGLE.token())).status_code == 401

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from speechpipe.backends.gcp import oidc
 from speechpipe.contract import Stage, Task
 from tests.doubles import FixedEngine
-from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, serving
+from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, forwarded, serving
 from tests.workers.test_service import backend, make_task, push, serve
 from workers.service import MAX_BODY_BYTES
 
@@ -98,3 +98,55 @@ def test_without_certificates_the_answer_is_503_and_the_redelivery_succeeds(
     assert int(answer.headers["retry-after"]) > 0
     endpoint.status = 200
     assert client.post("/", content=body, headers=bearer(GOOGLE.token())).status_code == 204
+
+
+IN_CLOUD_RUN = {**NAMED, "cloud_run_service": "speechpipe-stt-worker"}
+
+
+def test_in_cloud_run_a_forwarded_token_of_the_caller_is_admitted(
+    endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    client = serve(**IN_CLOUD_RUN)
+    answer = client.post("/", content=push(make_task()), headers=bearer(forwarded(GOOGLE.token())))
+    assert (answer.status_code, endpoint.requests) == (204, 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (bearer(forwarded(GOOGLE.token(aud="https://elsewhere.example.com"))), 403),
+        (bearer(forwarded(GOOGLE.token(exp=1, iat=0))), 401),
+        (bearer(forwarded(GOOGLE.token(email="somebody@example.com"))), 403),
+        (bearer(forwarded(GOOGLE.token(email_verified=False))), 403),
+        (bearer(forwarded(GOOGLE.token(iss="https://accounts.example.com"))), 401),
+        ({**bearer(forwarded(GOOGLE.token())), "x-serverless-authorization": f"Bearer {GOOGLE.token()}"}, 401),
+        (bearer(STRANGER.token()), 401),
+    ],
+    ids=[
+        "another audience",
+        "expired",
+        "a foreign account",
+        "nobody verified it",
+        "another issuer",
+        "smuggled",
+        "whole",
+    ],
+)
+def test_in_cloud_run_other_tokens_are_refused(
+    endpoint: Endpoint,
+    serve: Callable[..., TestClient],
+    make_task: Callable[..., Task],
+    headers: dict[str, str],
+    status: int,
+) -> None:
+    engine = FixedEngine(Stage.STT)
+    client = serve(engine, **IN_CLOUD_RUN)
+    assert client.post("/", content=push(make_task()), headers=headers).status_code == status
+    assert engine.runs == 0
+
+
+def test_outside_cloud_run_a_forwarded_token_is_refused(
+    endpoint: Endpoint, serve: Callable[..., TestClient], make_task: Callable[..., Task]
+) -> None:
+    answer = serve(**NAMED).post("/", content=push(make_task()), headers=bearer(forwarded(GOOGLE.token())))
+    assert answer.status_code == 401

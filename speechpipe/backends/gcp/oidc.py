@@ -3,17 +3,22 @@
 A second line behind Cloud Run's own check, which admits everybody who may invoke the service. Here the caller must be
 the one account that `infra/` made for it, with an unexpired token that Google signed for this service. Claims of these
 tokens: https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions.
+
+Cloud Run hands on a token that it has checked with SIGNATURE_REMOVED in place of its signature
+(https://cloud.google.com/run/docs/troubleshooting#signature-removed), and the claims are all that is left to check.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from google.auth import exceptions, transport
 from google.auth.transport.requests import Request
@@ -25,11 +30,14 @@ from speechpipe.settings import CallerSettings
 #: Google's certificates by key id.
 CERTIFICATES_URL = "https://www.googleapis.com/oauth2/v1/certs"
 ISSUERS = ("accounts.google.com", "https://accounts.google.com")
+#: What Cloud Run puts in the place of the signature of a token that it has checked.
+SIGNATURE_REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
 CLOCK_SKEW_SECONDS = 10
 FETCH_SECONDS = 10.0
 #: How long certificates are cached if the response does not say, and how much longer if newer ones cannot be fetched.
 CACHED_SECONDS, STALE_SECONDS = 3600.0, 24 * 3600.0
 
+EXPIRED, NOT_YET_VALID = "the token has expired", "the token is not valid yet"
 _BEARER = re.compile(r"bearer ([\w.~+/=-]+)", re.IGNORECASE | re.ASCII)
 
 
@@ -71,6 +79,13 @@ def _is_json_object(content: bytes) -> bool:
         return False
 
 
+class Headers(Protocol):
+    """The headers of a request, as Flask and Starlette have them; names in any case."""
+
+    def getlist(self, key: str, /) -> list[str]:
+        """Every value of a header."""
+
+
 @dataclass(frozen=True)
 class Callers:
     """The accounts that may call, and the audience that their tokens must have."""
@@ -78,25 +93,31 @@ class Callers:
     emails: frozenset[str]
     audience: str | None  #: None: only Cloud Run's own check looks at it
     certificates: transport.Request = field(default_factory=Certificates)
+    in_cloud_run: bool = False  #: whether only Cloud Run can have sent the request
 
-    def check(self, authorization: str | None) -> None:
-        """Return if the header `Authorization` has the token of an allowed caller.
+    def check(self, headers: Headers) -> None:
+        """Return if the request has the token of an allowed caller.
 
         Raises Untrusted if not, with a reason that never quotes the token, and TransportError if Google's certificates
         cannot be fetched. Blocks on the network while fetching them.
         """
-        if not authorization:
-            raise Untrusted(401, "the request has no token")
-        bearer = _BEARER.fullmatch(authorization.strip())
-        if bearer is None:
-            raise Untrusted(401, "the header has no bearer token")
-        claims = self._verified(bearer[1])
+        claims = self._claims(_token(headers), headers)
         if claims.get("iss") not in ISSUERS:
             raise Untrusted(401, "the token is from another issuer")
         if self.audience is not None and claims.get("aud") != self.audience:
             raise Untrusted(403, "the token is for another audience")
         if claims.get("email_verified") is not True or claims.get("email") not in self.emails:
             raise Untrusted(403, "the token is from another caller")
+
+    def _claims(self, token: str, headers: Headers) -> Mapping[str, Any]:
+        """The claims of a token whose signature and times are right."""
+        if not (self.in_cloud_run and token.split(".")[2:] == [SIGNATURE_REMOVED]):
+            return self._verified(token)
+        # With this header Cloud Run checks the token in it, and hands `Authorization` on as the caller wrote it:
+        # https://cloud.google.com/run/docs/authenticating/service-to-service#acquire-token
+        if headers.getlist("x-serverless-authorization"):
+            raise Untrusted(401, "Cloud Run checked another token, not this one")
+        return _checked_by_cloud_run(token)
 
     def _verified(self, token: str) -> Mapping[str, Any]:
         """The claims of a token, once its signature and times are verified."""
@@ -110,13 +131,45 @@ class Callers:
         except Exception as error:  # untrusted bytes: any error of the parser means a bad token
             # The messages quote the token, and the exception types do not tell these two cases apart.
             late, early = str(error).startswith("Token expired"), str(error).startswith("Token used too early")
-            reason = "the token has expired" if late else "the token is not valid yet" if early else None
+            reason = EXPIRED if late else NOT_YET_VALID if early else None
             raise Untrusted(401, reason or "it is not a token that Google signed") from None
         if not isinstance(claims, Mapping):
             raise Untrusted(401, "the token has no claims")
         return claims
 
 
+def _token(headers: Headers) -> str:
+    """The bearer token of a request. Raises Untrusted if it does not have exactly one."""
+    values = headers.getlist("authorization")
+    if not any(values):
+        raise Untrusted(401, "the request has no token")
+    bearer = _BEARER.fullmatch(values[0].strip())
+    if bearer is None or len(values) > 1:
+        raise Untrusted(401, "the header has no bearer token")
+    return bearer[1]
+
+
+def _checked_by_cloud_run(token: str) -> Mapping[str, Any]:
+    """The claims of a token without a signature, once its times are checked."""
+    payload = token.split(".")[1]
+    try:
+        claims = json.loads(base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True))
+        issued, expires = float(claims["iat"]), float(claims["exp"])
+        if not (math.isfinite(issued) and math.isfinite(expires)):
+            raise ValueError("not a time")
+    except Exception:  # untrusted bytes, as above; the message would quote them
+        raise Untrusted(401, "the token cannot be read") from None
+    now = time.time()
+    if expires + CLOCK_SKEW_SECONDS < now:
+        raise Untrusted(401, EXPIRED)
+    if issued - CLOCK_SKEW_SECONDS > now:
+        raise Untrusted(401, NOT_YET_VALID)
+    assert isinstance(claims, dict)  # nothing else of JSON has words for keys
+    return claims
+
+
 def callers(settings: CallerSettings) -> Callers | None:
     """The allowed callers of the settings; None if they name none, as on a laptop."""
-    return Callers(frozenset(settings.callers), settings.audience) if settings.callers else None
+    if not settings.callers:
+        return None
+    return Callers(frozenset(settings.callers), settings.audience, in_cloud_run=settings.cloud_run_service is not None)
