@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.deploy import IMAGES
+from infra.target import IMAGES
 from speechpipe.contract import Stage
 from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
