@@ -14,12 +14,18 @@ help: ## Show what there is to make
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
+# CPU=1: torch without CUDA, which saves gigabytes; uv knows where such wheels are.
+TORCH := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+ifdef CPU
+TORCH := $(BIN)/pip install --quiet --disable-pip-version-check --constraint infra/tools.txt uv && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu --constraint constraints.txt torch
+endif
 MODERN := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechpipe needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 $(INSTALLED): pyproject.toml constraints.txt
 	$(MODERN)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip==26.3
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --build-constraint constraints.txt \
 		--editable '.[all]' --group dev
 	@touch $@

@@ -33,7 +33,7 @@ KEPT_PREFIXES = (*DATA_STORES, "google_firestore_", "google_project_service", "g
 def plan(target: Target, given: Mapping[str, str]) -> None:
     """`make plan`: show what a deployment would change, and what it would cost."""
     check_prerequisites(target)
-    bootstrap(replace(target, **given))
+    bootstrap(target.choosing(given))
     chosen = _remember(target, given)
     with tempfile.TemporaryDirectory() as folder:
         images = published_images(chosen, image_tag(chosen.models))
@@ -45,7 +45,7 @@ def plan(target: Target, given: Mapping[str, str]) -> None:
 def deploy(target: Target, given: Mapping[str, str]) -> None:
     """`make deploy`: deploy to the project, or update it. Raises DeploymentError."""
     check_prerequisites(target)
-    bootstrap(replace(target, **given))
+    bootstrap(target.choosing(given))
     target = _remember(target, given)
     tag = image_tag(target.models)
     images = published_images(target, tag)
@@ -70,7 +70,7 @@ def _remember(target: Target, given: Mapping[str, str]) -> Target:
     changes = [f"  {name}: {before[name]} -> {chosen[name]}" for name in before if before[name] != chosen[name]]
     if changes:
         print("\nThis changes what is deployed:", *changes, sep="\n")
-    return replace(target, **chosen)
+    return target.choosing(chosen)
 
 
 def _print_plan(target: Target, planned: Mapping[str, Any], images: Mapping[str, str] | None) -> None:
@@ -112,7 +112,7 @@ def destroy(target: Target, *, delete_data: bool) -> None:
     """`make destroy`: delete the deployment, but keep buckets and database, also in the state, unless `delete_data`."""
     check_prerequisites(target)
     use_existing_state(target)
-    target = replace(target, **deployed_choices())
+    target = target.choosing(deployed_choices())
     existing = output(*TERRAFORM, "state", "list").splitlines()
     kept = [address for address in existing if not delete_data and address.startswith(KEPT_PREFIXES)]
     deleted = [address for address in existing if address not in kept and "data" not in address.split(".")]

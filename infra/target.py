@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: The images, as docker/NAME.Dockerfile.
 IMAGES = ("functions", "stt", "ser", "console")
@@ -58,6 +58,14 @@ class Target:
         """The region of OPEN_BUILD_REGIONS on the same continent, or the first one."""
         continent = self.region.partition("-")[0]
         return next((each for each in OPEN_BUILD_REGIONS if each.startswith(continent)), OPEN_BUILD_REGIONS[0])
+
+    def choosing(self, choices: Mapping[str, str]) -> Target:
+        """Return the target with these choices of `accelerator` and `models`, and its own where there is none."""
+        return replace(
+            self,
+            accelerator=choices.get("accelerator", self.accelerator),
+            models=choices.get("models", self.models),
+        )
 
     def variables(self, images: Mapping[str, str] | None) -> list[str]:
         """Return Terraform's variables as arguments; images that are not built yet (None) get zeros as digests."""

@@ -92,7 +92,7 @@ os.execv(command[0], command)
 '''
 
 #: What a new project has in every region, as `gcloud beta quotas info list` prints it: nothing is known about GPUs.
-NEW_PROJECT = [
+NEW_PROJECT: list[dict[str, Any]] = [
     {
         "quotaId": quota,
         "service": "run.googleapis.com",

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def choose(laptop: Machine, text: str) -> None:
     (laptop.home / "checkout/infra/terraform.tfvars").write_text(text)
 
 
-def quota(name: str, value: str, region: str = REGION) -> dict[str, object]:
+def quota(name: str, value: str, region: str = REGION) -> dict[str, Any]:
     """Return a quota that was raised for one region, as `gcloud beta quotas info list` prints it."""
     here = {"dimensions": {"region": region}, "details": {"value": value}, "applicableLocations": [region]}
     return {"quotaId": name, "dimensions": ["region"], "dimensionsInfos": [here]}
@@ -158,13 +159,13 @@ def test_an_existing_database_stops_it_before_it_builds(
         ([quota("Unknown", "1"), {"quotaId": CPU.id}], {}),
     ],
 )  # fmt: skip
-def test_limits_are_those_of_the_region_in_our_units(infos: list[dict[str, object]], limits: dict[str, float]) -> None:
+def test_limits_are_those_of_the_region_in_our_units(infos: list[dict[str, Any]], limits: dict[str, float]) -> None:
     assert read_limits(infos, REGION) == limits
 
 
 def test_a_raised_quota_of_the_region_counts_more_than_the_default() -> None:
     (default, *_) = NEW_PROJECT
-    raised = {**default, "dimensionsInfos": [*default["dimensionsInfos"], *quota(CPU.id, "99000")["dimensionsInfos"]]}  # type: ignore[misc,has-type]
+    raised = {**default, "dimensionsInfos": [*default["dimensionsInfos"], *quota(CPU.id, "99000")["dimensionsInfos"]]}
     assert read_limits([raised], REGION) == {CPU.id: 99}
 
 
