@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
+DEPLOY := .venv-deploy
 
 .PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-emotion bench-first-result bench-gpu bench-gpu-wheels bench-memory \
 	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
@@ -13,11 +14,18 @@ help: ## Show what there is to make
 
 setup: $(INSTALLED) ## Make the virtual environment with everything in it
 
+# CPU=1: torch without CUDA, which saves gigabytes; uv knows where such wheels are.
+TORCH := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+ifdef CPU
+TORCH := $(BIN)/pip install --quiet --disable-pip-version-check --constraint infra/tools.txt uv && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=cpu --constraint constraints.txt torch
+endif
+MODERN := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechpipe needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speechpipe needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(MODERN)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip==26.3
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --build-constraint constraints.txt \
 		--editable '.[all]' --group dev
 	@touch $@
@@ -55,13 +63,20 @@ $(INFRA)/.installed: infra/tools.txt
 	$(INFRA)/bin/pip install --quiet --disable-pip-version-check --requirement infra/tools.txt
 	@touch $@
 
-plan: setup ## Show what a deployment would change: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo]
-deploy: setup ## Deploy to Google Cloud; asks first: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo] [YES=1]
-destroy: setup ## Take it down, keeping the data; asks first: PROJECT=... REGION=... [DELETE_DATA=1] [YES=1]
-exports: setup ## Print the variables of a deployment, for eval: PROJECT=... REGION=...
+# Deploying needs pydantic alone: no gigabytes of engines, for which Cloud Shell's home is too small.
+$(DEPLOY)/.installed: constraints.txt
+	@$(MODERN)
+	@$(PYTHON) -m venv $(DEPLOY)
+	@$(DEPLOY)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pydantic
+	@touch $@
+
+plan: $(DEPLOY)/.installed ## Show what a deployment would change: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo]
+deploy: $(DEPLOY)/.installed ## Deploy to Google Cloud; asks first: PROJECT=... REGION=... [ACCELERATOR=...] [MODELS=demo] [BUILD_REGION=...] [YES=1]
+destroy: $(DEPLOY)/.installed ## Take it down, keeping the data; asks first: PROJECT=... REGION=... [DELETE_DATA=1] [YES=1]
+exports: $(DEPLOY)/.installed ## Print the variables of a deployment, for eval: PROJECT=... REGION=...
 plan deploy destroy exports:
-	@$(BIN)/python -m infra.deploy $@ --project="$(PROJECT)" --region="$(REGION)" --models="$(MODELS)" \
-		--accelerator="$(or $(ACCELERATOR),nvidia-l4)" $(if $(YES),--yes) $(if $(DELETE_DATA),--delete-data)
+	@$(DEPLOY)/bin/python -m infra.deploy $@ --project="$(PROJECT)" --region="$(REGION)" --models="$(MODELS)" \
+		--accelerator="$(ACCELERATOR)" --build-region="$(BUILD_REGION)" $(if $(YES),--yes) $(if $(DELETE_DATA),--delete-data)
 
 # The images' own torch is older: see docker/requirements/ser.in. A lock file names no index; pip's settings do.
 LOCK := $(INFRA)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --only-binary :all: \
@@ -146,4 +161,4 @@ up: setup ## Run the whole system on Google's emulators
 	$(BIN)/speechpipe up
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) $(INFRA) demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(INFRA) $(DEPLOY) demo-out .mypy_cache .ruff_cache .pytest_cache

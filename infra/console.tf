@@ -65,7 +65,7 @@ resource "google_cloud_run_v2_service" "console" {
 
       startup_probe {
         period_seconds    = 2
-        timeout_seconds   = 2
+        timeout_seconds   = 1 # must be less than the period
         failure_threshold = 30
         tcp_socket {
           port = 8080

@@ -11,20 +11,20 @@ locals {
   metric_queries = {
     for name, metric in local.system.metrics : name => (
       name == "queue_age" ? {
-        "{{subscription_id}}" = "max by (subscription_id) (${local.promql[name]}{${local.tasks}})"
+        "$${subscription_id}" = "max by (subscription_id) (${local.promql[name]}{${local.tasks}})"
       } :
       name == "dead_letters" ? {
-        "{{subscription_id}}" = "sum by (subscription_id) (increase(${local.promql[name]}{${local.tasks}}${local.every}))"
+        "$${subscription_id}" = "sum by (subscription_id) (increase(${local.promql[name]}{${local.tasks}}${local.every}))"
       } :
       name == "gpu_utilization" ? {
-        "{{service_name}}" = "sum by (service_name) (increase(${local.promql[name]}_sum{${local.ours}}${local.every})) / sum by (service_name) (increase(${local.promql[name]}_count{${local.ours}}${local.every}))"
+        "$${service_name}" = "sum by (service_name) (increase(${local.promql[name]}_sum{${local.ours}}${local.every})) / sum by (service_name) (increase(${local.promql[name]}_count{${local.ours}}${local.every}))"
       } :
       metric.field == null ? {
-        join(" ", [for label in metric.labels : "{{${label}}}"]) = format(local.series, local.by[name], local.promql[name], local.ours)
+        join(" ", [for label in metric.labels : "$${${label}}"]) = format(local.series, local.by[name], local.promql[name], local.ours)
       } :
       {
-        "mean ${join(" ", [for label in metric.labels : "{{${label}}}"])}" = "${format(local.series, local.by[name], "${local.promql[name]}_sum", local.ours)} / ${format(local.series, local.by[name], "${local.promql[name]}_count", local.ours)}"
-        "95 % ${join(" ", [for label in metric.labels : "{{${label}}}"])}" = "histogram_quantile(0.95, ${format(local.series, join(", ", concat(metric.labels, ["le"])), "${local.promql[name]}_bucket", local.ours)})"
+        "mean ${join(" ", [for label in metric.labels : "$${${label}}"])}" = "${format(local.series, local.by[name], "${local.promql[name]}_sum", local.ours)} / ${format(local.series, local.by[name], "${local.promql[name]}_count", local.ours)}"
+        "95 % ${join(" ", [for label in metric.labels : "$${${label}}"])}" = "histogram_quantile(0.95, ${format(local.series, join(", ", concat(metric.labels, ["le"])), "${local.promql[name]}_bucket", local.ours)})"
       }
     )
   }
@@ -39,19 +39,19 @@ locals {
   platform_tiles = [
     {
       title   = "requests, by service and response class"
-      queries = { "{{service_name}} {{response_code_class}}" = "sum by (service_name, response_code_class) (increase(run_googleapis_com:request_count{${local.ours}}${local.every}))" }
+      queries = { "$${service_name} $${response_code_class}" = "sum by (service_name, response_code_class) (increase(run_googleapis_com:request_count{${local.ours}}${local.every}))" }
     },
     {
       title   = "instances, by service and state: idle GPUs cost money"
-      queries = { "{{service_name}} {{state}}" = "sum by (service_name, state) (run_googleapis_com:container_instance_count{${local.ours}})" }
+      queries = { "$${service_name} $${state}" = "sum by (service_name, state) (run_googleapis_com:container_instance_count{${local.ours}})" }
     },
     {
       title   = "instance start (ms), 95 %"
-      queries = { "{{service_name}}" = "histogram_quantile(0.95, sum by (service_name, le) (increase(run_googleapis_com:container_startup_latencies_bucket{${local.ours}}${local.every})))" }
+      queries = { "$${service_name}" = "histogram_quantile(0.95, sum by (service_name, le) (increase(run_googleapis_com:container_startup_latencies_bucket{${local.ours}}${local.every})))" }
     },
     {
       title   = "memory, share of the limit, 95 %"
-      queries = { "{{service_name}}" = "histogram_quantile(0.95, sum by (service_name, le) (increase(run_googleapis_com:container_memory_utilizations_bucket{${local.ours}}${local.every})))" }
+      queries = { "$${service_name}" = "histogram_quantile(0.95, sum by (service_name, le) (increase(run_googleapis_com:container_memory_utilizations_bucket{${local.ours}}${local.every})))" }
     },
   ]
 }

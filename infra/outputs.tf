@@ -17,6 +17,11 @@ output "environment" {
   value       = local.client_environment
 }
 
+output "choices" {
+  description = "What the next `make deploy` repeats unless told otherwise."
+  value       = { accelerator = var.accelerator, models = var.models }
+}
+
 output "exports" {
   description = "The same as shell `export` lines."
   value       = join("\n", [for name, value in local.client_environment : "export ${name}='${value}'"])
@@ -31,8 +36,9 @@ output "services" {
 }
 
 output "console" {
+  # The one of its two addresses that does not change, and that the uploads bucket admits (buckets.tf).
   description = "Address of the console; null if it is not deployed."
-  value       = one([for service in google_cloud_run_v2_service.console : service.uri])
+  value       = one([for name in keys(google_cloud_run_v2_service.console) : local.console_origin])
 }
 
 output "buckets" {

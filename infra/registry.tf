@@ -11,12 +11,13 @@ resource "google_artifact_registry_repository" "images" {
     immutable_tags = false # the cache's tag moves; deployments use digests
   }
 
-  # Keep the newest images of each name whatever their age: the deployed one may be old.
+  # Keep the newest images of each name whatever their age, because the deployed one may be old. `cache` is one name with four
+  # new images a build.
   cleanup_policies {
     id     = "keep-recent"
     action = "KEEP"
     most_recent_versions {
-      keep_count = 10
+      keep_count = 30
     }
   }
   cleanup_policies {

@@ -61,6 +61,17 @@ variable "accelerator" {
   }
 }
 
+variable "models" {
+  description = "The models in the images: default, or demo (Whisper base and the bundled emotion model). Only recorded here, so that the next `make deploy` builds the same."
+  type        = string
+  default     = "default"
+
+  validation {
+    condition     = contains(["default", "demo"], var.models)
+    error_message = "models must be default or demo."
+  }
+}
+
 variable "concurrency" {
   description = "Recordings that a worker instance processes at the same time. Their rows share batches; each file needs memory."
   type        = number
@@ -87,9 +98,9 @@ variable "min_instances" {
 }
 
 variable "max_instances" {
-  description = "Maximum number of instances, by stage. Their sum must fit the GPU quota: new projects get three L4 per region."
+  description = "Maximum number of instances, by stage. Their sum must fit the GPU quota, with one to spare for updates: new projects get three L4 per region."
   type = object({
-    stt = optional(number, 2)
+    stt = optional(number, 1)
     ser = optional(number, 1)
   })
   default = {}

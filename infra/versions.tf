@@ -18,7 +18,7 @@ terraform {
   }
 }
 
-# Some APIs, including budgets and Firebase rules, reject user credentials unless a project is billed for the call.
+# Some APIs, including budgets, reject user credentials unless a project is billed for the call.
 provider "google" {
   project               = var.project_id
   region                = var.region

@@ -1,7 +1,11 @@
-"""A machine to deploy from: real Terraform with stand-in providers, and a fake gcloud that records its calls."""
+"""A machine to deploy from: real Terraform with stand-in providers, and a gcloud that answers as Google's does.
+
+Messages are Google's own, as people quote them in public.
+"""
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import shutil
@@ -12,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import infra.apply
 import infra.commands
 import infra.deploy
 from tests.infra.terraform import INFRA, Workspace, executable
@@ -46,22 +51,63 @@ elif said.startswith("storage buckets create"):
     keep(bucket="")
 elif said.startswith("storage buckets update"):
     keep(bucket="True")
-elif said.startswith("builds submit"):
+elif said.startswith("beta builds submit"):
+    region = said.partition("--region=")[2].split()[0]
+    if region in state["restricted"]:
+        sys.exit("ERROR: (gcloud.beta.builds.submit) FAILED_PRECONDITION: failed precondition: due to quota"
+                 " restrictions, cannot run builds in this region, see"
+                 " https://cloud.google.com/build/docs/locations#restricted_regions_for_some_projects")
+    print('Step #0 - "test": passed')
     keep(images=[*state["images"], said.partition("_TAG=")[2].partition(",")[0].split()[0]])
+elif said.startswith("beta quotas info list"):
+    if state["quotas"] is None:
+        sys.exit("ERROR: (gcloud.beta.quotas.info.list) PERMISSION_DENIED: Permission 'cloudquotas.quotas.get' denied")
+    print(json.dumps(state["quotas"]))
+elif said.startswith("firestore databases describe"):
+    found = state["databases"].get(said.partition("--database=")[2].split()[0])
+    if not found:
+        sys.exit("ERROR: (gcloud.firestore.databases.describe) NOT_FOUND: The database does not exist")
+    print(json.dumps(found))
 elif said.startswith("artifacts docker images describe"):
     if words[4].rpartition(":")[2] not in state["images"]:
         sys.exit("not found")
     print({digest!r})
 '''
 
-_TERRAFORM = """#!/bin/sh
-echo "terraform $*" >>"{home}/calls"
-for word; do
-    shift
-    case $word in -backend-config=*) ;; *) set -- "$@" "$word" ;; esac
-done
-exec "{terraform}" "$@"
-"""
+_TERRAFORM = '''#!{python}
+"""Runs the real Terraform, with a state on disk. An `apply` ends with the next of `refusals`, after doing its work."""
+import json, os, pathlib, subprocess, sys
+home = pathlib.Path({home!r})
+with open(home / "calls", "a") as calls:
+    print("terraform", *sys.argv[1:], file=calls)
+command = [{terraform!r}, *(word for word in sys.argv[1:] if not word.startswith("-backend-config="))]
+state = json.loads((home / "state.json").read_text())
+if "apply" not in command or not state["refusals"]:
+    os.execv(command[0], command)
+refusal, *left = state["refusals"]
+(home / "state.json").write_text(json.dumps(state | dict(refusals=left)))
+if refusal:
+    sys.exit(refusal)
+os.execv(command[0], command)
+'''
+
+#: What a new project has in every region, as `gcloud beta quotas info list` prints it: nothing is known about GPUs.
+NEW_PROJECT: list[dict[str, Any]] = [
+    {
+        "quotaId": quota,
+        "service": "run.googleapis.com",
+        "dimensions": ["region"],
+        "dimensionsInfos": [
+            {"details": {"value": value} if value else {}, "applicableLocations": [REGION, "europe-west4"]}
+        ],
+    }
+    for quota, value in (
+        ("CpuAllocPerProjectRegion", "20000"),
+        ("MemAllocPerProjectRegion", str(40 * 1024**3)),
+        ("NvidiaL4GpuAllocNoZonalRedundancyPerProjectRegion", None),
+        ("NvidiaRtxPro6000GpuAllocNoZonalRedundancyPerProjectRegion", None),
+    )
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +115,7 @@ class Machine:
     """The folder with the recorded commands and the fake gcloud's state."""
 
     home: Path
+    waits: list[float]  #: the pauses before repeated steps, in seconds
 
     @property
     def calls(self) -> list[str]:
@@ -83,7 +130,7 @@ class Machine:
             "gcloud services enable",
             "gcloud storage buckets create",
             "gcloud storage buckets update",
-            "gcloud builds submit",
+            "gcloud beta builds submit",
             "terraform -chdir=infra apply",
         )
         return [start for call in self.calls for start in starts if call.startswith(start)]
@@ -113,13 +160,23 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         (checkout / name / "code.py").write_text(name)
     shutil.copy(infra.commands.ROOT / "cloudbuild.yaml", checkout)
     shutil.copy(infra.commands.ROOT / ".dockerignore", checkout)
-    state: dict[str, Any] = {"account": "ann@example.com", "apis": [], "bucket": None, "images": [], "fails": []}
+    state: dict[str, Any] = {
+        "account": "ann@example.com",
+        "apis": [],
+        "bucket": None,
+        "images": [],
+        "databases": {},
+        "quotas": NEW_PROJECT,
+        "restricted": [],  # regions in which this project may not build
+        "refusals": [],  # how the next applies end; "": as usual
+        "fails": [],
+    }
     (home / "state.json").write_text(json.dumps(state))
     programs = home / "bin"
     programs.mkdir()
     for name, text in (
         ("gcloud", _GCLOUD.format(python=sys.executable, home=str(home), digest=DIGEST)),
-        ("terraform", _TERRAFORM.format(home=home, terraform=executable())),
+        ("terraform", _TERRAFORM.format(python=sys.executable, home=str(home), terraform=executable())),
     ):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
@@ -128,5 +185,21 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("TF_DISABLE_PLUGIN_TLS", "1")  # as in tests.infra.terraform
     monkeypatch.setenv("TF_CLI_ARGS", "-no-color")
     monkeypatch.setattr(infra.commands, "ROOT", checkout)
-    monkeypatch.setattr(infra.deploy, "ROOT", checkout)
-    return Machine(home)
+    waits: list[float] = []
+    monkeypatch.setattr(infra.apply, "sleep", waits.append)
+    return Machine(home, waits)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
+    """Answer the questions in order; returns the list of questions asked."""
+    asked: list[str] = []
+    left = list(answers)
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    monkeypatch.setattr(builtins, "input", ask)
+    return asked

@@ -22,8 +22,8 @@ run "by_default_an_l4_that_scales_to_zero" {
     error_message = jsonencode(module.stage)
   }
   assert {
-    condition     = alltrue([for worker in module.stage : worker.instances.min == 0]) && module.stage["stt"].instances.max + module.stage["ser"].instances.max == 3
-    error_message = "A new project's quota is three L4, and no instance is kept warm."
+    condition     = alltrue([for worker in module.stage : worker.instances.min == 0]) && module.stage["stt"].instances.max + module.stage["ser"].instances.max == 2
+    error_message = "A new project's quota is three L4, of which an update needs one, and no instance is kept warm."
   }
   assert {
     condition     = length(google_cloud_scheduler_job.warm_up) == 0 && length(google_billing_budget.monthly) == 0 && length(google_kms_crypto_key_iam_member.agent) == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from infra.deploy import IMAGES
+from infra.target import IMAGES
 from speechpipe.contract import Stage
 from tests.docker.dockerfile import Instruction, context, parse
 from tests.docker.rehearsal import PYTHON, ROOT
@@ -119,6 +121,26 @@ def test_shell_variables_are_not_taken_for_substitutions() -> None:
         for text in step["args"]:
             names = set(re.findall(r"(?<!\$)\$\{?([A-Za-z_]+)\}?", text))
             assert {name for name in names if not name.startswith("_")} <= built_in, step["id"]
+
+
+def test_the_builder_takes_base_images_from_the_mirror_first() -> None:
+    (builder,) = [step for step in cloudbuild()["steps"] if step["id"] == "builder"]
+    (config,) = [each.partition("=")[2] for each in builder["args"] if each.startswith("--buildkitd-config=")]
+    loaded = tomllib.loads((ROOT / config).read_text())
+    assert loaded == {"registry": {"docker.io": {"mirrors": ["mirror.gcr.io"]}}}
+
+
+def test_the_test_step_downloads_no_cuda() -> None:
+    (test,) = [step for step in cloudbuild()["steps"] if step["id"] == "test"]
+    made = subprocess.run(
+        [test["entrypoint"], "--dry-run", "--always-make", *test["args"]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = [each for each in made.stdout.splitlines() if each.endswith("constraint constraints.txt torch")]
+    assert "--torch-backend=cpu" in line
 
 
 def test_steps_wait_only_for_earlier_steps() -> None:

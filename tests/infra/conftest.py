@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployment import Machine, machine
 from tests.infra.terraform import INFRA, Plan, TerraformMissing, Workspace, executable
 from tests.infra.variables import REQUIRED, VARIANTS
 
@@ -22,6 +23,12 @@ def _terraform() -> None:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def laptop(_terraform: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine to deploy from, and an empty project."""
+    return machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture

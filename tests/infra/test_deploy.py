@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import builtins
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from infra import deploy
+from infra import commands, deploy, images
 from infra.estimate import count_changes, describe_changes, describe_cost, warm_instances
+from infra.project import FIRST_APIS
 from speechpipe.contract import Stage
-from tests.deployment import DIGEST, PROJECT, REGION, Machine, machine
-
-
-@pytest.fixture
-def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    if shutil.which("terraform") is None:
-        if os.environ.get("CI"):
-            pytest.fail("terraform is missing")
-        pytest.skip("terraform is missing")
-    return machine(tmp_path, monkeypatch)
-
-
-def answering(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
-    """Answer the questions in order; returns the list of questions asked."""
-    asked: list[str] = []
-    left = list(answers)
-
-    def ask(question: str) -> str:
-        asked.append(question)
-        if not left:
-            raise EOFError
-        return left.pop(0)
-
-    monkeypatch.setattr(builtins, "input", ask)
-    return asked
-
+from tests.deployment import DIGEST, PROJECT, REGION, Machine, answering
 
 # ------------------------------------------------------------------------------------------------------------ deploying
 
@@ -55,7 +28,7 @@ def test_an_empty_project_is_deployed_step_by_step_and_a_second_run_changes_noth
         "gcloud storage buckets create",
         "gcloud storage buckets update",
         "terraform -chdir=infra apply",  # the build's prerequisites
-        "gcloud builds submit",
+        "gcloud beta builds submit",
         "terraform -chdir=infra apply",
     ]
     said = capsys.readouterr().out
@@ -64,7 +37,8 @@ def test_an_empty_project_is_deployed_step_by_step_and_a_second_run_changes_noth
     assert "pubsub subscription" in said
     assert "0.00 USD per hour (warm: none)" in said
     assert "ten minutes after its last recording" in said
-    assert said.rstrip().endswith(".venv/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait")
+    assert "gcloud storage cp workers/demo/samples/kennedy_1961.flac gs://$SPEECHPIPE_UPLOADS_BUCKET/" in said
+    assert 'Step #0 - "test": passed' in said  # the build's log, as it comes
     applied = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
     assert f"{REGION}-docker.pkg.dev/{PROJECT}/speechpipe/stt@{DIGEST}" in json.dumps(applied)
 
@@ -94,7 +68,7 @@ def test_without_a_yes_nothing_happens(
 def test_declining_the_plan_changes_nothing(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.set_state(apis=list(deploy.FIRST_APIS), bucket="True")
+    laptop.set_state(apis=list(FIRST_APIS), bucket="True")
     answering(monkeypatch, "n")
     assert laptop.make("deploy") == 1
     assert laptop.changing == []
@@ -105,14 +79,14 @@ def test_declining_the_plan_changes_nothing(
 def test_plan_neither_changes_nor_asks_anything_once_terraform_can_plan(
     laptop: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.set_state(apis=list(deploy.FIRST_APIS), bucket="True")
+    laptop.set_state(apis=list(FIRST_APIS), bucket="True")
     (laptop.home / "checkout/infra/terraform.tfvars").write_text("min_instances = { stt = 1 }\n")
     asked = answering(monkeypatch)
     assert laptop.make("plan") == 0
     assert laptop.changing == []
     assert asked == []
     said = capsys.readouterr().out
-    assert "Four images are built first" in said
+    assert "Four images are built first, in Cloud Build: 30 to 40 minutes" in said
     assert "1.05 USD per hour (warm: 1 stt)" in said
 
 
@@ -135,20 +109,24 @@ def test_the_console_is_deployed_once_its_users_are_named(laptop: Machine) -> No
 def test_an_interrupted_deployment_continues_where_it_stopped(
     laptop: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laptop.set_state(fails=["builds submit"])
+    laptop.set_state(fails=["beta builds submit"])
     assert laptop.make("deploy", "--yes") == 1
     assert "Run make again to continue from here" in capsys.readouterr().err
     laptop.set_state(fails=[])
     laptop.clear_calls()
     assert laptop.make("deploy", "--yes") == 0
-    assert laptop.changing == ["terraform -chdir=infra apply", "gcloud builds submit", "terraform -chdir=infra apply"]
+    assert laptop.changing == [
+        "terraform -chdir=infra apply",
+        "gcloud beta builds submit",
+        "terraform -chdir=infra apply",
+    ]
 
 
 @pytest.mark.infra
 def test_a_build_runs_as_the_builder_with_the_requested_models(laptop: Machine) -> None:
-    laptop.set_state(fails=["builds submit"])
+    laptop.set_state(fails=["beta builds submit"])
     laptop.make("deploy", "--yes", "--models=demo", "--accelerator=none")
-    (submitted,) = [call for call in laptop.calls if call.startswith("gcloud builds submit")]
+    (submitted,) = [call for call in laptop.calls if call.startswith("gcloud beta builds submit")]
     assert f"--service-account=projects/{PROJECT}/serviceAccounts/speechpipe-build@{PROJECT}.iam" in submitted
     assert "_STT_MODEL=demo,_SER_MODEL=demo" in submitted
     state = json.loads((laptop.home / "checkout/infra/terraform.tfstate").read_text())
@@ -159,15 +137,15 @@ def test_a_build_runs_as_the_builder_with_the_requested_models(laptop: Machine) 
 
 
 def test_the_image_tag_depends_on_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy, "ROOT", tmp_path)
-    for source in deploy.SOURCES:
+    monkeypatch.setattr(commands, "ROOT", tmp_path)
+    for source in images.SOURCES:
         (tmp_path / source).write_text(source)
-    before = deploy.image_tag("")
+    before = images.image_tag("default")
     (tmp_path / "README.md").write_text("other words")
-    assert deploy.image_tag("") == before
-    assert deploy.image_tag("demo") != before
+    assert images.image_tag("default") == before
+    assert images.image_tag("demo") != before
     (tmp_path / "workers").write_text("other code")
-    assert deploy.image_tag("") != before
+    assert images.image_tag("default") != before
 
 
 # -------------------------------------------------------------------------------------------------------- prerequisites
@@ -244,7 +222,7 @@ def test_destroy_keeps_the_data_unless_told_to_delete_it(
     assert laptop.make("destroy") == 0
     assert "kept: google_storage_bucket.uploads" in capsys.readouterr().out
     left = types_left(laptop)
-    assert {"google_storage_bucket", "google_firestore_database", "google_firebaserules_release"} <= left
+    assert {"google_storage_bucket", "google_firestore_database", "google_firestore_index"} <= left
     assert not left & {"google_cloud_run_v2_service", "google_pubsub_topic", "google_service_account"}
 
     asked = answering(monkeypatch, "y", "n")

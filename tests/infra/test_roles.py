@@ -19,6 +19,8 @@ RESULTS = "bucket PROJECT-speechpipe-results"
 OURS = {("project, database", "datastore.user"), ("project", "telemetry.tracesWriter")}
 KEY = ("key data", "cloudkms.cryptoKeyEncrypterDecrypter")
 
+TOKENS = "iam.serviceAccountTokenCreator"
+
 #: Identity -> its (resource, role) pairs. Derived from what the code does, not from infra/.
 INTENDED = {
     # Reads a file's header to learn its length, and publishes the tasks.
@@ -80,6 +82,12 @@ INTENDED = {
         ("topic dead-tasks", "pubsub.publisher"),
         ("subscription stt-tasks", "pubsub.subscriber"),
         ("subscription ser-tasks", "pubsub.subscriber"),
+        # Signs the tokens of pushes as the account that may call the service.
+        ("account speechpipe-ingest-caller", TOKENS),
+        ("account speechpipe-join-caller", TOKENS),
+        ("account speechpipe-give-up-caller", TOKENS),
+        ("account speechpipe-stt-worker-caller", TOKENS),
+        ("account speechpipe-ser-worker-caller", TOKENS),
     },
     "service-NUMBER@gs-project-accounts.iam.gserviceaccount.com": {KEY, ("project", "pubsub.publisher")},
     "service-NUMBER@gcp-sa-eventarc.iam.gserviceaccount.com": {("project", "eventarc.serviceAgent")},

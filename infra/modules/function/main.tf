@@ -67,7 +67,7 @@ resource "google_cloud_run_v2_service" "this" {
       # TCP, because a CloudEvent function answers 405 to an HTTP probe's GET. The port opens once the import is done.
       startup_probe {
         period_seconds    = 2
-        timeout_seconds   = 2
+        timeout_seconds   = 1 # must be less than the period
         failure_threshold = 30
         tcp_socket {
           port = 8080

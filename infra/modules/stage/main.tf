@@ -31,6 +31,8 @@ resource "google_cloud_run_v2_service" "worker" {
   ingress             = "INGRESS_TRAFFIC_INTERNAL_ONLY" # this project's Pub/Sub counts as internal
   custom_audiences    = [var.audience]
   deletion_protection = var.deletion_protection
+  # Cloud Run accepts what is in preview only in a service that says so. Once the GPU is generally available, Google answers GA.
+  launch_stage = var.accelerator == "nvidia-rtx-pro-6000" ? "BETA" : null
 
   template {
     service_account                  = google_service_account.runtime.email
@@ -105,6 +107,8 @@ resource "google_cloud_run_v2_service" "worker" {
   }
 
   lifecycle {
+    ignore_changes = [launch_stage]
+
     precondition {
       condition     = var.request_seconds < var.subscription.ack_deadline_seconds
       error_message = "A request must end before its task is redelivered."
