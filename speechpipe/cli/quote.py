@@ -60,7 +60,7 @@ def quote(
     """
     table = read_prices(prices) or preset("l4")
     options = {name.replace("_", "-"): value for name, value in map(split_option, option or ())}
-    parse_options(options)
+    parse_options(options, strict=True)
     with err.status("reading headers"):
         rows = estimates(
             targets,

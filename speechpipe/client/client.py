@@ -139,7 +139,7 @@ class Client:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         metadata = {key.replace("_", "-"): value for key, value in options.items()}
-        parse_options(metadata)
+        parse_options(metadata, strict=True)
         return Submission(self, self.backend.uploads.upload(path, name or path.name, metadata))
 
     def find(self, recording: str) -> Recording | None:

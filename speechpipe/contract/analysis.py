@@ -50,7 +50,7 @@ class Caution(Frozen):
 
     #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
     #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
-    #: sound_without_speech, short_speech ...
+    #: sound_without_speech, short_speech, unknown_option ...
     code: str
     message: str
 

@@ -32,7 +32,7 @@ class ErrorCode(StrEnum):
     TOO_LONG = "too_long"  #: more audio than the configured cap
     NO_AUDIO_STREAM = "no_audio_stream"  #: a readable file without sound, such as a silent video
     DECODE_FAILED = "decode_failed"  #: damaged beyond use
-    INVALID_OPTION = "invalid_option"  #: the object's custom metadata holds an unknown option or an impossible value
+    INVALID_OPTION = "invalid_option"  #: the object's custom metadata holds a misspelt option or an impossible value
     OBJECT_GONE = "object_gone"  #: deleted or overwritten before it could be read
     MODEL_ERROR = "model_error"  #: the engine failed on every attempt
     OUT_OF_MEMORY = "out_of_memory"  #: the engine ran out of memory

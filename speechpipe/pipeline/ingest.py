@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import timedelta
 
 from speechpipe.contract import Failure, Half, HalfStatus, Options, Partial, Recording, Source, Stage, Status
@@ -17,9 +18,15 @@ from speechpipe.settings import Limits
 log = logging.getLogger(__name__)
 
 
+#: Where gcloud and gsutil put the parts of a large file before they compose it, and then delete them
+#: (https://cloud.google.com/storage/docs/parallel-composite-uploads). They may be below any folder.
+_PART = re.compile("(^|/)(gcloud|gsutil)/tmp/")
+
+
 def is_ours(source: Source, limits: Limits) -> bool:
-    """Whether an object is a recording at all: under the prefix, and not a folder placeholder."""
-    return not source.name.endswith("/") and source.name.startswith(limits.prefix)
+    """Whether an object is a recording at all: under the prefix, no folder placeholder, no part of a composite upload."""
+    name = source.name
+    return not name.endswith("/") and name.startswith(limits.prefix) and not _PART.search(name)
 
 
 def ingest(source: Source, world: World) -> Recording | None:
