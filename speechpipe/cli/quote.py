@@ -132,7 +132,7 @@ def estimates(
         if source is None or isinstance(uploads, str):
             return Estimate(name=name, problem=str(uploads))
         try:
-            admission.check_size(source.size, max_bytes)
+            admission.check_object(source, max_bytes)
             parsed = parse_options({**source.metadata, **options})
             return Estimate(name=name, quote=admission.quote(source, parsed, uploads=uploads, prices=prices))
         except Rejected as error:

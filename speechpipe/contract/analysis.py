@@ -223,4 +223,5 @@ class Partial(Frozen):
     analysis: Analysis | None = None
     analysis_uri: str | None = None  #: URI of a large analysis in the results bucket
     failure: Failure | None = None
+    same_content_as: str | None = None  #: id of the recording of the same bytes whose analysis this is
     traceparent: str | None = None  #: trace context in which it was created; the join continues that trace

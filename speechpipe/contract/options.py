@@ -1,7 +1,7 @@
 """Read the object's custom metadata (`x-goog-meta-*`) as `Options`. Every error says what is allowed.
 
-Tools that copy files write metadata of their own: rclone and s3fs `mtime`, DataSync `file-owner`, and so on. A name that is
-none of ours is therefore a caution in the record, unless it looks like a misspelt one of ours.
+Tools that copy files write metadata of their own: rclone and s3fs `mtime`, DataSync `file-owner`. So a name that is
+none of ours is a caution in the record, unless it looks like a misspelt one of ours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_REF = 256
 
 #: The name under which a backend reports metadata that it could not read; the value says why.
 UNREADABLE = ".meta.json"
-#: How alike a name must be to count as a misspelt option: `langauge` is, rclone's `mtime` and DataSync's `file-mode` are not.
+#: How alike a name must be to count as a misspelt option: `langauge` is, rclone's `mtime` is not.
 _ALIKE = 0.8
 _SHOWN = 5  #: unknown names in a caution
 
