@@ -264,14 +264,16 @@ class Client:
         """Erase a recording and everything derived from it, and with `upload` the uploaded object. Raises NotFound.
 
         To delete the object of a recording that was erased before, pass its URI or name, because the id no longer
-        leads to it.
+        leads to it. An object under retention or a hold stays: `retained` of what is returned says until when.
         """
         found = self.get(recording)
-        if upload and found.status is Status.ERASED and recording != found.id:
-            for source in filter(None, map(self._live_object, self._candidate_uris(recording))):
-                if source.recording_id == found.id:
-                    self.backend.uploads.delete(source)
-        return operations.erase(found.id, self.world, upload=upload)
+        if not (upload and found.status is Status.ERASED and recording != found.id):
+            return operations.erase(found.id, self.world, upload=upload)
+        retained = None
+        for source in filter(None, map(self._live_object, self._candidate_uris(recording))):
+            if source.recording_id == found.id:
+                retained = self.backend.uploads.delete(source)
+        return operations.erase(found.id, self.world, upload=upload).model_copy(update={"retained": retained})
 
     def ingest(self, source: Source) -> Recording | None:
         """Make a recording of an object, as its upload event would. None if the object is not a recording."""

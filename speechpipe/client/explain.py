@@ -53,6 +53,8 @@ def history(recording: Recording, partials: Iterable[Partial], leases: Iterable[
     ]
     if recording.finished_at and recording.status is Status.ERASED:
         detail = "everything except this id was erased"
+        if recording.retained:
+            detail = f"{detail}; the upload could not be: it stays until {recording.retained.stays_until}"
         moments.append(Moment(at=recording.finished_at, what="erased", detail=detail))
     elif recording.finished_at:
         detail = f"record written: {recording.status.value}"

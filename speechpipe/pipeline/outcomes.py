@@ -16,6 +16,7 @@ from speechpipe.contract import (
     Partial,
     Record,
     Recording,
+    Retained,
     Source,
     Stage,
     Status,
@@ -98,8 +99,8 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
     )
 
 
-def tombstone(recording: Recording, now: datetime) -> Recording:
-    """What stays of an erased recording: its id, and when it was erased. Nothing of what was uploaded."""
+def tombstone(recording: Recording, retained: Retained | None, now: datetime) -> Recording:
+    """What stays of an erased recording: its id, when it was erased, and what kept its object from being deleted."""
     bucket = recording.source.bucket
     source = Source(
         uri=f"{recording.source.uri.partition('://')[0]}://{bucket}",
@@ -117,9 +118,10 @@ def tombstone(recording: Recording, now: datetime) -> Recording:
         results_uri=recording.results_uri,
         queued_at=recording.queued_at,
         deadline_at=recording.deadline_at,
-        expires_at=recording.expires_at,
+        expires_at=None if retained else recording.expires_at,  # it outlives the object, which a backfill would find
         halves={stage: Half(status=HalfStatus.SKIPPED) for stage in Stage},
         finished_at=now,
+        retained=retained,
     )
 
 

@@ -6,10 +6,11 @@ not changed (https://cloud.google.com/storage/docs/changing-storage-classes); so
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
-from speechpipe.contract import Cost, Partial, Recording, Stage, Status
-from speechpipe.contract.errors import NotFound
+from speechpipe.contract import Analysis, Cost, Partial, Recording, Source, Stage, Status
+from speechpipe.contract.errors import NotFound, Rejected
 from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
@@ -18,11 +19,9 @@ from speechpipe.record.combine import newest
 def finished_twin(recording: Recording, others: Iterable[Recording]) -> Recording | None:
     """The newest completed recording of the same bytes with the same options; None if there is none.
 
-    `others` are the recordings under the same name. Bytes are the same if size and CRC32C are. Only the uploader's own
-    reference may differ, which changes nothing in a result.
+    `others` are the recordings under the same name. Bytes are the same if size and CRC32C are; a folder has no CRC32C,
+    so `taken_over` compares there. Only the uploader's own reference may differ, which changes nothing in a result.
     """
-    if recording.source.crc32c is None:
-        return None
     wanted = _content(recording)
     twins = [o for o in others if o.status is Status.COMPLETED and o.id != recording.id and _content(o) == wanted]
     return max(twins, key=lambda twin: int(twin.source.generation), default=None)
@@ -33,19 +32,30 @@ def _content(recording: Recording) -> tuple[object, ...]:
     return source.uri, source.size, source.crc32c, options.model_copy(update={"ref": None})
 
 
+def _same_bytes(source: Source, analysis: Analysis, world: World) -> bool:
+    """Whether an analysis is of an object's bytes. Those with a CRC32C have been compared; a file is read."""
+    if source.crc32c is not None:
+        return True
+    try:
+        with world.uploads.open(source) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == analysis.audio.sha256
+    except Rejected:  # it is gone already: the worker will say so
+        return False
+
+
 def taken_over(recording: Recording, twin: Recording, world: World) -> dict[Stage, Partial]:
     """Partials for the recording, each with the twin's analysis in it. They took no work and cost nothing.
 
-    Empty if the twin's result is no longer whole, because it was erased or has expired.
+    Empty if the twin's result is no longer whole, because it was erased or has expired, and if the bytes differ.
     """
     found = newest(world.store.partials(twin.id), twin)
-    partials = {}
+    partials: dict[Stage, Partial] = {}
     for stage in recording.options.stages:
         try:
             analysis = with_analysis(found[stage], world).analysis if stage in found else None
         except NotFound:
             return {}
-        if analysis is None:
+        if analysis is None or not (partials or _same_bytes(recording.source, analysis, world)):
             return {}
         cost = Cost(amount=0, currency=analysis.cost.currency) if analysis.cost else None
         partials[stage] = Partial(

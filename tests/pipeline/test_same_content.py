@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -123,11 +124,28 @@ def test_other_bytes_another_name_and_other_options_run(other: dict[str, Any]) -
     assert runs(sim) == 2 + len(second.options.stages)
 
 
-def test_without_a_checksum_nothing_is_the_same() -> None:
+class Hashing(FixedEngine):
+    """An engine that hashes what it analyses, as the decoder does."""
+
+    def __call__(self, path: Any, options: Any, progress: Any) -> Any:
+        analysis = super().__call__(path, options, progress)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return analysis.model_copy(update={"audio": analysis.audio.model_copy(update={"sha256": sha256})})
+
+
+def test_without_a_checksum_as_in_a_folder_the_bytes_themselves_are_compared() -> None:
     sim = Simulation()
-    for generation in (20, 21):
-        assert arrive(sim, upload(generation, crc32c=None)).same_content_as is None
+    sim.engines = {stage: Hashing(stage) for stage in Stage}
+    first, second = (arrive(sim, upload(generation, crc32c=None)) for generation in (20, 21))
+    assert second.same_content_as == first.id
+    assert runs(sim) == 2
+    sim.uploads.bodies["call.wav"] = b"call.WAV"
+    other = arrive(sim, upload(22, crc32c=None))
+    assert (other.status, other.same_content_as) == (Status.COMPLETED, None)
     assert runs(sim) == 4
+    sim.uploads.gone.add("call.wav")
+    gone = arrive(sim, upload(23, crc32c=None))
+    assert (gone.status, gone.same_content_as) == (Status.REJECTED, None)
 
 
 def test_while_the_first_runs_the_second_runs_too() -> None:

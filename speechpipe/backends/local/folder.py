@@ -96,7 +96,7 @@ class FolderUploads:
         return self._source(path) if path.is_file() else None
 
     def delete(self, source: Source) -> None:
-        """See ports.Uploads. Deletes the file's metadata too."""
+        """See ports.Uploads. Deletes the file's metadata too. A folder retains nothing."""
         path = self._path(source.name)
         with suppress(FileNotFoundError):
             if str(path.stat().st_mtime_ns) == source.generation:

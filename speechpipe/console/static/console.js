@@ -390,8 +390,8 @@ function showActions(recording) {
 async function operate(recording, verb, body, done) {
   for (const button of $("one-actions").children) button.disabled = true;
   try {
-    await postJson(`/api/recordings/${recording.id}/${verb}`, body);
-    notify(`${done} ${recording.name}`);
+    const stays = (await postJson(`/api/recordings/${recording.id}/${verb}`, body)).upload_stays_until;
+    notify(`${done} ${recording.name}` + (stays ? `; its upload stays until ${stays}` : ""), Boolean(stays));
     if (verb === "erase") location.hash = "#/";
     else scheduleReload();
   } catch (error) {
