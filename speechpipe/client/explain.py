@@ -153,7 +153,7 @@ def _partial(partial: Partial, *, late: bool) -> Moment:
     elif partial.analysis:
         analysis = partial.analysis
         detail = f"{analysis.model.name}, {analysis.compute_seconds:.1f} s for {analysis.audio.duration:.1f} s of audio"
-        if analysis.cost:
+        if analysis.cost and not partial.same_content_as:
             detail += f", {about(analysis.cost)}"
     else:
         detail = f"result in {partial.analysis_uri}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 
 from speechpipe.contract import Failure, Half, HalfStatus, Options, Partial, Recording, Source, Stage, Status
-from speechpipe.contract.errors import Rejected
+from speechpipe.contract.errors import NotFound, Rejected
 from speechpipe.contract.options import parse_options
 from speechpipe.pipeline import outcomes
 from speechpipe.pipeline.admission import admitted, check_object
-from speechpipe.pipeline.analyses import stored
+from speechpipe.pipeline.analyses import copied
 from speechpipe.pipeline.same_content import finished_twin, taken_over
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
@@ -73,10 +74,12 @@ def _begin(recording: Recording, stage: Stage, rejection: Failure | None, taken:
     task = outcomes.task_of(recording, stage, recording.queued_at)
     if rejection:
         world.store.create_partial(outcomes.failed(task, rejection, attempt=0, at=recording.queued_at))
-    elif taken:
-        world.store.create_partial(stored(taken, world))
-    else:
-        world.bus.publish_task(task)
+        return
+    if taken:
+        with suppress(NotFound):  # the analysis was deleted from the results bucket: the stage runs
+            world.store.create_partial(copied(taken, world))
+            return
+    world.bus.publish_task(task)
 
 
 def _admitted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from speechpipe.contract import Analysis, Cost, Partial, Recording, Source, Stage, Status
+from speechpipe.contract import Partial, Recording, Source, Stage, Status
 from speechpipe.contract.errors import NotFound, Rejected
 from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.world import World
@@ -32,40 +32,39 @@ def _content(recording: Recording) -> tuple[object, ...]:
     return source.uri, source.size, source.crc32c, options.model_copy(update={"ref": None})
 
 
-def _same_bytes(source: Source, analysis: Analysis, world: World) -> bool:
-    """Whether an analysis is of an object's bytes. Those with a CRC32C have been compared; a file is read."""
-    if source.crc32c is not None:
-        return True
-    try:
-        with world.uploads.open(source) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == analysis.audio.sha256
-    except Rejected:  # it is gone already: the worker will say so
-        return False
-
-
 def taken_over(recording: Recording, twin: Recording, world: World) -> dict[Stage, Partial]:
-    """Partials for the recording, each with the twin's analysis in it. They took no work and cost nothing.
+    """Partials for the recording with the twin's analyses, not yet `copied`.
 
     Empty if the twin's result is no longer whole, because it was erased or has expired, and if the bytes differ.
     """
     found = newest(world.store.partials(twin.id), twin)
-    partials: dict[Stage, Partial] = {}
-    for stage in recording.options.stages:
-        try:
-            analysis = with_analysis(found[stage], world).analysis if stage in found else None
-        except NotFound:
-            return {}
-        if analysis is None or not (partials or _same_bytes(recording.source, analysis, world)):
-            return {}
-        cost = Cost(amount=0, currency=analysis.cost.currency) if analysis.cost else None
-        partials[stage] = Partial(
-            recording_id=recording.id,
-            revision=recording.revision,
-            stage=stage,
-            attempt=0,
-            started_at=recording.queued_at,
-            finished_at=recording.queued_at,
-            analysis=analysis.model_copy(update={"compute_seconds": 0.0, "work": None, "cost": cost}),
-            same_content_as=twin.id,
-        )
-    return partials
+    stages = recording.options.stages
+    if not all(stage in found and found[stage].failure is None for stage in stages):
+        return {}
+    if recording.source.crc32c is None and not _same_bytes(recording.source, found[stages[0]], world):
+        return {}
+    return {stage: _taken(found[stage], recording) for stage in stages}
+
+
+def _taken(partial: Partial, recording: Recording) -> Partial:
+    return partial.model_copy(
+        update={
+            "recording_id": recording.id,
+            "revision": recording.revision,
+            "attempt": 0,
+            "started_at": recording.queued_at,
+            "finished_at": recording.queued_at,
+            "same_content_as": partial.recording_id,
+            "traceparent": None,
+        }
+    )
+
+
+def _same_bytes(source: Source, partial: Partial, world: World) -> bool:
+    """Whether a file has the bytes that a partial is about."""
+    try:
+        analysis = with_analysis(partial, world).analysis
+        with world.uploads.open(source) as file:
+            return analysis is not None and hashlib.file_digest(file, "sha256").hexdigest() == analysis.audio.sha256
+    except (NotFound, Rejected):  # one of the two is gone
+        return False

@@ -57,6 +57,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
     requested = recording.options.stages
     if any(stage not in partials for stage in requested):
         return None
+    partials = {stage: _without_work(partial) for stage, partial in partials.items()}
     analyses = {stage: partials[stage].analysis for stage in requested}
     transcript = _value(analyses.get(Stage.STT), Transcript)
     emotions = _value(analyses.get(Stage.SER), Emotions)
@@ -89,6 +90,17 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         artifacts=_artifacts(recording.results_uri, transcript, emotions),
         warnings=_warnings(recording, [a for a in analyses.values() if a]),
         error=_primary_failure(failures),
+    )
+
+
+def _without_work(partial: Partial) -> Partial:
+    """The partial as it counts here: an analysis that was taken over took no work and cost nothing."""
+    analysis = partial.analysis
+    if partial.same_content_as is None or analysis is None:
+        return partial
+    cost = Cost(amount=0, currency=analysis.cost.currency) if analysis.cost else None
+    return partial.model_copy(
+        update={"analysis": analysis.model_copy(update={"compute_seconds": 0.0, "work": None, "cost": cost})}
     )
 
 

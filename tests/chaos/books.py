@@ -155,17 +155,12 @@ def _analyses(inventory: Inventory, baseline: Baseline, past_deadline: bool) -> 
                 broken.append(f"{key}: {_failed(partial.failure)}, undisturbed {_failed(expected.failure)}")
             else:
                 same += 1
-        elif inventory.analyses[key] != _as_taken_over(partial, baseline.analyses[file]):
+        elif inventory.analyses[key] != baseline.analyses[file]:
             broken.append(f"{key} has a different analysis")
         else:
             same += 1
     counted = f"{same} the same" + (f", {given_up} given up at the deadline" if past_deadline else "")
     return Check("every half as in the undisturbed run", counted, broken)
-
-
-def _as_taken_over(partial: Partial, analysis: Analysis) -> Analysis:
-    """What an analysis is in this partial: one that is taken over from a recording of the same bytes takes no work."""
-    return analysis.model_copy(update={"compute_seconds": 0.0}) if partial.same_content_as else analysis
 
 
 def _failed(failure: Failure | None) -> tuple[str, str | None] | None:

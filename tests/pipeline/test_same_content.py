@@ -247,13 +247,15 @@ def test_a_large_result_is_copied_into_the_folder_of_the_second() -> None:
     assert runs(sim) == 2
 
 
-def test_a_result_whose_files_are_gone_is_not_taken_over() -> None:
+def test_a_half_whose_file_is_gone_runs_again() -> None:
     sim = Simulation()
     sim.engines[Stage.STT] = Talkative()
     first = arrive(sim, upload(20))
     sim.results.delete(first.id)  # as the bucket's lifecycle does
     second = arrive(sim, upload(21))
-    assert (second.status, second.same_content_as) == (Status.COMPLETED, None)
+    assert (second.status, second.same_content_as) == (Status.COMPLETED, first.id)
+    assert {stage: engine.runs for stage, engine in sim.engines.items()} == {Stage.STT: 2, Stage.SER: 1}
+    assert [half.attempts for half in second.halves.values()] == [1, 0]
 
 
 def test_redrive_runs_what_was_taken_over() -> None:
