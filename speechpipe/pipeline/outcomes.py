@@ -134,6 +134,7 @@ def completion_event(record: Record) -> Completion:
         uri=record.source.uri,
         generation=record.source.generation,
         ref=record.options.ref,
+        same_content_as=record.same_content_as,
         # Longer recordings have more turning points, and an event must stay under 20 kB.
         summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
         artifacts=record.artifacts,

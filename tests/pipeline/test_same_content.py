@@ -68,7 +68,9 @@ def test_the_same_bytes_again_take_over_the_result_and_say_so() -> None:
         "transcript.srt",
         "transcript.vtt",
     ]
-    assert [event.data.recording_id for event in sim.completions()] == [first.id, second.id, third.id]
+    events = [event.data for event in sim.completions()]
+    assert [event.recording_id for event in events] == [first.id, second.id, third.id]
+    assert [event.same_content_as for event in events] == [None, first.id, second.id]
 
 
 def test_what_is_taken_over_took_no_work_and_cost_nothing() -> None:
