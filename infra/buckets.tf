@@ -140,6 +140,15 @@ resource "google_storage_bucket_iam_member" "worker_results" {
   member = each.value.member
 }
 
+# why: a recording of the same bytes as a finished one gets a copy of its large analyses
+resource "google_storage_bucket_iam_member" "ingest_results" {
+  for_each = toset(["roles/storage.objectViewer", "roles/storage.objectCreator"])
+
+  bucket = google_storage_bucket.results.name
+  role   = each.key
+  member = module.function["ingest"].member
+}
+
 # why: joining reads large analyses, writes the record's files, and deletes those of an erased recording
 resource "google_storage_bucket_iam_member" "joiner_results" {
   for_each = toset(["join", "sweep"])

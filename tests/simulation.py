@@ -24,7 +24,7 @@ from speechpipe.backends.local.bus import (
 )
 from speechpipe.backends.local.database import Database
 from speechpipe.backends.local.store import SqliteStore
-from speechpipe.contract import Completion, Recording, Source, Stage, Task, wire
+from speechpipe.contract import Completion, Recording, Retained, Source, Stage, Task, wire
 from speechpipe.contract.errors import Busy, ErrorCode, NotFound, Rejected, Unreadable
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.join import join
@@ -48,6 +48,7 @@ class MemoryUploads:
     def __init__(self) -> None:
         self.gone: set[str] = set()
         self.bodies: dict[str, bytes] = {}
+        self.retained: dict[str, Retained] = {}
         self.opened = 0
 
     def download(self, source: Source, into: Path) -> None:
@@ -78,8 +79,10 @@ class MemoryUploads:
     def objects(self, prefix: str = "") -> Iterator[Source]:
         raise NotImplementedError
 
-    def delete(self, source: Source) -> None:
-        self.gone.add(source.name)
+    def delete(self, source: Source) -> Retained | None:
+        if source.name not in self.retained:
+            self.gone.add(source.name)
+        return self.retained.get(source.name)
 
 
 class MemoryResults:

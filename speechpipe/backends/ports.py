@@ -21,6 +21,7 @@ from speechpipe.contract import (
     Options,
     Partial,
     Recording,
+    Retained,
     Source,
     Stage,
     Status,
@@ -222,8 +223,11 @@ class Uploads(Protocol):
         """Every live object whose name starts with `prefix`, in a fixed order."""
         ...
 
-    def delete(self, source: Source) -> None:
-        """Delete exactly that generation. Does nothing if it no longer exists."""
+    def delete(self, source: Source) -> Retained | None:
+        """Delete exactly that generation, and return None; also if it no longer exists.
+
+        Returns what forbids it if the object is under retention or a hold.
+        """
         ...
 
 

@@ -142,8 +142,10 @@ def erase(
 
     An id selects one recording; a URI or a name selects every upload under it.
     Erased data cannot be restored. Recordings that are already erased are not
-    an error; to delete the upload of one, name it by URI or name. Exit with
-    status 1 if a recording does not exist or could not be erased.
+    an error; to delete the upload of one, name it by URI or name. An upload
+    under retention or a hold stays; the command says until when. Exit with
+    status 1 if it does, and if a recording does not exist or could not be
+    erased.
     """
     client = connect(context)
     problems: list[str] = []
@@ -166,12 +168,17 @@ def erase(
     for recording in chosen.values():
         already = recording.status is Status.ERASED
         try:
-            client.erase(called[recording.id], upload=upload)
+            erased = client.erase(called[recording.id], upload=upload)
         except Exception as error:
             problems.append(recording.id)
             print_problem(recording.id, error)
             continue
         name = "" if already else f"  {escape(printable(recording.source.name))}"
         out.print(f"{recording.id}  {'already erased' if already else 'erased'}{name}", highlight=False)
+        if upload and erased.retained:
+            problems.append(recording.id)
+            where = "" if already else f"; {recording.source.uri}#{recording.source.generation} can be deleted then"
+            stays = f"its upload stays until {erased.retained.stays_until}{where}"
+            err.print(f"{recording.id}  {escape(printable(stays))}", highlight=False)
     if problems:
         raise typer.Exit(1)

@@ -26,8 +26,8 @@ from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTime
 from speechpipe.contract.options import parse_options
 from speechpipe.embedded.engines import find_engines
 from speechpipe.pipeline import operations
+from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.ingest import ingest
-from speechpipe.pipeline.join import with_analysis
 from speechpipe.pipeline.operations import LetterState
 from speechpipe.pipeline.progress import Progress, of_recording
 from speechpipe.pipeline.world import World, utc_now
@@ -139,7 +139,7 @@ class Client:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         metadata = {key.replace("_", "-"): value for key, value in options.items()}
-        parse_options(metadata)
+        parse_options(metadata, strict=True)
         return Submission(self, self.backend.uploads.upload(path, name or path.name, metadata))
 
     def find(self, recording: str) -> Recording | None:
@@ -264,14 +264,16 @@ class Client:
         """Erase a recording and everything derived from it, and with `upload` the uploaded object. Raises NotFound.
 
         To delete the object of a recording that was erased before, pass its URI or name, because the id no longer
-        leads to it.
+        leads to it. An object under retention or a hold stays: `retained` of what is returned says until when.
         """
         found = self.get(recording)
-        if upload and found.status is Status.ERASED and recording != found.id:
-            for source in filter(None, map(self._live_object, self._candidate_uris(recording))):
-                if source.recording_id == found.id:
-                    self.backend.uploads.delete(source)
-        return operations.erase(found.id, self.world, upload=upload)
+        if not (upload and found.status is Status.ERASED and recording != found.id):
+            return operations.erase(found.id, self.world, upload=upload)
+        retained = None
+        for source in filter(None, map(self._live_object, self._candidate_uris(recording))):
+            if source.recording_id == found.id:
+                retained = self.backend.uploads.delete(source)
+        return operations.erase(found.id, self.world, upload=upload).model_copy(update={"retained": retained})
 
     def ingest(self, source: Source) -> Recording | None:
         """Make a recording of an object, as its upload event would. None if the object is not a recording."""

@@ -53,6 +53,8 @@ def history(recording: Recording, partials: Iterable[Partial], leases: Iterable[
     ]
     if recording.finished_at and recording.status is Status.ERASED:
         detail = "everything except this id was erased"
+        if recording.retained:
+            detail = f"{detail}; the upload could not be: it stays until {recording.retained.stays_until}"
         moments.append(Moment(at=recording.finished_at, what="erased", detail=detail))
     elif recording.finished_at:
         detail = f"record written: {recording.status.value}"
@@ -75,6 +77,8 @@ def _seen(recording: Recording) -> str:
     detail = f"recording {recording.id}"
     if recording.supersedes:
         detail += f", supersedes {recording.supersedes}"
+    if recording.same_content_as:
+        detail += f", same content as {recording.same_content_as}"
     if options:
         detail += ", options " + ", ".join(f"{name}={value}" for name, value in options.items())
     if recording.quote:
@@ -149,10 +153,12 @@ def _partial(partial: Partial, *, late: bool) -> Moment:
     elif partial.analysis:
         analysis = partial.analysis
         detail = f"{analysis.model.name}, {analysis.compute_seconds:.1f} s for {analysis.audio.duration:.1f} s of audio"
-        if analysis.cost:
+        if analysis.cost and not partial.same_content_as:
             detail += f", {about(analysis.cost)}"
     else:
         detail = f"result in {partial.analysis_uri}"
+    if partial.same_content_as:
+        detail = f"taken over from {partial.same_content_as}: {detail}"
     if late:
         detail += "; arrived after the stage was given up"
     detail = _prefix(partial.revision) + detail

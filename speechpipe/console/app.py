@@ -122,6 +122,7 @@ class Endpoints:
                 "type": recording.source.content_type,
                 "metadata": recording.source.metadata,
                 "supersedes": recording.supersedes,
+                "same_content_as": recording.same_content_as,
                 "warnings": [caution.message for caution in recording.warnings],
                 "record": recording.artifacts is not None,
                 "may_redrive": recording.may_be_revised,
@@ -187,7 +188,8 @@ class Endpoints:
     async def _operate(self, verb: Callable[..., Recording], request: Request, *args: Any, **kwargs: Any) -> Response:
         recording = await asyncio.to_thread(verb, request.path_params["id"], *args, **kwargs)
         self._watcher.poll_soon()
-        return JSONResponse(row_of(recording, datetime.now(UTC)))
+        stays = recording.retained.stays_until if recording.retained else None
+        return JSONResponse({**row_of(recording, datetime.now(UTC)), "upload_stays_until": stays})
 
 
 def create_app(

@@ -16,6 +16,7 @@ class CompletionData(Frozen):
     uri: str
     generation: str
     ref: str | None = None
+    same_content_as: str | None = None  #: as in the record: nothing was computed, the result is that recording's
     summary: Summary = Summary()
     artifacts: Artifacts | None = None  #: None if the recording was erased
     cost: Cost | None = None

@@ -10,6 +10,21 @@ from speechpipe.contract.task import Hold, Options, Quote, Source, Stage
 RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's limit of 1 MiB per document
 
 
+class Retained(Frozen):
+    """Why an uploaded object could not be deleted. It has no name: that of an erased object is erased too."""
+
+    hold: bool = False  #: somebody has to release its hold first
+    until: Time | None = None  #: until then its retention forbids it
+
+    @property
+    def stays_until(self) -> str:
+        """What has to happen before it can be deleted: `2027-01-31 12:00:00Z`, or `its hold is released`."""
+        until = f"{self.until:%Y-%m-%d %H:%M:%SZ}" if self.until else ""
+        if self.hold:
+            return "its hold is released" + (f", at least until {until}" if until else "")
+        return until
+
+
 class Recording(Frozen):
     """The document that clients poll: `recordings/{id}`."""
 
@@ -21,6 +36,7 @@ class Recording(Frozen):
     source: Source
     options: Options = Options()
     supersedes: str | None = None
+    same_content_as: str | None = None  #: as in the result; while it is queued, the recording that it takes over from
     results_uri: str  #: folder of this revision's artifacts
     queued_at: Time
     deadline_at: Time  #: after it, sweep gives up the missing halves; does not apply while held
@@ -39,6 +55,7 @@ class Recording(Frozen):
     warnings: tuple[Caution, ...] = ()
     error: Failure | None = None
     announced_at: Time | None = None
+    retained: Retained | None = None  #: of an erased recording: what kept its upload from being deleted with it
 
     @property
     def may_be_revised(self) -> bool:

@@ -118,15 +118,16 @@ def erase(recording_id: str, world: World, *, upload: bool) -> Recording:
     """Erase a recording, its partials and artifacts, and with `upload` the uploaded object; announce the erasure.
 
     A tombstone with the id stays, so that neither a repeated event nor a worker that is still running brings it back.
-    Repeating it deletes what arrived in between. Raises NotFound.
+    Repeating it deletes what arrived in between. An object under retention or a hold stays, and the tombstone says
+    until when (`retained`); everything else is erased. Raises NotFound.
     """
     recording = world.store.recording(recording_id)
     if recording is None:
         raise NotFound(f"there is no recording {recording_id}")
     if recording.status is not Status.ERASED:
-        if upload:  # first: the tombstone no longer knows its name
-            world.uploads.delete(recording.source)
-        world.store.erase(outcomes.tombstone(recording, world.clock()))
+        # The object first: the tombstone no longer knows its name.
+        retained = world.uploads.delete(recording.source) if upload else None
+        world.store.erase(outcomes.tombstone(recording, retained, world.clock()))
         log.info("recording erased", extra={"action": "erased", "recording_id": recording_id})
         recording = world.store.recording(recording_id) or recording
     announce_erased(recording, world)

@@ -16,6 +16,7 @@ from speechpipe.contract import (
     Partial,
     Record,
     Recording,
+    Retained,
     Source,
     Stage,
     Status,
@@ -57,6 +58,7 @@ def finished(recording: Recording, record: Record) -> Recording:
         update={
             "status": record.status,
             "halves": record.halves,
+            "same_content_as": record.same_content_as,
             "finished_at": record.timing.completed_at,
             "result": record if inline else None,
             "preview": record.text[:PREVIEW_CHARACTERS],
@@ -83,6 +85,7 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
             "results_uri": results.uri(f"{recording.id}/r{revision}"),
             "deadline_at": now + allowed,
             "halves": recording.halves | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again},
+            "same_content_as": None,
             "finished_at": None,
             "result": None,
             "preview": None,
@@ -96,8 +99,8 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
     )
 
 
-def tombstone(recording: Recording, now: datetime) -> Recording:
-    """What stays of an erased recording: its id, and when it was erased. Nothing of what was uploaded."""
+def tombstone(recording: Recording, retained: Retained | None, now: datetime) -> Recording:
+    """What stays of an erased recording: its id, when it was erased, and what kept its object from being deleted."""
     bucket = recording.source.bucket
     source = Source(
         uri=f"{recording.source.uri.partition('://')[0]}://{bucket}",
@@ -115,9 +118,10 @@ def tombstone(recording: Recording, now: datetime) -> Recording:
         results_uri=recording.results_uri,
         queued_at=recording.queued_at,
         deadline_at=recording.deadline_at,
-        expires_at=recording.expires_at,
+        expires_at=None if retained else recording.expires_at,  # it outlives the object, which a backfill would find
         halves={stage: Half(status=HalfStatus.SKIPPED) for stage in Stage},
         finished_at=now,
+        retained=retained,
     )
 
 
@@ -130,6 +134,7 @@ def completion_event(record: Record) -> Completion:
         uri=record.source.uri,
         generation=record.source.generation,
         ref=record.options.ref,
+        same_content_as=record.same_content_as,
         # Longer recordings have more turning points, and an event must stay under 20 kB.
         summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
         artifacts=record.artifacts,

@@ -27,6 +27,7 @@ from speechpipe.contract import (
     Timing,
     Transcript,
 )
+from speechpipe.contract.options import unknown_options
 from speechpipe.record.align import align_segments, summarise
 from speechpipe.record.foreign import unknown_languages
 from speechpipe.record.joining import join_texts
@@ -57,6 +58,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
     requested = recording.options.stages
     if any(stage not in partials for stage in requested):
         return None
+    partials = {stage: _without_work(partial) for stage, partial in partials.items()}
     analyses = {stage: partials[stage].analysis for stage in requested}
     transcript = _value(analyses.get(Stage.STT), Transcript)
     emotions = _value(analyses.get(Stage.SER), Emotions)
@@ -70,6 +72,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         recording_id=recording.id,
         revision=recording.revision,
         supersedes=recording.supersedes,
+        same_content_as=next((i for stage in requested if (i := partials[stage].same_content_as)), None),
         status=status,
         source=recording.source,
         audio=audio,
@@ -86,8 +89,19 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         emotion_vocabulary=emotions.vocabulary if emotions else None,
         summary=summarise(transcript, emotions, audio.duration if audio else 0.0),
         artifacts=_artifacts(recording.results_uri, transcript, emotions),
-        warnings=_warnings(analyses),
+        warnings=_warnings(recording, analyses),
         error=_primary_failure(failures),
+    )
+
+
+def _without_work(partial: Partial) -> Partial:
+    """The partial as it counts here: an analysis that was taken over took no work and cost nothing."""
+    analysis = partial.analysis
+    if partial.same_content_as is None or analysis is None:
+        return partial
+    cost = Cost(amount=0, currency=analysis.cost.currency) if analysis.cost else None
+    return partial.model_copy(
+        update={"analysis": analysis.model_copy(update={"compute_seconds": 0.0, "work": None, "cost": cost})}
     )
 
 
@@ -124,7 +138,7 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
         attempts=partial.attempt,
         progress=1.0,
         model=analysis.model if analysis else None,
-        queued_at=_queued_at(recording, partial.stage),
+        queued_at=None if partial.same_content_as else _queued_at(recording, partial.stage),
         started_at=partial.started_at,
         finished_at=partial.finished_at,
         audio_seconds=analysis.audio.duration if analysis else None,
@@ -181,8 +195,9 @@ def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotio
     )
 
 
-def _warnings(analyses: Mapping[Stage, Analysis | None]) -> tuple[Caution, ...]:
+def _warnings(recording: Recording, analyses: Mapping[Stage, Analysis | None]) -> tuple[Caution, ...]:
     """Each caution once: both halves report `no_speech` for a silent file. A code may occur with two messages."""
     cautions = [caution for analysis in analyses.values() if analysis for caution in analysis.cautions]
     stt, ser = analyses.get(Stage.STT), analyses.get(Stage.SER)
-    return tuple(dict.fromkeys([*cautions, *(unknown_languages(stt, ser) if stt and ser else ())]))
+    cautions += unknown_languages(stt, ser) if stt and ser else ()
+    return tuple(dict.fromkeys([*cautions, *unknown_options(recording.source.metadata)]))

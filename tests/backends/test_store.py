@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from speechpipe.backends.ports import Backend, Store
-from speechpipe.contract import Half, HalfStatus, Lease, Recording, Stage, Status, Totals
+from speechpipe.contract import Half, HalfStatus, Lease, Recording, Retained, Stage, Status, Totals
 from speechpipe.contract.errors import Busy
 from speechpipe.pipeline.outcomes import tombstone
 from tests.backends.examples import LATER, NOW, QUOTE, accepted, finished, held, partial, recording
@@ -119,6 +119,20 @@ def test_labels_that_are_no_words_are_read_as_they_were_written(store: Store, kn
     )
     store.finish(done)
     assert store.recording(known.id) == done
+
+
+def test_metadata_under_any_name_is_read_as_it_was_written(store: Store) -> None:
+    long = ("k" * 1001, "é" * 750, "k" * 8000, "\\long " + "0" * 64, "\\long", "k" * 1000)
+    metadata = {name: f"value {number}" for number, name in enumerate((*ODD_LABELS, "__class__", *long))}
+    made = recording()
+    made = made.model_copy(update={"source": made.source.model_copy(update={"metadata": metadata})})
+    assert store.create_recording(made)
+    assert store.recording(made.id) == made
+    done = finished(made)  # its result has the metadata once more, under a longer path
+    assert store.finish(done)
+    assert store.recording(made.id) == done
+    [listed] = store.recordings(uri=made.source.uri)
+    assert listed.source.metadata == metadata
 
 
 def test_lists_have_the_newest_first_and_no_results(store: Store) -> None:
@@ -314,7 +328,7 @@ def test_a_join_of_an_earlier_revision_changes_nothing(store: Store, announced: 
 def test_an_erased_recording_is_a_tombstone_with_nothing_under_it(store: Store, announced: Recording) -> None:
     store.create_partial(partial(announced))
     store.claim(announced.id, Stage.STT, 1, holder="me", now=NOW, until=LATER)
-    stone = tombstone(announced, LATER)
+    stone = tombstone(announced, Retained(hold=True, until=LATER), LATER)
     in_parallel(lambda _: store.erase(stone))
     assert read(store, announced) == stone
     assert store.partials(announced.id) == []
@@ -326,7 +340,7 @@ def test_an_erased_recording_is_a_tombstone_with_nothing_under_it(store: Store, 
 
 
 def test_writes_of_earlier_revisions_do_not_change_a_tombstone(store: Store, announced: Recording) -> None:
-    stone = tombstone(announced, LATER)
+    stone = tombstone(announced, None, LATER)
     store.erase(stone)
     assert not store.create_recording(recording())
     assert not store.create_partial(partial(announced))
@@ -334,7 +348,7 @@ def test_writes_of_earlier_revisions_do_not_change_a_tombstone(store: Store, ann
     assert not store.finish(finished(recording()))
     store.begin(stone.id, Stage.STT, attempt=1, at=NOW)
     store.mark_announced(stone.id, 1, LATER)
-    store.erase(tombstone(announced, LATER + timedelta(hours=1)))
+    store.erase(tombstone(announced, None, LATER + timedelta(hours=1)))
     assert read(store, stone) == stone
     assert store.partials(stone.id) == []
 
@@ -544,7 +558,7 @@ def test_every_write_of_a_recording_except_progress_is_a_change(store: Store, kn
         lambda: store.finish(finished(known)),
         lambda: store.mark_announced(known.id, 1, LATER),
         lambda: store.revise(next_revision(read(store, known))),
-        lambda: store.erase(tombstone(read(store, known), LATER)),
+        lambda: store.erase(tombstone(read(store, known), None, LATER)),
     ]
     _, cursor = changed(store, "")
     for number, write in enumerate(writes):

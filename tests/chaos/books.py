@@ -2,9 +2,9 @@
 
 "As in the undisturbed run" compares whole records, except for the fields that say when and where a record was made (id,
 times, attempts, revision, the folder in URIs, and of the source everything but name, size and metadata), for
-`supersedes`, and for the message of a failure that is not the input's fault, which counts attempts and names the last
-error. Analyses are compared whole. If a clock passed the deadline, a half may have been given up with `timeout`; such a
-half has nothing to compare with.
+`supersedes` and `same_content_as`, for the work that it took, and for the message of a failure that is not the input's
+fault, which counts attempts and names the last error. Analyses are compared whole, with the work. If a clock passed the
+deadline, a half may have been given up with `timeout`; such a half has nothing to compare with.
 """
 
 from __future__ import annotations
@@ -185,13 +185,17 @@ def _records(inventory: Inventory, baseline: Baseline, past_deadline: bool) -> C
 
 
 def comparable(record: Record) -> dict[str, Any]:
-    """The part of a record that is the same in every run."""
-    fields = record.model_dump(mode="json", exclude={"recording_id", "revision", "supersedes", "timing"})
-    fields["seconds"] = (record.timing.audio_seconds, record.timing.compute_seconds)
+    """The part of a record that is the same in every run.
+
+    An upload that is repeated because its answer was lost may take over the first one's result, which takes no work.
+    """
+    own = {"recording_id", "revision", "supersedes", "same_content_as", "timing", "cost"}
+    fields = record.model_dump(mode="json", exclude=own)
+    fields["seconds"] = record.timing.audio_seconds
     fields["source"] = (record.source.name, record.source.size, record.source.metadata)
     fields["artifacts"] = {name: uri and uri.rpartition("/")[2] for name, uri in record.artifacts}
     for half in fields["halves"].values():
-        for name in ("attempts", "queued_at", "started_at", "finished_at"):
+        for name in ("attempts", "queued_at", "started_at", "finished_at", "compute_seconds", "cost"):
             del half[name]
     for place in (fields, *fields["halves"].values()):
         place["error"] = place["error"] and (place["error"]["stage"], _failed(Failure(**place["error"])))

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from speechpipe import Client, cli
+from speechpipe.backends.local.folder import FolderUploads
 from speechpipe.cli import terminal
-from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status
+from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status
 from speechpipe.embedded import runner
 from speechpipe.pipeline.backfill import Outcome, Throttle
 from speechpipe.pipeline.ingest import ingest
@@ -197,6 +199,24 @@ def test_erase_asks_and_leaves_no_trace_of_the_content(
     assert "everything except this id was erased" in story
     assert "ended as erased" in story
     assert "erased" in here.run("list")[1]
+
+
+def test_an_upload_under_retention_stays_and_erase_says_until_when(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder retains nothing, so its deletion is replaced by the answer that a bucket gives."""
+    [one] = here.submit("kept.wav")
+    retained = Retained(until=datetime(2999, 1, 31, 12, tzinfo=UTC))
+    monkeypatch.setattr(FolderUploads, "delete", lambda self, source: retained)
+    uri = here.recording(one).source.uri
+    status, out, err = here.run("erase", one, "--upload", "-y")
+    assert (status, out) == (1, f"{one}  erased  kept.wav\n")
+    said = " ".join(err.split())
+    assert f"{one} its upload stays until 2999-01-31 12:00:00Z; {uri}#" in said
+    assert "can be deleted then" in said
+    assert here.recording(one).status is Status.ERASED
+    assert "the upload could not be: it stays until 2999-01-31" in " ".join(here.run("explain", one)[1].split())
+    status, out, err = here.run("erase", "kept.wav", "--upload", "-y")
+    assert (status, out) == (1, f"{one}  already erased\n")
+    assert "its upload stays until 2999-01-31 12:00:00Z" in " ".join(err.split())
 
 
 def test_an_erased_recording_is_found_by_its_file_while_that_exists(here: Here) -> None:

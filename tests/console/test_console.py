@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from speechpipe import Client
+from speechpipe.backends.local.folder import FolderUploads
 from speechpipe.console import Console
-from speechpipe.contract import Stage
+from speechpipe.contract import Retained, Stage
 from tests.console.conftest import WAIT_SECONDS, Visitor
 from tests.doubles import FixedEngine, ready
 from tests.media import write_wav
@@ -128,6 +129,15 @@ def test_a_half_can_be_redriven(visitor: Visitor) -> None:
     recording = visitor.client.get(recording_id)
     assert recording.rerun == (Stage.SER,)
     assert visitor.list(q="order")[0]["revision"] == 2  # the new revision's text is searchable too
+
+
+def test_erasing_says_until_when_an_upload_under_retention_stays(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording_id = visitor.finish(b"audio", "secret.wav")
+    monkeypatch.setattr(FolderUploads, "delete", lambda self, source: Retained(hold=True))
+    answer = visitor.post(f"/api/recordings/{recording_id}/erase", {"upload": True}).json()
+    assert (answer["status"], answer["upload_stays_until"]) == ("erased", "its hold is released")
 
 
 def test_erasing_removes_words_and_name(visitor: Visitor) -> None:

@@ -59,6 +59,13 @@ def test_an_event_without_an_optional_field_is_read(field: str) -> None:
     assert source.recording_id == Source.model_validate(golden("storage-finalized-source")).recording_id
 
 
+def test_an_event_tells_of_a_key_of_the_uploaders_own() -> None:
+    keys = {"encryptionAlgorithm": "AES256", "keySha256": "RN0Pue3IJ2Zq9ZwEsAJZ1iH6IYDLvRrGpgXg3cXBnGE="}
+    assert wire.source_from_event(golden("storage-finalized") | {"customerEncryption": keys}).customer_key
+    assert not wire.source_from_event(golden("storage-finalized") | {"customerEncryption": {}}).customer_key
+    assert not wire.source_from_event(golden("storage-finalized") | {"kmsKeyName": "projects/p"}).customer_key
+
+
 def test_a_size_of_zero_may_be_left_out() -> None:
     assert wire.source_from_event(without(golden("storage-finalized"), "size")).size == 0
 

@@ -51,6 +51,17 @@ def test_a_new_upload_supersedes_the_one_of_the_same_name(user: User) -> None:
     assert user.final(first).supersedes is None
 
 
+def test_the_same_bytes_again_take_over_the_result(user: User) -> None:
+    name, metadata = PREFIX + "same #1.wav", {"file-owner": "1000", "__class__": "call"}
+    first = user.final(user.drop(b"RIFF0 same", name, **metadata))
+    second = user.final(user.drop(b"RIFF0 same", name, **metadata))
+    assert (second.status, second.same_content_as, second.supersedes) == (Status.COMPLETED, first.id, first.id)
+    assert [half.attempts for half in second.halves.values()] == [0, 0]
+    assert second.source.metadata == metadata
+    assert "unknown_option" in {warning.code for warning in second.warnings}
+    assert user.events_of(second.id)[0].type == "dev.speechpipe.recording.v1.completed"
+
+
 def test_a_stage_that_always_fails_leaves_the_other_half_intact(user: User) -> None:
     dropped = {stage: user.drop(f"fail-{stage.value}".encode(), f"{PREFIX}fails-{stage.value}.wav") for stage in Stage}
     for stage, recording in dropped.items():
@@ -105,10 +116,11 @@ def test_every_way_of_creating_an_object_is_noticed(user: User) -> None:
         assert user.final(user.id_of(blob)).status is Status.COMPLETED
 
 
-def test_folders_and_objects_outside_the_prefix_are_ignored(user: User) -> None:
-    others = [user.drop(b"", PREFIX + "folder/"), user.drop(b"RIFF0", "elsewhere.wav")]
+def test_folders_parts_and_objects_outside_the_prefix_are_ignored(user: User) -> None:
+    names = [PREFIX + "folder/", "elsewhere.wav", PREFIX + "calls/gcloud/tmp/parallel_composite_uploads/see/x_0"]
+    others = [user.drop(b"RIFF0", name) for name in names]
     user.final(user.drop(b"RIFF0", PREFIX + "afterwards.wav"))
-    assert [user.backend.store.recording(other) for other in others] == [None, None]
+    assert [user.backend.store.recording(other) for other in others] == [None] * 3
 
 
 def test_a_worker_killed_at_work_is_restarted_and_the_task_is_redelivered(user: User) -> None:

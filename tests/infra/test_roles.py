@@ -27,6 +27,8 @@ INTENDED = {
     "speechpipe-ingest": OURS
     | {
         (UPLOADS, "storage.objectViewer"),
+        (RESULTS, "storage.objectViewer"),
+        (RESULTS, "storage.objectCreator"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status, Task
+from speechpipe.client.explain import history
+from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound
-from speechpipe.pipeline import operations, perform
+from speechpipe.pipeline import analyses, operations
 from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
 from tests.simulation import Crash, Simulation
@@ -168,6 +170,25 @@ def test_erasing_keeps_the_upload_unless_requested() -> None:
     assert sim.uploads.gone == set()
 
 
+def test_an_upload_under_retention_stays_and_everything_else_is_erased() -> None:
+    sim = done()
+    until = sim.clock() + timedelta(days=365)
+    sim.uploads.retained["call.wav"] = Retained(until=until)
+    tombstone = erase(sim, upload=True)
+    assert tombstone.retained == Retained(until=until)
+    assert sim.only() == tombstone.model_copy(update={"announced_at": sim.clock()})
+    assert "call.wav" not in sim.only().model_dump_json()
+    assert (sim.uploads.gone, sim.results.objects) == (set(), {})
+    assert sim.store.partials(tombstone.id) == []
+    assert sim.completions()[-1].type.endswith(".erased")
+    assert sim.only().expires_at is None  # it outlives the object, so that nobody takes that in again
+    sim.arrive(source())
+    sim.settle()
+    assert sim.only().status is Status.ERASED
+    [moment] = [m for m in history(sim.only(), [], [], sim.clock()) if m.what == "erased"]
+    assert f"it stays until {until:%Y-%m-%d %H:%M:%SZ}" in moment.detail
+
+
 def test_neither_a_repeated_event_nor_a_sweep_brings_an_erased_recording_back() -> None:
     sim = done()
     erase(sim)
@@ -207,7 +228,7 @@ def test_a_worker_that_is_still_running_restores_nothing() -> None:
 
 def test_a_running_worker_with_a_large_analysis_restores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The analysis is in the results bucket before the partial that refers to it, which is then never created."""
-    monkeypatch.setattr(perform, "PARTIAL_INLINE_BYTES", 10)
+    monkeypatch.setattr(analyses, "PARTIAL_INLINE_BYTES", 10)
     sim = Simulation()
     perform_while_erasing(sim)
     assert sim.results.objects == {}

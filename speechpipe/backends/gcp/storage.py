@@ -7,6 +7,7 @@ import mimetypes
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -15,8 +16,8 @@ from google.api_core.exceptions import Forbidden, PreconditionFailed
 from google.api_core.exceptions import NotFound as ObjectNotFound
 from google.cloud.storage import Blob, Bucket, Client
 
-from speechpipe.contract import Source, wire
-from speechpipe.contract.errors import ErrorCode, NotFound, Rejected, Unreadable
+from speechpipe.contract import Retained, Source, wire
+from speechpipe.contract.errors import ErrorCode, NotFound, Rejected, Unreadable, under_customer_key
 
 #: Block size for unpacking a file.
 _UNPACK_BYTES = 1024 * 1024
@@ -40,7 +41,7 @@ class GcsUploads:
         (`gcloud storage cp --gzip-local`) is unpacked here, up to the cap. Raises Rejected, also above the cap.
         """
         with _gone_if_not_found():
-            blob, encoding = self._live(source)
+            blob, encoding = self._readable(source)
             blob.download_to_filename(str(into), raw_download=True)
         if encoding == "gzip":
             _unpack(into, self._max_bytes)
@@ -49,20 +50,26 @@ class GcsUploads:
     def open(self, source: Source) -> Iterator[BinaryIO]:
         """Open an object for reading by ranges of its raw, stored bytes."""
         with _gone_if_not_found():
-            blob, _ = self._live(source)
+            blob, _ = self._readable(source)
         with io.BufferedReader(_RangeReader(blob, source.size), RANGE_BYTES) as reader:
             yield reader
 
-    def _live(self, source: Source) -> tuple[Blob, str | None]:
-        """Return exactly that generation and its content encoding. Raises Rejected(object_gone)."""
-        bucket = self._client.bucket(source.bucket)
-        live = bucket.get_blob(source.name, generation=int(source.generation))
+    def _readable(self, source: Source) -> tuple[Blob, str | None]:
+        """Return exactly that generation and its content encoding. Raises Rejected(object_gone, customer_key)."""
+        live = self._live(source)
+        if _customer_encryption(live):
+            raise under_customer_key()
+        # Not `live` itself: it would download from its `mediaLink`, in which emulators do not escape `#` and `?` in
+        # names.
+        return live.bucket.blob(source.name, generation=int(source.generation)), live.content_encoding
+
+    def _live(self, source: Source) -> Blob:
+        """Return exactly that generation with its metadata. Raises Rejected(object_gone)."""
+        live = self._client.bucket(source.bucket).get_blob(source.name, generation=int(source.generation))
         # Emulators ignore the generation and return the live object.
         if live is None or str(live.generation) != source.generation:
             raise _gone()
-        # Not `live` itself: it would download from its `mediaLink`, in which emulators do not escape `#` and `?` in
-        # names.
-        return bucket.blob(source.name, generation=int(source.generation)), live.content_encoding
+        return live
 
     def upload(self, path: Path, name: str, metadata: dict[str, str]) -> Source:
         """Upload a file; above 8 MiB the library makes it a resumable upload."""
@@ -97,11 +104,21 @@ class GcsUploads:
         """The live objects whose name starts with `prefix`, by name, fetched in pages of a thousand."""
         return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix))
 
-    def delete(self, source: Source) -> None:
-        """Delete exactly that generation."""
+    def delete(self, source: Source) -> Retained | None:
+        """Delete exactly that generation.
+
+        Under retention or a hold, Cloud Storage answers 403, as without permission; the object's metadata tells which
+        (https://cloud.google.com/storage/docs/object-holds, https://cloud.google.com/storage/docs/bucket-lock).
+        """
         with suppress(Rejected), _gone_if_not_found():
-            blob, _ = self._live(source)  # emulators would delete the live object
-            blob.delete(if_generation_match=int(source.generation))
+            live = self._live(source)  # emulators would delete the live object
+            try:
+                live.delete(if_generation_match=int(source.generation))
+            except Forbidden:
+                if retained := _retained(live, datetime.now(UTC)):
+                    return retained
+                raise
+        return None
 
 
 class _RangeReader(io.RawIOBase):
@@ -142,6 +159,19 @@ class _RangeReader(io.RawIOBase):
             part: bytes = self._blob.download_as_bytes(start=self._position, end=end, raw_download=True, checksum=None)
         self._position += len(part)
         return part
+
+
+def _customer_encryption(blob: Blob) -> object:
+    """The algorithm and hash of a customer-supplied key; None without one. The library has no public name for it."""
+    return blob._properties.get("customerEncryption")
+
+
+def _retained(blob: Blob, now: datetime) -> Retained | None:
+    """What forbids to delete an object: its hold, its own retention, or that of its bucket."""
+    ends = (blob.retention_expiration_time, blob.retention.retain_until_time)
+    until = max((end for end in ends if end and end > now), default=None)
+    hold = bool(blob.temporary_hold or blob.event_based_hold)
+    return Retained(hold=hold, until=until) if hold or until else None
 
 
 def _gone() -> Rejected:
@@ -210,6 +240,7 @@ def _source(blob: Any) -> Source:
             "contentType": blob.content_type,
             "crc32c": blob.crc32c,
             "metadata": blob.metadata,
+            "customerEncryption": _customer_encryption(blob),
             "timeCreated": blob.time_created,
         }
     )

@@ -339,7 +339,8 @@ async function showRecording(id) {
     make("time", { datetime: moment.at, text: fullTime(moment.at) }), make("span", { class: "dim", text: moment.stage }),
     make("b", { text: moment.what }), make("span", { text: moment.detail, dir: "auto" }))));
   const details = [["ID", recording.id], ["Object", recording.uri], ["Size", fileSize(recording.size)], ["Content type", recording.type ?? "unknown"],
-    ...(recording.supersedes ? [["Supersedes", recording.supersedes]] : []), ...Object.entries(recording.metadata)];
+    ...(recording.supersedes ? [["Supersedes", recording.supersedes]] : []),
+    ...(recording.same_content_as ? [["Same content as", recording.same_content_as]] : []), ...Object.entries(recording.metadata)];
   $("one-source").replaceChildren(...details.flatMap(([name, value]) =>
     [make("dt", { text: name }), make("dd", { text: value, dir: "auto" })]));
   if (fresh) {
@@ -389,8 +390,8 @@ function showActions(recording) {
 async function operate(recording, verb, body, done) {
   for (const button of $("one-actions").children) button.disabled = true;
   try {
-    await postJson(`/api/recordings/${recording.id}/${verb}`, body);
-    notify(`${done} ${recording.name}`);
+    const stays = (await postJson(`/api/recordings/${recording.id}/${verb}`, body)).upload_stays_until;
+    notify(`${done} ${recording.name}` + (stays ? `; its upload stays until ${stays}` : ""), Boolean(stays));
     if (verb === "erase") location.hash = "#/";
     else scheduleReload();
   } catch (error) {
