@@ -19,6 +19,7 @@ from typing import Any
 
 from infra.commands import ROOT, DeploymentError, output, require_installed, run, try_output
 from infra.estimate import count_changes, describe_changes, describe_cost, warm_instances
+from infra.events import raise_deadline
 
 #: The APIs that Terraform needs before it can enable the others, and those that a build needs.
 FIRST_APIS = (
@@ -226,6 +227,7 @@ def deploy(target: Target) -> None:
                 images = build(target, tag)
                 make_plan(target, images, file)
             run(*TERRAFORM, "apply", "-input=false", str(file))
+    raise_deadline(target.project, target.region)
     print(f"\n{target.project} is up to date. Next:\n")
     print(f'  eval "$(make -s exports {target.make_arguments})"')
     print("  .venv/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait")

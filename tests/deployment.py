@@ -46,6 +46,12 @@ elif said.startswith("storage buckets create"):
     keep(bucket="")
 elif said.startswith("storage buckets update"):
     keep(bucket="True")
+elif said.startswith("eventarc triggers describe"):
+    print("projects/{project}/subscriptions/eventarc-us-central1-speechpipe-partials-sub-123")
+elif said.startswith("pubsub subscriptions describe"):
+    print(state["deadline"])
+elif said.startswith("pubsub subscriptions update"):
+    keep(deadline=said.partition("--ack-deadline=")[2])
 elif said.startswith("builds submit"):
     keep(images=[*state["images"], said.partition("_TAG=")[2].partition(",")[0].split()[0]])
 elif said.startswith("artifacts docker images describe"):
@@ -84,6 +90,7 @@ class Machine:
             "gcloud storage buckets create",
             "gcloud storage buckets update",
             "gcloud builds submit",
+            "gcloud pubsub subscriptions update",
             "terraform -chdir=infra apply",
         )
         return [start for call in self.calls for start in starts if call.startswith(start)]
@@ -113,7 +120,14 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         (checkout / name / "code.py").write_text(name)
     shutil.copy(infra.commands.ROOT / "cloudbuild.yaml", checkout)
     shutil.copy(infra.commands.ROOT / ".dockerignore", checkout)
-    state: dict[str, Any] = {"account": "ann@example.com", "apis": [], "bucket": None, "images": [], "fails": []}
+    state: dict[str, Any] = {
+        "account": "ann@example.com",
+        "apis": [],
+        "bucket": None,
+        "images": [],
+        "deadline": "10",
+        "fails": [],
+    }
     (home / "state.json").write_text(json.dumps(state))
     programs = home / "bin"
     programs.mkdir()

@@ -95,7 +95,7 @@ class LocalCloud:
     workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
     functions: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)  #: more environment variables for functions and workers
-    sweep_seconds: float = resources.SCHEDULE.seconds
+    sweep_seconds: float = resources.SCHEDULES[Service.SWEEP].seconds
     copies: int = 1
     serve: bool = True  #: False: only the emulators, without functions, workers, pushes or triggers
     report: Callable[[str], None] | None = None  #: called with the name of each process once it is ready
@@ -192,7 +192,7 @@ class LocalCloud:
         self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
         command = [sys.executable, "-m", "speechpipe.emulators.storage", f"--port={ports.storage}"]
         command += [f"--uploads={self.ids.uploads}", f"--results={self.ids.results}", f"--copies={self.copies}"]
-        command += [f"--ingest-port={ports.services[Service.INGEST]}"] if self.serve else []
+        command += [f"--project={self.ids.project}", f"--pubsub-port={ports.pubsub}"]
         self._processes.start("storage", command, plain, answering(ports.storage, "/"))
 
     def _start_services(self) -> None:
@@ -222,22 +222,31 @@ class LocalCloud:
         """Stand in for Cloud Scheduler and for Cloud Run's restarts; a failed call of sweep is not retried."""
         services = [service.value for service in Service]
         sweep_at = time.monotonic() + self.sweep_seconds
+        reconcile_every = resources.SCHEDULES[Service.RECONCILE].seconds
+        reconcile_at = time.monotonic() + reconcile_every
         while not self._stopping.wait(min(self.sweep_seconds, REVIVE_SECONDS)):
             for name in self._processes.revive(*services):
                 log.warning("%s exited and was restarted", name, extra={"action": "revived"})
             if time.monotonic() >= sweep_at:
                 self.sweep()
                 sweep_at = time.monotonic() + self.sweep_seconds
+            if time.monotonic() >= reconcile_at:
+                self.call(Service.RECONCILE)
+                reconcile_at = time.monotonic() + reconcile_every
 
     def sweep(self) -> bool:
         """Call the sweep function once. Returns whether it answered 200."""
-        port = self.ports.services[Service.SWEEP]
+        return self.call(Service.SWEEP)
+
+    def call(self, service: Service) -> bool:
+        """Call a scheduled function once. Returns whether it answered 200."""
+        port = self.ports.services[service]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("POST", "/")
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException) as error:
-            log.warning("sweep failed: %s", type(error).__name__, extra={"action": "sweep_failed"})
+            log.warning("%s failed: %s", service.value, type(error).__name__, extra={"action": "schedule_failed"})
             return False
         finally:
             connection.close()

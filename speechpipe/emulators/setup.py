@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 from speechpipe.contract import resources
 from speechpipe.contract.errors import SpeechpipeError
@@ -52,17 +53,21 @@ def subscription_request(
 
     It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md).
     """
+    tasks = resources.TASK_TOPICS.values()
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
         "topic": f"projects/{project}/topics/{subscription.topic}",
         "ack_deadline_seconds": subscription.ack_deadline_seconds,
+        "message_retention_duration": timedelta(seconds=subscription.retention_seconds),
     }
     if subscription.push_to and subscription.push_to in ports:
         request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {
             "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",
-            "max_delivery_attempts": max_attempts,
+            "max_delivery_attempts": max_attempts
+            if subscription.topic in tasks
+            else subscription.max_delivery_attempts,
         }
     return request
 
