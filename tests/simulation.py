@@ -48,6 +48,7 @@ class MemoryUploads:
     def __init__(self) -> None:
         self.gone: set[str] = set()
         self.bodies: dict[str, bytes] = {}
+        self.listed: list[Source] = []
         self.opened = 0
 
     def download(self, source: Source, into: Path) -> None:
@@ -76,7 +77,7 @@ class MemoryUploads:
         raise NotImplementedError
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
-        raise NotImplementedError
+        yield from (source for source in self.listed if source.name.startswith(prefix))
 
     def delete(self, source: Source) -> None:
         self.gone.add(source.name)
@@ -110,7 +111,9 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download", "open")
+    READS = frozenset(
+        "recording recordings known unfinished lease partials read uri find download open objects".split()
+    )
 
     def __init__(self, port: object, simulation: Simulation) -> None:
         self._port, self._simulation = port, simulation
