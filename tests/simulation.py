@@ -112,7 +112,20 @@ class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
     READS = frozenset(
-        "recording recordings known unfinished lease partials read uri find download open objects".split()
+        [
+            "recording",
+            "recordings",
+            "known",
+            "unfinished",
+            "lease",
+            "partials",
+            "read",
+            "uri",
+            "find",
+            "download",
+            "open",
+            "objects",
+        ]
     )
 
     def __init__(self, port: object, simulation: Simulation) -> None:

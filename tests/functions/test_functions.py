@@ -181,7 +181,9 @@ def test_reconcile_ingests_uploads_without_a_document_and_answers_with_its_repor
     lost(entry_points.services.world, 2)
     answer = entry_points.client("reconcile").post("/")
     assert answer.status_code == 200
-    assert answer.get_json() | {"listed": 2, "looked_up": 2, "missed": 2, "new": 2, "complete": True} == answer.get_json()
+    assert (
+        answer.get_json() | {"listed": 2, "looked_up": 2, "missed": 2, "new": 2, "complete": True} == answer.get_json()
+    )
     assert len(entry_points.services.world.store.recordings()) == 2
     assert entry_points.client("reconcile").post("/").get_json()["missed"] == 0
 
