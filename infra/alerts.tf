@@ -54,7 +54,7 @@ locals {
       severity = "ERROR"
       query    = "sum by (service_name) (increase(run_googleapis_com:request_count{${local.in_functions},response_code_class=\"5xx\"}[10m])) > 3"
       duration = "0s"
-      meaning  = "A function answered more than three requests within ten minutes with 5xx; its events are redelivered for 24 hours."
+      meaning  = "A function answered more than three requests within ten minutes with 5xx; an upload's event waits for 31 days, a finished half's for a day."
       look     = "The function's errors in the log."
       do       = "Fix the cause within a day; sweep catches up on what was missed."
     }

@@ -111,22 +111,8 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    READS = frozenset(
-        [
-            "recording",
-            "recordings",
-            "known",
-            "unfinished",
-            "lease",
-            "partials",
-            "read",
-            "uri",
-            "find",
-            "download",
-            "open",
-            "objects",
-        ]
-    )
+    STORE_READS = ("recording", "recordings", "known", "unfinished", "lease", "partials")
+    READS = (*STORE_READS, "read", "uri", "find", "objects", "download", "open")
 
     def __init__(self, port: object, simulation: Simulation) -> None:
         self._port, self._simulation = port, simulation

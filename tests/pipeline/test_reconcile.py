@@ -29,16 +29,17 @@ def uploaded(sim: Simulation, *names: str, age: timedelta = timedelta(hours=2), 
     return made
 
 
-def run(
-    sim: Simulation, since: timedelta = LOOK_BACK, **more: bool
-) -> tuple[ReconcileReport, dict[str, Outcome | Exception]]:
+Told = dict[str, Outcome | Exception]
+
+
+def run(sim: Simulation, since: timedelta = LOOK_BACK, *, dry_run: bool = False) -> tuple[ReconcileReport, Told]:
     """Reconcile once; what it reports, and what it tells about each upload without a document."""
-    told: dict[str, Outcome | Exception] = {}
+    told: Told = {}
 
     def tell(found: Source, outcome: Outcome | Exception) -> None:
         told[found.name] = outcome
 
-    return reconcile(sim.world, sim.clock() - since, tell=tell, **more), told
+    return reconcile(sim.world, sim.clock() - since, tell=tell, dry_run=dry_run), told
 
 
 @pytest.mark.slow
@@ -150,9 +151,8 @@ def test_an_upload_that_cannot_be_ingested_is_told_and_left_for_the_next_time(
         report, told = run(sim)
     assert (report.missed, report.new, report.failed) == (3, 2, 1)
     assert str(told["b.wav"]) == "no way"
-    assert [record.levelname for record in caplog.records if vars(record).get("action") == "not_reconciled"] == [
-        "ERROR"
-    ]
+    levels = [record.levelname for record in caplog.records if vars(record).get("action") == "not_reconciled"]
+    assert levels == ["ERROR"]
     assert run(sim)[1] == {"b.wav": Outcome.NEW}
 
 
