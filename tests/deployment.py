@@ -132,7 +132,7 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     programs = home / "bin"
     programs.mkdir()
     for name, text in (
-        ("gcloud", _GCLOUD.format(python=sys.executable, home=str(home), digest=DIGEST)),
+        ("gcloud", _GCLOUD.format(python=sys.executable, home=str(home), digest=DIGEST, project=PROJECT)),
         ("terraform", _TERRAFORM.format(home=home, terraform=executable())),
     ):
         (programs / name).write_text(text)
