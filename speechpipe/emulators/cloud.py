@@ -96,6 +96,7 @@ class LocalCloud:
     functions: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)  #: more environment variables for functions and workers
     sweep_seconds: float = resources.SCHEDULES[Service.SWEEP].seconds
+    reconcile_seconds: float = resources.SCHEDULES[Service.RECONCILE].seconds
     copies: int = 1
     serve: bool = True  #: False: only the emulators, without functions, workers, pushes or triggers
     report: Callable[[str], None] | None = None  #: called with the name of each process once it is ready
@@ -221,9 +222,7 @@ class LocalCloud:
     def _schedule(self) -> None:
         """Stand in for Cloud Scheduler and for Cloud Run's restarts; a failed call of sweep is not retried."""
         services = [service.value for service in Service]
-        sweep_at = time.monotonic() + self.sweep_seconds
-        reconcile_every = resources.SCHEDULES[Service.RECONCILE].seconds
-        reconcile_at = time.monotonic() + reconcile_every
+        sweep_at, reconcile_at = time.monotonic() + self.sweep_seconds, time.monotonic() + self.reconcile_seconds
         while not self._stopping.wait(min(self.sweep_seconds, REVIVE_SECONDS)):
             for name in self._processes.revive(*services):
                 log.warning("%s exited and was restarted", name, extra={"action": "revived"})
@@ -232,7 +231,7 @@ class LocalCloud:
                 sweep_at = time.monotonic() + self.sweep_seconds
             if time.monotonic() >= reconcile_at:
                 self.call(Service.RECONCILE)
-                reconcile_at = time.monotonic() + reconcile_every
+                reconcile_at = time.monotonic() + self.reconcile_seconds
 
     def sweep(self) -> bool:
         """Call the sweep function once. Returns whether it answered 200."""
