@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 
 from speechpipe.contract import resources
 from speechpipe.contract.errors import SpeechpipeError
@@ -51,14 +50,14 @@ def subscription_request(
 ) -> dict[str, object]:
     """The API request that creates a subscription; a pull subscription if its service has no port.
 
-    It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md).
+    It has no retry policy, because with one the emulator stops redelivering failed messages, and the emulator's own
+    retention, because that is the longest that it accepts (docs/surprises.md).
     """
     tasks = resources.TASK_TOPICS.values()
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
         "topic": f"projects/{project}/topics/{subscription.topic}",
         "ack_deadline_seconds": subscription.ack_deadline_seconds,
-        "message_retention_duration": timedelta(seconds=subscription.retention_seconds),
     }
     if subscription.push_to and subscription.push_to in ports:
         request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}

@@ -22,9 +22,11 @@ from tests.simulation import Crash, Simulation
 DAY = timedelta(days=1)
 
 
-def uploaded(sim: Simulation, *names: str, age: timedelta = timedelta(hours=2), **more: dict[str, str]) -> list[Source]:
+def uploaded(
+    sim: Simulation, *names: str, age: timedelta = timedelta(hours=2), metadata: dict[str, str] | None = None
+) -> list[Source]:
     """Put objects of this age into the bucket, without an event."""
-    made = [source(name, **more).model_copy(update={"created_at": sim.clock() - age}) for name in names]
+    made = [source(name, metadata=metadata).model_copy(update={"created_at": sim.clock() - age}) for name in names]
     sim.uploads.listed += made
     return made
 

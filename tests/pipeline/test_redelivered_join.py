@@ -57,7 +57,9 @@ def joined_with_copies(before: int, copy_before: int) -> tuple[Simulation, list[
     written: list[str] = []
 
     def attempt(interruptions: dict[int, Any], writes: list[str]) -> None:
-        ports = {name: Interrupting(getattr(sim, name), interruptions, writes) for name in ("store", "bus", "results")}
+        ports: dict[str, Any] = {
+            name: Interrupting(getattr(sim, name), interruptions, writes) for name in ("store", "bus", "results")
+        }
         join(recording_id, 1, replace(sim.world, **ports))
 
     def copy() -> None:
