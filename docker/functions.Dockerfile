@@ -1,4 +1,4 @@
-# The four functions: ingest, join, give_up, sweep. The service's FUNCTION_SOURCE and FUNCTION_TARGET select one.
+# The five functions: ingest, join, give_up, sweep, reconcile. The service's FUNCTION_SOURCE and FUNCTION_TARGET select one.
 #
 #     docker buildx build --file docker/functions.Dockerfile --tag functions .
 

@@ -87,12 +87,12 @@ say "user $(id -u), writes to /tmp only"
 case $kind in
 functions)
     lacks torch numpy av ctranslate2 transformers workers
-    for name in ingest join give_up sweep; do
+    for name in ingest join give_up sweep reconcile; do
         FUNCTION_SOURCE=functions/$name.py FUNCTION_TARGET=$name functions-framework &
         server=$!
         case $name in
         # A CloudEvent function accepts POST only. The others would call Google, so request a path that they do not serve.
-        ingest | join) await 405 / ;;
+        join) await 405 / ;;
         *) await 404 /robots.txt ;;
         esac
         stop

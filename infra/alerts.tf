@@ -3,7 +3,7 @@
 locals {
   functions_re = join("|", [for function in module.function : function.name])
   workers_re   = join("|", [for worker in module.stage : worker.name])
-  sweep_name   = module.function[local.system.schedule.service].name
+  succeeded    = { for name in keys(local.system.schedules) : name => "run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=\"${module.function[name].name}\",response_code_class=\"2xx\"}" }
   in_functions = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.functions_re}\""
   attempts     = "sum by (stage) (increase(${local.promql.attempts}{${local.ours},action%s}[30m]))"
   cost         = local.promql.cost_per_audio_hour
@@ -17,19 +17,44 @@ locals {
       look     = "The worker's instances and GPU utilisation on the dashboard, its log, and the GPU quota."
       do       = "Raise max_instances within the quota; fix the worker if it fails; a mere backlog drains by itself."
     }
+    "Upload events are old" = {
+      severity = "ERROR"
+      query    = "max by (subscription_id) (${local.promql.event_age}{${local.events}}) > 900"
+      duration = "300s"
+      meaning  = "An upload, or a finished half, has waited for more than 15 minutes: ingest or join does not take its event."
+      look     = "The log of ingest (upload-events) or join (eventarc-...): refused calls, errors, or no request at all."
+      do       = "Fix the cause: uploads wait for 31 days, and sweep joins what join missed."
+    }
+    "Uploads were missed" = {
+      severity = "ERROR"
+      query    = "sum(increase(${local.promql.missed_uploads}{${local.ours}}[1h])) > 0"
+      duration = "0s"
+      meaning  = "The nightly reconcile found uploads without a document and ingested them: their events were lost or late."
+      look     = "The bucket's notification, the age of upload events, and speechpipe dead-letters list."
+      do       = "Find out why the events did not arrive; if that began more than three days ago, run speechpipe reconcile."
+    }
+    "Reconcile has stopped" = {
+      severity = "WARNING"
+      # Not in the first two days of a deployment, in which it may not have run yet.
+      query    = "absent_over_time(${local.succeeded.reconcile}[2d]) unless on() absent_over_time(${local.succeeded.sweep}[1h] offset 2d)"
+      duration = "0s"
+      meaning  = "No reconciliation has succeeded for two days: an upload whose event is lost now stays unnoticed."
+      look     = "The state of the Cloud Scheduler job, and reconcile's log."
+      do       = "Resume the job, or run speechpipe reconcile --since 3d, which has no time limit."
+    }
     "Dead letters" = {
       severity = "ERROR"
-      query    = "sum by (subscription_id) (increase(${local.promql.dead_letters}{${local.tasks}}[15m])) > 0"
+      query    = "sum by (subscription_id) (increase(${local.promql.dead_letters}{${local.queues}}[15m])) > 0"
       duration = "0s"
-      meaning  = "A task was delivered ${local.system.subscriptions[local.system.task_topics.stt].max_delivery_attempts} times and never finished; give_up ends its stage as a Failure."
-      look     = "The recording's history (speechpipe explain), and the worker's log lines with action=failed."
+      meaning  = "A task or an upload's event was delivered as often as allowed and never dealt with; give_up ends a task's stage as a Failure."
+      look     = "speechpipe dead-letters list, the recording's history (speechpipe explain), and log lines with action=failed."
       do       = "Fix the cause, then run speechpipe dead-letters redrive --all."
     }
     "A function is failing" = {
       severity = "ERROR"
       query    = "sum by (service_name) (increase(run_googleapis_com:request_count{${local.in_functions},response_code_class=\"5xx\"}[10m])) > 3"
       duration = "0s"
-      meaning  = "A function answered more than three requests within ten minutes with 5xx; its events are redelivered for 24 hours."
+      meaning  = "A function answered more than three requests within ten minutes with 5xx; an upload's event waits for 31 days, a finished half's for a day."
       look     = "The function's errors in the log."
       do       = "Fix the cause within a day; sweep catches up on what was missed."
     }
@@ -54,7 +79,7 @@ locals {
     }
     "Sweep has stopped" = {
       severity = "CRITICAL"
-      query    = "absent_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=\"${local.sweep_name}\",response_code_class=\"2xx\"}[15m])"
+      query    = "absent_over_time(${local.succeeded.sweep}[15m])"
       duration = "0s"
       meaning  = "No sweep has succeeded for 15 minutes: stuck recordings stay stuck, and missed deadlines go unnoticed."
       look     = "The state of the Cloud Scheduler job, and sweep's log."

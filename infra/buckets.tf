@@ -1,4 +1,4 @@
-# Two buckets: Eventarc cannot filter by prefix, so a result stored beside the uploads would count as another upload.
+# Two buckets, so that a result never counts as another upload, whatever the prefix.
 
 locals {
   # Pages that upload, including the console, which sends files straight to the bucket.
@@ -111,6 +111,13 @@ resource "google_storage_bucket_iam_member" "ingest_uploads" {
   bucket = google_storage_bucket.uploads.name
   role   = "roles/storage.objectViewer"
   member = module.function["ingest"].member
+}
+
+# why: reconcile lists the uploads, and reads the header of those it ingests
+resource "google_storage_bucket_iam_member" "reconcile_uploads" {
+  bucket = google_storage_bucket.uploads.name
+  role   = "roles/storage.objectViewer"
+  member = module.function["reconcile"].member
 }
 
 # why: a report embeds the audio of a small recording

@@ -1,9 +1,12 @@
 # One tile for each of our metrics, with its meaning as the title, then Cloud Run's own metrics. "GPU idle while the queue
 # is old" is no alert: the first row shows it.
 locals {
-  first  = ["queue_age", "gpu_utilization", "outcomes", "attempts", "given_up", "dead_letters"]
-  ours   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}-.+\""
-  tasks  = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${join("|", [for worker in module.stage : worker.subscription])}\""
+  first = ["queue_age", "event_age", "gpu_utilization", "outcomes", "attempts", "given_up", "dead_letters"]
+  ours  = "monitored_resource=\"cloud_run_revision\",service_name=~\"${local.prefix}-.+\""
+  tasks = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${join("|", [for worker in module.stage : worker.subscription])}\""
+  # Eventarc names its subscription eventarc-REGION-TRIGGER-sub-NUMBER.
+  events = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${google_pubsub_subscription.upload_events.name}|eventarc-.+-${google_eventarc_trigger.partials.name}-sub-.+\""
+  queues = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${join("|", concat([google_pubsub_subscription.upload_events.name], [for worker in module.stage : worker.subscription]))}\""
   every  = "[$${__interval}]"
   by     = { for name, metric in local.system.metrics : name => join(", ", metric.labels) }
   series = "sum by (%s) (increase(%s{%s}[$${__interval}]))"
@@ -13,8 +16,11 @@ locals {
       name == "queue_age" ? {
         "$${subscription_id}" = "max by (subscription_id) (${local.promql[name]}{${local.tasks}})"
       } :
+      name == "event_age" ? {
+        "$${subscription_id}" = "max by (subscription_id) (${local.promql[name]}{${local.events}})"
+      } :
       name == "dead_letters" ? {
-        "$${subscription_id}" = "sum by (subscription_id) (increase(${local.promql[name]}{${local.tasks}}${local.every}))"
+        "$${subscription_id}" = "sum by (subscription_id) (increase(${local.promql[name]}{${local.queues}}${local.every}))"
       } :
       name == "gpu_utilization" ? {
         "$${service_name}" = "sum by (service_name) (increase(${local.promql[name]}_sum{${local.ours}}${local.every})) / sum by (service_name) (increase(${local.promql[name]}_count{${local.ours}}${local.every}))"

@@ -1,4 +1,4 @@
-# Tasks end up here once their delivery attempts are used up. give_up ends each one's stage as a Failure, with the attempts
+# Tasks end up here (uploads' events: upload_events.tf) once their delivery attempts are used up. give_up ends each one's stage as a Failure, with the attempts
 # and errors from the database; a second subscription keeps the messages for people (`speechpipe dead-letters`).
 locals {
   dead_letters = local.system.subscriptions[local.system.dead_letter_topic]
@@ -22,7 +22,7 @@ resource "google_pubsub_subscription" "dead_letters" {
   name                       = local.dead_letters.name
   topic                      = google_pubsub_topic.dead_letters.id
   ack_deadline_seconds       = local.dead_letters.ack_deadline_seconds
-  message_retention_duration = "2678400s" # 31 days, the maximum: there is no further fallback
+  message_retention_duration = "${local.dead_letters.retention_seconds}s"
 
   push_config {
     push_endpoint = "${module.function[local.dead_letters.push_to].uri}/"
@@ -47,7 +47,7 @@ resource "google_pubsub_subscription" "kept_letters" {
   name                       = local.kept_letters.name
   topic                      = google_pubsub_topic.dead_letters.id
   ack_deadline_seconds       = local.kept_letters.ack_deadline_seconds
-  message_retention_duration = "2678400s"
+  message_retention_duration = "${local.kept_letters.retention_seconds}s"
 
   expiration_policy {
     ttl = ""

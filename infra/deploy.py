@@ -20,6 +20,7 @@ from infra import preflight
 from infra.apply import apply, make_plan
 from infra.commands import TERRAFORM, DeploymentError, output, run
 from infra.estimate import count_changes, describe_build, describe_changes, describe_cost, warm_instances
+from infra.events import raise_deadline
 from infra.images import build, image_tag, published_images
 from infra.project import bootstrap, check_prerequisites, deployed_choices, use_existing_state
 from infra.target import ACCELERATORS, MODELS, Target
@@ -60,6 +61,7 @@ def deploy(target: Target, given: Mapping[str, str]) -> None:
                 images = build(target, tag)
                 make_plan(target, images, file)
             apply(target, images, file)
+    raise_deadline(target.project, target.region)
     _print_next_steps(target)
 
 

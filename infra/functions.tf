@@ -1,4 +1,4 @@
-# The four functions are services that share one image: see docs/decisions/0007-functions-as-services.md.
+# The functions are services that share one image: see docs/decisions/0007-functions-as-services.md.
 
 locals {
   # The settings that all services share.
@@ -27,17 +27,19 @@ locals {
   })
 
   # Called by Eventarc, which uses one of the service's addresses as its tokens' audience and does not document which.
-  event_services = [local.system.storage_trigger.service, local.system.firestore_trigger.service]
+  event_services = [local.system.firestore_trigger.service]
 
   # Concurrency: gunicorn's single process has four threads per CPU (functions-framework's default); more requests would
   # queue inside it. Memory: join and sweep hold the record of a ten-hour recording with all its words, the others only a
-  # message. Timeouts: Eventarc waits at most 600 s, a push as long as its subscription's ack deadline.
+  # message, reconcile a page of the listing. Timeouts: Eventarc waits 600 s once events.py has raised its subscription's
+  # deadline, a push as long as its subscription's ack deadline, a schedule at most half an hour.
   function_sizes = {
     ingest  = { memory = "512Mi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
     join    = { memory = "2Gi", timeout_seconds = 300, concurrency = 4, max_instances = 10 }
     give_up = { memory = "512Mi", timeout_seconds = local.system.subscriptions[local.system.dead_letter_topic].ack_deadline_seconds, concurrency = 4, max_instances = 3 }
     # One sweep per instance, and a second instance so that a long sweep does not block the next minute's.
-    sweep = { memory = "2Gi", timeout_seconds = 300, concurrency = 1, max_instances = 2 }
+    sweep     = { memory = "2Gi", timeout_seconds = 300, concurrency = 1, max_instances = 2 }
+    reconcile = { memory = "512Mi", timeout_seconds = 1800, concurrency = 1, max_instances = 1 }
   }
 }
 

@@ -1,5 +1,5 @@
-# One optional key for everything that is stored. Google still encrypts two things with its own keys: the topics that
-# Eventarc creates for its triggers (names of objects and documents pass through them), and logs.
+# One optional key for everything that is stored. Google still encrypts two things with its own keys: the topic that
+# Eventarc creates for its trigger (names of documents pass through it), and logs.
 
 # why: the services that store our data encrypt and decrypt it with the key
 resource "google_kms_crypto_key_iam_member" "agent" {

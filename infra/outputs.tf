@@ -54,27 +54,29 @@ output "topics" {
   description = "All topics."
   value = concat(
     [for worker in module.stage : worker.topic],
+    [google_pubsub_topic.upload_events.name, google_pubsub_topic.dead_uploads.name],
     [google_pubsub_topic.dead_letters.name, google_pubsub_topic.completions.name],
   )
 }
 
 output "subscriptions" {
-  description = "All subscriptions except the one that keeps dead letters for people."
+  description = "All subscriptions except those that keep dead letters for people."
   value = concat(
+    [google_pubsub_subscription.upload_events.name],
     [for worker in module.stage : worker.subscription],
     [google_pubsub_subscription.dead_letters.name, google_pubsub_subscription.completions.name],
   )
 }
 
 output "triggers" {
-  description = "Both Eventarc triggers."
-  value       = [google_eventarc_trigger.uploads.name, google_eventarc_trigger.partials.name]
+  description = "The Eventarc trigger."
+  value       = [google_eventarc_trigger.partials.name]
 }
 
 output "schedules" {
-  description = "The Cloud Scheduler jobs: sweep's, and one per worker if warm_up is set."
+  description = "The Cloud Scheduler jobs: sweep's, reconcile's, and one per worker if warm_up is set."
   value = concat(
-    [google_cloud_scheduler_job.sweep.name],
+    [google_cloud_scheduler_job.sweep.name, google_cloud_scheduler_job.reconcile.name],
     [for job in google_cloud_scheduler_job.warm_up : job.name],
   )
 }

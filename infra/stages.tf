@@ -50,6 +50,15 @@ resource "google_pubsub_topic_iam_member" "ingest_tasks" {
   member = module.function["ingest"].member
 }
 
+# why: reconcile publishes the tasks of uploads whose event was lost
+resource "google_pubsub_topic_iam_member" "reconcile_tasks" {
+  for_each = module.stage
+
+  topic  = each.value.topic
+  role   = "roles/pubsub.publisher"
+  member = module.function["reconcile"].member
+}
+
 # why: sweep republishes lost tasks
 resource "google_pubsub_topic_iam_member" "sweep_tasks" {
   for_each = module.stage

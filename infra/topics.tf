@@ -1,5 +1,5 @@
 # The topic for completion events, and the subscription that `speechpipe` receives them from. Tasks: modules/stage.
-# Dead letters: dead_letters.tf.
+# Uploads: upload_events.tf. Dead letters: dead_letters.tf.
 resource "google_pubsub_topic" "completions" {
   #checkov:skip=CKV_GCP_83:encrypted with kms_key where one is given, with Google's key otherwise
   name         = local.system.completions_topic
@@ -16,7 +16,7 @@ resource "google_pubsub_subscription" "completions" {
   name                       = local.system.subscriptions[local.system.completions_topic].name
   topic                      = google_pubsub_topic.completions.id
   ack_deadline_seconds       = local.system.subscriptions[local.system.completions_topic].ack_deadline_seconds
-  message_retention_duration = "604800s"
+  message_retention_duration = "${local.system.subscriptions[local.system.completions_topic].retention_seconds}s"
 
   retry_policy {
     minimum_backoff = "${local.system.subscriptions[local.system.completions_topic].minimum_backoff_seconds}s"

@@ -1,36 +1,9 @@
 # Eventarc redelivers failed events for 24 hours, with backoff. That is its default for services, and the only alternative
-# is a single attempt. Sweep takes care of anything older.
-
-resource "google_eventarc_trigger" "uploads" {
-  name            = "${local.prefix}-uploads"
-  location        = var.region # the bucket's
-  service_account = module.function[local.system.storage_trigger.service].caller
-
-  matching_criteria {
-    attribute = "type"
-    value     = local.system.storage_trigger.event_type
-  }
-  matching_criteria {
-    attribute = "bucket"
-    value     = google_storage_bucket.uploads.name
-  }
-
-  destination {
-    cloud_run_service {
-      service = module.function[local.system.storage_trigger.service].name
-      region  = var.region
-    }
-  }
-
-  depends_on = [
-    google_project_iam_member.eventarc_agent,
-    google_project_iam_member.event_receiver,
-    google_project_iam_member.storage_agent,
-  ]
-}
+# is a single attempt. Sweep takes care of anything older. Its subscription waits 10 s for an answer, which no argument
+# here can change: events.py raises that after each `apply`.
 
 resource "google_eventarc_trigger" "partials" {
-  name                    = "${local.prefix}-partials"
+  name                    = local.system.firestore_trigger.name
   location                = var.region # the database's
   service_account         = module.function[local.system.firestore_trigger.service].caller
   event_data_content_type = "application/protobuf"
@@ -61,28 +34,19 @@ resource "google_eventarc_trigger" "partials" {
 
 # why: a trigger's identity must be allowed to receive the events it delivers
 resource "google_project_iam_member" "event_receiver" {
-  for_each = toset([local.system.storage_trigger.service, local.system.firestore_trigger.service])
-
   project = var.project_id
   role    = "roles/eventarc.eventReceiver"
-  member  = module.function[each.key].caller_member
+  member  = module.function[local.system.firestore_trigger.service].caller_member
 }
 
 # Google grants this role too, but only minutes after the API's first use, which is too late in a new project. Creating the
-# services gives this grant some minutes to take effect before the triggers need it; if "Permission denied while using
+# services gives this grant some minutes to take effect before the trigger needs it; if "Permission denied while using
 # the Eventarc Service Agent" still appears, apply again.
-# why: Eventarc creates and manages the topics and subscriptions behind its triggers
+# why: Eventarc creates and manages the topics and subscriptions behind its trigger
 resource "google_project_iam_member" "eventarc_agent" {
   #checkov:skip=CKV_GCP_49:Google's own agent in its own role, which Google grants as well, only later
   project    = var.project_id
   role       = "roles/eventarc.serviceAgent"
   member     = local.agents.eventarc
   depends_on = [google_project_service_identity.agent]
-}
-
-# why: Cloud Storage publishes bucket events to a topic that Eventarc creates
-resource "google_project_iam_member" "storage_agent" {
-  project = var.project_id
-  role    = "roles/pubsub.publisher"
-  member  = data.google_storage_project_service_account.agent.member
 }

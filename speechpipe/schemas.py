@@ -43,9 +43,10 @@ def system() -> dict[str, Any]:
         "dead_letter_topic": resources.DEAD_LETTER_TOPIC,
         "completions_topic": resources.COMPLETIONS_TOPIC,
         "subscriptions": {each.name: asdict(each) for each in resources.SUBSCRIPTIONS},
-        "storage_trigger": asdict(resources.STORAGE_TRIGGER),
+        "dead_uploads_topic": resources.DEAD_UPLOADS_TOPIC,
+        "uploads_notification": asdict(resources.UPLOADS_NOTIFICATION),
         "firestore_trigger": asdict(resources.FIRESTORE_TRIGGER),
-        "schedule": asdict(resources.SCHEDULE),
+        "schedules": {name.value: asdict(schedule) for name, schedule in resources.SCHEDULES.items()},
         "firestore": {
             "indexes": [[{"field": field, "order": order} for field, order in index] for index in COMPOSITE_INDEXES],
             "unindexed": [{"collection": collection, "field": field} for collection, field in UNINDEXED],

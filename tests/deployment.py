@@ -51,6 +51,12 @@ elif said.startswith("storage buckets create"):
     keep(bucket="")
 elif said.startswith("storage buckets update"):
     keep(bucket="True")
+elif said.startswith("eventarc triggers describe"):
+    print("projects/{project}/subscriptions/eventarc-us-central1-speechpipe-partials-sub-123")
+elif said.startswith("pubsub subscriptions describe"):
+    print(state["deadline"])
+elif said.startswith("pubsub subscriptions update"):
+    keep(deadline=said.partition("--ack-deadline=")[2])
 elif said.startswith("beta builds submit"):
     region = said.partition("--region=")[2].split()[0]
     if region in state["restricted"]:
@@ -131,6 +137,7 @@ class Machine:
             "gcloud storage buckets create",
             "gcloud storage buckets update",
             "gcloud beta builds submit",
+            "gcloud pubsub subscriptions update",
             "terraform -chdir=infra apply",
         )
         return [start for call in self.calls for start in starts if call.startswith(start)]
@@ -169,13 +176,14 @@ def machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         "quotas": NEW_PROJECT,
         "restricted": [],  # regions in which this project may not build
         "refusals": [],  # how the next applies end; "": as usual
+        "deadline": "10",
         "fails": [],
     }
     (home / "state.json").write_text(json.dumps(state))
     programs = home / "bin"
     programs.mkdir()
     for name, text in (
-        ("gcloud", _GCLOUD.format(python=sys.executable, home=str(home), digest=DIGEST)),
+        ("gcloud", _GCLOUD.format(python=sys.executable, home=str(home), digest=DIGEST, project=PROJECT)),
         ("terraform", _TERRAFORM.format(python=sys.executable, home=str(home), terraform=executable())),
     ):
         (programs / name).write_text(text)

@@ -49,6 +49,7 @@ class MemoryUploads:
         self.gone: set[str] = set()
         self.bodies: dict[str, bytes] = {}
         self.retained: dict[str, Retained] = {}
+        self.listed: list[Source] = []
         self.opened = 0
 
     def download(self, source: Source, into: Path) -> None:
@@ -77,7 +78,7 @@ class MemoryUploads:
         raise NotImplementedError
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
-        raise NotImplementedError
+        yield from (source for source in self.listed if source.name.startswith(prefix))
 
     def delete(self, source: Source) -> Retained | None:
         if source.name not in self.retained:
@@ -113,7 +114,8 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    READS = ("recording", "recordings", "unfinished", "lease", "partials", "read", "uri", "find", "download", "open")
+    STORE_READS = ("recording", "recordings", "known", "unfinished", "lease", "partials")
+    READS = (*STORE_READS, "read", "uri", "find", "objects", "download", "open")
 
     def __init__(self, port: object, simulation: Simulation) -> None:
         self._port, self._simulation = port, simulation

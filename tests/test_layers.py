@@ -122,7 +122,7 @@ def test_the_console_knows_no_local_cloud() -> None:
     assert not {room_of(module) for module in used} & {"functions", "workers", "emulators"}
 
 
-@pytest.mark.parametrize("function", ["ingest", "join", "give_up", "sweep"])
+@pytest.mark.parametrize("function", ["ingest", "join", "give_up", "sweep", "reconcile"])
 def test_a_function_loads_neither_torch_nor_numpy(function: str) -> None:
     code = f"import sys, functions.{function}; print(*sorted({{'torch', 'numpy', 'workers', 'av'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

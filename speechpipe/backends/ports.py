@@ -55,6 +55,10 @@ class Store(Protocol):
         """Read a recording; None if there is none."""
         ...
 
+    def known(self, recording_ids: Collection[str]) -> set[str]:
+        """Return those of these ids that have a recording, erased ones included. Reads nothing else of it."""
+        ...
+
     def recordings(
         self,
         *,

@@ -1,4 +1,4 @@
-"""`speechpipe dead-letters`: list, show and redrive tasks that were not finished within the allowed deliveries."""
+"""`speechpipe dead-letters`: tasks, and events of uploads, that were not dealt with within the allowed deliveries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from speechpipe.pipeline.operations import LetterState
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="List, show or redrive dead letters: tasks that were not finished within the allowed deliveries.",
+    help="List, show or redrive dead letters: tasks that were not finished within the allowed deliveries, and uploads"
+    " whose event was not taken.",
 )
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON per letter.")]
 
@@ -36,9 +37,14 @@ def list_letters(context: typer.Context, as_json: AsJson = False) -> None:
         err.print("no dead letters")
         return
     for letter, state in found:
-        task, name = letter.task, escape(printable(letter.task.source.name))
-        what = f"{task.stage.value} of {task.recording_id} r{task.revision}"
+        name = escape(printable(letter.source.name))
+        what = f"{_what(letter)} of {letter.recording_id}" + (f" r{letter.task.revision}" if letter.task else "")
         out.print(f"{letter.id}  {letter.at:%m-%d %H:%M:%S}  {what}  {state.value}  {name}", highlight=False)
+
+
+def _what(letter: Letter) -> str:
+    """What the letter is about: a stage, or the upload itself."""
+    return letter.task.stage.value if letter.task else "upload"
 
 
 def _to_json(letter: Letter, state: LetterState) -> str:
@@ -59,9 +65,12 @@ def show_letters(
             continue
         task = each.task
         deliveries = "1 delivery" if each.deliveries == 1 else f"{each.deliveries} deliveries"
-        out.print(f"letter {each.id}: {task.stage.value} of {task.recording_id}, revision {task.revision}")
+        revision = f", revision {task.revision}" if task else ""
+        out.print(f"letter {each.id}: {_what(each)} of {each.recording_id}{revision}")
         out.print(f"  {state.value}; given up after {deliveries} at {each.at:%Y-%m-%d %H:%M:%SZ}")
-        out.print(f"  {escape(printable(task.source.uri))}", highlight=False)
+        out.print(f"  {escape(printable(each.source.uri))}", highlight=False)
+        if task is None:
+            continue
         lease = client.backend.store.lease(task.recording_id, task.stage, task.revision)
         for attempt in lease.attempts if lease else ():
             error = f" ({attempt.error})" if attempt.error else ""
@@ -78,9 +87,11 @@ def redrive_letters(
 ) -> None:
     """Run the stages of dead letters again as the recording's next revision, and remove the letters.
 
-    A letter whose stage has succeeded since, or whose recording was erased, is
-    removed without running anything. Exit with status 1 if a letter could not
-    be removed.
+    An upload whose event was not taken becomes a recording now; the caps and
+    the prefix come from this shell's environment, as for backfill. A letter
+    whose stage has succeeded since, or whose recording was erased, is removed
+    without running anything. Exit with status 1 if a letter could not be
+    removed.
     """
     if everything == bool(ids):
         raise typer.BadParameter("name the letters or use --all", param_hint="--all")
@@ -89,10 +100,10 @@ def redrive_letters(
     if not chosen:
         err.print("no dead letters")
     problems = 0
-    by_recording = sorted(chosen, key=lambda letter: letter.task.recording_id)
-    for recording_id, group in groupby(by_recording, key=lambda letter: letter.task.recording_id):
+    by_recording = sorted(chosen, key=lambda letter: letter.recording_id)
+    for recording_id, group in groupby(by_recording, key=lambda letter: letter.recording_id):
         letters = list(group)
-        stages = " and ".join(sorted({letter.task.stage.value for letter in letters}))
+        stages = " and ".join(sorted({_what(letter) for letter in letters}))
         try:
             state = client.settle(letters)
         except (NotFinal, NotFound) as error:
@@ -100,7 +111,7 @@ def redrive_letters(
             print_problem(recording_id, error)
             continue
         done = "redriven" if state in (LetterState.OPEN, LetterState.RUNNING) else f"{state.value}, removed"
-        name = escape(printable(letters[0].task.source.name)) if state is not LetterState.GONE else ""
+        name = escape(printable(letters[0].source.name)) if state is not LetterState.GONE else ""
         out.print(f"{recording_id}  {stages} {done}  {name}", highlight=False)
     if problems:
         raise typer.Exit(1)
@@ -110,6 +121,6 @@ def _letters(client: Client, ids: list[str]) -> list[tuple[Letter, LetterState]]
     """Find the letters with these ids, or of the recordings with these ids. Raises NotFound if an id has none."""
     found = client.dead_letters()
     for each in ids:
-        if not any(each in (letter.id, letter.task.recording_id) for letter, _ in found):
+        if not any(each in (letter.id, letter.recording_id) for letter, _ in found):
             raise NotFound(f"there is no dead letter {each!r}; `speechpipe dead-letters list` lists all")
-    return [(letter, state) for letter, state in found if {letter.id, letter.task.recording_id} & set(ids)]
+    return [(letter, state) for letter, state in found if {letter.id, letter.recording_id} & set(ids)]

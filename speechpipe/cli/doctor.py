@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -152,11 +153,18 @@ def _project(environ: Mapping[str, str]) -> list[Finding]:
         f"bucket {settings.uploads_bucket}": lambda: backend.uploads.find("speechpipe-doctor"),
     }
     client = SubscriberClient()
+    on_emulators = "PUBSUB_EMULATOR_HOST" in environ  # which have neither Eventarc nor notifications
     for wanted in resources.SUBSCRIPTIONS:
+        if on_emulators:
+            wanted = replace(wanted, retention_seconds=7 * resources.DAY_SECONDS)  # theirs, and the longest they know
         name = settings.completions_subscription if wanted.topic == resources.COMPLETIONS_TOPIC else wanted.name
         path = f"projects/{settings.project}/subscriptions/{name}"
         checks[f"subscription {name}"] = partial(_check_subscription, client, path, wanted)
-    return [_check(what, check, settings.project) for what, check in checks.items()]
+    if not on_emulators:
+        trigger = f"subscription of the trigger {resources.FIRESTORE_TRIGGER.name}"
+        checks[trigger] = partial(_check_trigger, client, settings.project)
+    findings = [_check(what, check, settings.project) for what, check in checks.items()]
+    return findings if on_emulators else [*findings, _notification(settings)]
 
 
 def _run_indexed_queries(store: Store) -> None:
@@ -176,6 +184,11 @@ def _check_subscription(client: Any, path: str, wanted: resources.Subscription) 
         f"{what} is {actual}, expected {expected}"
         for what, actual, expected in (
             ("acknowledgement deadline in seconds", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
+            (
+                "retention in seconds",
+                int(found.message_retention_duration.total_seconds()),
+                wanted.retention_seconds,
+            ),
             ("push delivery", bool(push.push_endpoint or push.oidc_token.audience), wanted.push_to is not None),
             (
                 "dead-letter forwarding",
@@ -187,6 +200,46 @@ def _check_subscription(client: Any, path: str, wanted: resources.Subscription) 
     ]
     if differences:
         raise SpeechpipeError("; ".join(differences))
+
+
+def _check_trigger(client: Any, project: str) -> None:
+    """Raises SpeechpipeError unless the subscription that Eventarc made waits as long as a join may take."""
+    wanted = resources.FIRESTORE_TRIGGER
+    named = re.compile(rf"projects/[^/]+/subscriptions/(eventarc-.+-{re.escape(wanted.name)}-sub-.+)")
+    found = {
+        match[1]: each
+        for each in client.list_subscriptions(project=f"projects/{project}")
+        if (match := named.fullmatch(each.name))
+    }
+    if not found:
+        raise SpeechpipeError("there is none: only sweep joins")
+    for name, each in found.items():
+        if each.ack_deadline_seconds != wanted.ack_deadline_seconds:
+            raise SpeechpipeError(
+                f"acknowledgement deadline in seconds is {each.ack_deadline_seconds}, expected"
+                f" {wanted.ack_deadline_seconds}: gcloud pubsub subscriptions update {name} --project={project}"
+                f" --ack-deadline={wanted.ack_deadline_seconds}"
+            )
+
+
+def _notification(settings: ClientSettings) -> Finding:
+    """Whether the uploads bucket announces its objects; only who may read the bucket's settings can see that."""
+    from google.api_core.exceptions import Forbidden
+    from google.cloud import storage
+
+    wanted = resources.UPLOADS_NOTIFICATION
+    what = f"notification of {settings.uploads_bucket}"
+    try:
+        bucket = storage.Client(project=settings.project).bucket(settings.uploads_bucket)
+        found = [each for each in bucket.list_notifications() if each.topic_name == wanted.topic]
+    except Forbidden:
+        return Finding(what, False, "not checked: that takes the permission storage.buckets.get on the bucket")
+    except Exception as error:  # anything that the libraries raise is a finding
+        return Finding(what, False, f"{type(error).__name__}: {error}"[:300], "deploy again", required=True)
+    if not any(wanted.event_type in (each.event_types or (wanted.event_type,)) for each in found):
+        lost = f"none to the topic {wanted.topic}: uploads wait for the nightly reconcile"
+        return Finding(what, False, lost, "deploy again", required=True)
+    return Finding(what, True, f"to the topic {wanted.topic}", required=True)
 
 
 def _check(what: str, check: Callable[[], object], project: str) -> Finding:

@@ -1,4 +1,4 @@
-"""The operators' commands: redrive, replay, backfill, erase, dead-letters.
+"""The operators' commands: redrive, replay, backfill, reconcile, erase, dead-letters.
 
 If one recording fails, each command continues with the others and then exits with status 1. Each can be stopped and
 run again. The paragraphs of help are wrapped for terminals of 80 columns, because Typer keeps their line breaks.
@@ -16,6 +16,7 @@ from rich.markup import escape
 from speechpipe.cli import dead_letters, display
 from speechpipe.cli.arguments import DryRun, OptionalRecordingNames, RecordingNames, Since, connect
 from speechpipe.cli.backfill import backfill
+from speechpipe.cli.reconcile import reconcile
 from speechpipe.cli.terminal import advance, err, out, plural, print_line, print_problem, progress_bar
 from speechpipe.client import Client
 from speechpipe.contract import Recording, Stage, Status
@@ -129,6 +130,7 @@ def replay(
 
 
 commands.command()(backfill)
+commands.command()(reconcile)
 
 
 @commands.command()

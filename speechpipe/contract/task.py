@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from speechpipe.contract.base import Cost, Frozen, Seconds, Time
 
@@ -105,9 +105,28 @@ class Task(Frozen):
 
 
 class Letter(Frozen):
-    """A dead letter: a task that was delivered, or failed, as often as allowed."""
+    """A dead letter: a task, or an upload's event, that was delivered, or failed, as often as allowed."""
 
     id: str  #: id of the message, the same each time it is listed
-    task: Task
+    task: Task | None = None  #: None for an upload's event
+    upload: Source | None = None  #: the object, for an upload's event
     deliveries: int = 0  #: 0 if the platform does not report it
     at: Time  #: when it became a dead letter
+
+    @property
+    def source(self) -> Source:
+        """The object that the letter is about."""
+        source = self.task.source if self.task else self.upload
+        assert source is not None
+        return source
+
+    @property
+    def recording_id(self) -> str:
+        """The recording that the letter is about; for an upload's event there may be none yet."""
+        return self.task.recording_id if self.task else self.source.recording_id
+
+    @model_validator(mode="after")
+    def _require_one(self) -> Self:
+        if (self.task is None) == (self.upload is None):
+            raise ValueError("a dead letter is either a task or an upload's event")
+        return self

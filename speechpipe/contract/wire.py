@@ -80,6 +80,23 @@ def source_from_event(data: object) -> Source:
     return source
 
 
+def source_from_push(body: bytes) -> Source:
+    """Read a push request of a Cloud Storage notification (https://cloud.google.com/storage/docs/pubsub-notifications).
+
+    Its data is the object. An event of another type than OBJECT_FINALIZE is not for us.
+    """
+    message = _push_message(body)
+    return source_from_message(_decode(message.get("data")), _attributes(message))
+
+
+def source_from_message(data: bytes, attributes: Mapping[str, str]) -> Source:
+    """Read the message of a Cloud Storage notification."""
+    event_type = attributes.get("eventType", "OBJECT_FINALIZE")
+    if event_type != "OBJECT_FINALIZE":
+        raise Unreadable("a storage event of another type than OBJECT_FINALIZE")
+    return source_from_event(_json(data, "the data of a storage event"))
+
+
 def gs_uri(bucket: str, name: str) -> str:
     """Return `gs://bucket/name`. `gs://` URIs have no escapes, so `#` and `?` in the name are plain characters."""
     return f"gs://{bucket}/{name}"
@@ -136,23 +153,29 @@ def dead_letter_from_push(body: bytes) -> DeadLetter:
 
 
 def letter_from_message(message_id: str, data: bytes, attributes: Mapping[str, str], at: datetime) -> Letter:
-    """Read a dead letter from a pull subscription of the dead-letter topic."""
+    """Read a dead letter from a pull subscription of a dead-letter topic: a task, or an upload's event."""
     count = attributes.get(DEAD_LETTER_COUNT, "")
+    is_upload = "eventType" in attributes
     return Letter(
         id=message_id,
-        task=task_from_message(data, attributes),
+        task=None if is_upload else task_from_message(data, attributes),
+        upload=source_from_message(data, attributes) if is_upload else None,
         deliveries=int(count) if re.fullmatch("[0-9]{1,9}", count) else 0,
         at=at,
     )
 
 
-def _push_message(body: bytes) -> Mapping[str, Any]:
+def _json(text: bytes, what: str) -> Any:
     try:
-        envelope = json.loads(body)
+        return json.loads(text)
     except ValueError as error:  # UnicodeDecodeError is one too
-        raise Unreadable("the body of the push request is not JSON") from error
+        raise Unreadable(f"{what} is not JSON") from error
     except RecursionError as error:
-        raise Unreadable("the body of the push request is nested too deeply") from error
+        raise Unreadable(f"{what} is nested too deeply") from error
+
+
+def _push_message(body: bytes) -> Mapping[str, Any]:
+    envelope = _json(body, "the body of the push request")
     message = envelope.get("message") if isinstance(envelope, dict) else None
     if not isinstance(message, dict):
         raise Unreadable("the push request has no message")

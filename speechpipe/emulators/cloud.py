@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
-SWEEP_SECONDS = 60.0  #: the longest that a call of sweep may take
+SCHEDULED_SECONDS = 60.0  #: the longest that a call of sweep or reconcile may take
 REVIVE_SECONDS = 2.0  #: how often to restart services that exited
 #: Shorter than in production: deliveries come a second apart, and each one that finds a killed worker's lease still
 #: held is a wasted attempt.
@@ -95,7 +95,8 @@ class LocalCloud:
     workers: Callable[[Stage], Sequence[str]] = lambda stage: (sys.executable, "-m", "workers")
     functions: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)  #: more environment variables for functions and workers
-    sweep_seconds: float = resources.SCHEDULE.seconds
+    sweep_seconds: float = resources.SCHEDULES[Service.SWEEP].seconds
+    reconcile_seconds: float = resources.SCHEDULES[Service.RECONCILE].seconds
     copies: int = 1
     serve: bool = True  #: False: only the emulators, without functions, workers, pushes or triggers
     report: Callable[[str], None] | None = None  #: called with the name of each process once it is ready
@@ -200,7 +201,7 @@ class LocalCloud:
         self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
         command = [sys.executable, "-m", "speechpipe.emulators.storage", f"--port={ports.storage}"]
         command += [f"--uploads={self.ids.uploads}", f"--results={self.ids.results}", f"--copies={self.copies}"]
-        command += [f"--ingest-port={ports.services[Service.INGEST]}"] if self.serve else []
+        command += [f"--project={self.ids.project}", f"--pubsub-port={ports.pubsub}"]
         self._processes.start("storage", command, plain, answering(ports.storage, "/"))
 
     def _start_services(self) -> None:
@@ -228,17 +229,24 @@ class LocalCloud:
     def _schedule(self) -> None:
         """Stand in for Cloud Scheduler and for Cloud Run's restarts; a failed call of sweep is not retried."""
         services = [service.value for service in Service]
-        sweep_at = time.monotonic() + self.sweep_seconds
+        sweep_at, reconcile_at = time.monotonic() + self.sweep_seconds, time.monotonic() + self.reconcile_seconds
         while not self._stopping.wait(min(self.sweep_seconds, REVIVE_SECONDS)):
             for name in self._processes.revive(*services):
                 log.warning("%s exited and was restarted", name, extra={"action": "revived"})
             if time.monotonic() >= sweep_at:
                 self.sweep()
                 sweep_at = time.monotonic() + self.sweep_seconds
+            if time.monotonic() >= reconcile_at:
+                self.call(Service.RECONCILE)
+                reconcile_at = time.monotonic() + self.reconcile_seconds
 
     def sweep(self) -> bool:
         """Call the sweep function once. Returns whether it answered 200."""
-        return self._front.post(resources.SCHEDULE.service, {}, b"", SWEEP_SECONDS) == HTTPStatus.OK
+        return self.call(Service.SWEEP)
+
+    def call(self, service: Service) -> bool:
+        """Call a scheduled function once. Returns whether it answered 200."""
+        return self._front.post(service, {}, b"", SCHEDULED_SECONDS) == HTTPStatus.OK
 
     # ------------------------------------------------------------------------------------------------ status
 

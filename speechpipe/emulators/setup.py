@@ -49,9 +49,11 @@ def make_topics(project: str, pubsub_port: int, max_attempts: int) -> None:
 def subscription_request(project: str, subscription: Subscription, max_attempts: int) -> dict[str, object]:
     """The API request that creates a subscription.
 
-    It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md). One
-    that is pushed says so by its token only: without an endpoint the emulator leaves the pushing to `push`.
+    It has no retry policy, because with one the emulator stops redelivering failed messages, and the emulator's own
+    retention, because that is the longest that it accepts (docs/surprises.md). One that is pushed says so by its token
+    only: without an endpoint the emulator leaves the pushing to `push`.
     """
+    tasks = resources.TASK_TOPICS.values()
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
         "topic": f"projects/{project}/topics/{subscription.topic}",
@@ -63,7 +65,9 @@ def subscription_request(project: str, subscription: Subscription, max_attempts:
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {
             "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",
-            "max_delivery_attempts": max_attempts,
+            "max_delivery_attempts": max_attempts
+            if subscription.topic in tasks
+            else subscription.max_delivery_attempts,
         }
     return request
 

@@ -1,6 +1,6 @@
 """The Cloud Storage emulator as a separate process, plus what it lacks: notifications, preconditions and CORS.
 
-    python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --ingest-port 8081
+    python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --project p --pubsub-port 80
 
 gcp-storage-emulator answers notification requests with 501, ignores `ifGenerationMatch` on uploads, returns the new
 content to a request for an old generation, and does not support CORS, with which Cloud Storage lets a page of another
@@ -14,21 +14,20 @@ import argparse
 import json
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
-from speechpipe.contract import resources
-from speechpipe.emulators.deliver import Deliverer, Event
-from speechpipe.emulators.front import Front
+from speechpipe.contract.resources import UPLOADS_NOTIFICATION
+from speechpipe.contract.wire import Message
+from speechpipe.emulators.setup import exported
 from speechpipe.observe import log
 
 Hook = Callable[[dict[str, Any]], None]
@@ -147,30 +146,37 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
             self.storage.if_generation_match = self.storage.generation = None
 
 
-def finalized_event(obj: dict[str, Any]) -> Event:
-    """The CloudEvent for a new object, as Eventarc sends it: attributes in headers, the object as JSON."""
-    headers = {
-        "content-type": "application/json",
-        "ce-specversion": "1.0",
-        "ce-id": f"{obj['bucket']}-{obj['generation']}",
-        "ce-source": f"//storage.googleapis.com/projects/_/buckets/{obj['bucket']}",
-        "ce-type": resources.STORAGE_TRIGGER.event_type,
-        # Printable ASCII only: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-        "ce-subject": "objects/" + quote(obj["name"]),
-        "ce-time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "ce-bucket": obj["bucket"],
+def notification(obj: dict[str, Any]) -> Message:
+    """The message for a new object, as Cloud Storage publishes it: the object as JSON, the event in the attributes.
+
+    Source: https://cloud.google.com/storage/docs/pubsub-notifications#format.
+    """
+    attributes = {
+        "notificationConfig": f"projects/_/buckets/{obj['bucket']}/notificationConfigs/1",
+        "eventType": UPLOADS_NOTIFICATION.event_type,
+        "payloadFormat": UPLOADS_NOTIFICATION.payload_format,
+        "bucketId": obj["bucket"],
+        "objectId": obj["name"],
+        "objectGeneration": str(obj["generation"]),
+        "eventTime": obj["timeCreated"],
     }
-    return Event(resources.STORAGE_TRIGGER.service, headers, json.dumps(obj).encode())
+    return json.dumps(obj).encode(), attributes
 
 
-def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, copies: int = 1) -> None:
+def serve(port: int, *, uploads: str, results: str, project: str, pubsub_port: int, copies: int = 1) -> None:
     """Serve until the process is stopped."""
-    front = Front({} if ingest_port is None else {resources.STORAGE_TRIGGER.service: ingest_port})
-    deliverer = Deliverer(front, copies=copies)
+    from google.cloud.pubsub_v1 import PublisherClient
+
+    with exported(PUBSUB_EMULATOR_HOST=f"127.0.0.1:{pubsub_port}"):
+        publisher = PublisherClient()
+    topic = f"projects/{project}/topics/{UPLOADS_NOTIFICATION.topic}"
 
     def notify(obj: dict[str, Any]) -> None:
-        if obj["bucket"] == uploads and ingest_port is not None:
-            deliverer.deliver(finalized_event(obj))
+        """Publish without waiting, as Cloud Storage does; the library repeats it until Pub/Sub has the message."""
+        if obj["bucket"] == uploads:
+            data, attributes = notification(obj)
+            for _ in range(copies):
+                publisher.publish(topic, data, **attributes)
 
     storage = NotifyingStorage(notify)
     for bucket in (uploads, results):
@@ -185,15 +191,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--uploads", required=True)
     parser.add_argument("--results", required=True)
-    parser.add_argument("--ingest-port", type=int, help="without it, nobody is notified")
-    parser.add_argument("--copies", type=int, default=1, help="how often to deliver each event, for tests")
+    parser.add_argument("--project", required=True, help="the project of the topic that uploads are announced on")
+    parser.add_argument("--pubsub-port", type=int, required=True)
+    parser.add_argument("--copies", type=int, default=1, help="how often to announce each upload, for tests")
     given = parser.parse_args()
     log.configure()
     serve(
         given.port,
         uploads=given.uploads,
         results=given.results,
-        ingest_port=given.ingest_port,
+        project=given.project,
+        pubsub_port=given.pubsub_port,
         copies=given.copies,
     )
 

@@ -47,10 +47,17 @@ METRICS = (
         platform="pubsub.googleapis.com/subscription/oldest_unacked_message_age",
     ),
     Metric(
+        "event_age",
+        Kind.GAUGE,
+        "s",
+        "Age of the oldest event of an upload or of a finished half that ingest or join has not taken.",
+        platform="pubsub.googleapis.com/subscription/oldest_unacked_message_age",
+    ),
+    Metric(
         "dead_letters",
         Kind.GAUGE,
         "1",
-        "Tasks sent to the dead-letter topic after the last delivery attempt.",
+        "Tasks and upload events sent to a dead-letter topic after the last delivery attempt.",
         platform="pubsub.googleapis.com/subscription/dead_letter_message_count",
     ),
     Metric(
@@ -130,6 +137,21 @@ METRICS = (
         "Stages that ended as a Failure after their last attempt or past the deadline.",
         ("gave_up",),
         labels=_STAGE,
+    ),
+    Metric(
+        "missed_uploads",
+        Kind.COUNTER,
+        "1",
+        "Uploads that reconcile found without a document: their event was lost, or had waited for an hour.",
+        ("missed",),
+    ),
+    Metric(
+        "listed_objects",
+        Kind.DISTRIBUTION,
+        "1",
+        "Objects in the uploads bucket that one reconciliation listed.",
+        ("reconciled",),
+        "listed",
     ),
     Metric("held", Kind.COUNTER, "1", "Recordings held because they exceed a cap.", ("held",), labels=("cap",)),
     Metric(

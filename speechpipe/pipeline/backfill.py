@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import Recording, Source, Status
+from speechpipe.contract import Source, Status
 from speechpipe.contract.errors import NotFinal, Rejected
 from speechpipe.contract.options import parse_options
 from speechpipe.pipeline.admission import check_object
@@ -25,7 +25,7 @@ from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 
 #: After this many failures in a row, the objects are not to blame.
-_FAILURES = 5
+FAILURES = 5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS backfill (target TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -136,7 +136,7 @@ def backfill(
             outcome = _ingested(source, ledger, world, throttle)
         except Exception as error:
             failures += 1
-            if failures == _FAILURES:
+            if failures == FAILURES:
                 raise
             yield source, error
             continue
@@ -154,11 +154,14 @@ def _ingested(source: Source, ledger: Ledger, world: World, throttle: Throttle) 
     # A recording made since the start may be ours, cut off before its tasks were published: ingest does what is
     # missing.
     throttle.wait()
+    return taken_in(source, world)
+
+
+def taken_in(source: Source, world: World) -> Outcome:
+    """Make a recording of an object, as its event would have; what has become of it."""
     recording = ingest(source, world)
-    return _outcome(recording) if recording else Outcome.IGNORED
-
-
-def _outcome(recording: Recording) -> Outcome:
+    if recording is None:
+        return Outcome.IGNORED
     if recording.status is Status.HELD:
         return Outcome.HELD
     return Outcome.REJECTED if recording.accepted_at is None else Outcome.NEW

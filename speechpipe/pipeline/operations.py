@@ -21,6 +21,7 @@ from speechpipe.contract import HalfStatus, Letter, Record, Recording, Stage, St
 from speechpipe.contract.errors import NotFinal, NotFound
 from speechpipe.pipeline import outcomes
 from speechpipe.pipeline.erasure import announce_erased
+from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.outcomes import task_of
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
@@ -135,17 +136,19 @@ def erase(recording_id: str, world: World, *, upload: bool) -> Recording:
 
 
 class LetterState(StrEnum):
-    """What has become of a dead letter's task."""
+    """What has become of a dead letter's task, or of the upload whose event it was."""
 
-    OPEN = "open"  #: its stage has failed and can be run again
+    OPEN = "open"  #: its stage has failed and can be run again; its upload is no recording yet
     RUNNING = "running"  #: its recording has not finished, or runs again
-    RESOLVED = "resolved"  #: its stage has a value by now
+    RESOLVED = "resolved"  #: its stage has a value by now; its upload is a recording
     GONE = "gone"  #: its recording was erased, or does not exist
 
 
 def state_of(letter: Letter, store: Store) -> LetterState:
-    """What has become of a dead letter's task."""
-    recording = store.recording(letter.task.recording_id)
+    """What has become of a dead letter."""
+    recording = store.recording(letter.recording_id)
+    if letter.task is None:  # the event of an upload, which becomes a recording only now, unless reconcile found it
+        return LetterState.RESOLVED if recording else LetterState.OPEN
     if recording is None or recording.status is Status.ERASED:
         return LetterState.GONE
     if recording.halves[letter.task.stage].status is HalfStatus.COMPLETED:
@@ -154,15 +157,19 @@ def state_of(letter: Letter, store: Store) -> LetterState:
 
 
 def settle(letters: Collection[Letter], world: World) -> LetterState:
-    """Run the stages of one recording's dead letters again, then acknowledge the letters; the state they were in.
+    """Do what one recording's dead letters are about, then acknowledge the letters; the state they were in.
 
-    Letters whose task is done, or whose recording is gone, are only acknowledged. Raises NotFinal while the recording
-    has not finished: `give_up` has not reached it yet, or other stages run again.
+    A task's stage is run again, and an upload is ingested. Letters whose task is done, or whose recording is gone, are
+    only acknowledged. Raises NotFinal while the recording has not finished: `give_up` has not reached it yet, or other
+    stages run again.
     """
     states = {letter.id: state_of(letter, world.store) for letter in letters}
-    again = [letter.task for letter in letters if states[letter.id] in (LetterState.OPEN, LetterState.RUNNING)]
-    if again:
-        redrive(again[0].recording_id, {task.stage for task in again}, world)
+    again = [letter for letter in letters if states[letter.id] in (LetterState.OPEN, LetterState.RUNNING)]
+    for letter in again:
+        if letter.upload:
+            ingest(letter.upload, world)
+    if tasks := [letter.task for letter in again if letter.task]:
+        redrive(tasks[0].recording_id, {task.stage for task in tasks}, world)
     world.dead_letters.acknowledge(states)
     order = list(LetterState)
     return min(states.values(), key=order.index)

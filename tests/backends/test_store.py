@@ -80,6 +80,16 @@ ODD_LABELS = (
 # ------------------------------------------------------------------------------------------------ recordings
 
 
+def test_known_tells_which_ids_have_a_recording(store: Store) -> None:
+    for number in range(3):
+        store.create_recording(recording(number))
+    store.erase(tombstone(recording(2), NOW))
+    ids = [recording(number).id for number in range(5)]
+    assert store.known(ids) == set(ids[:3])
+    assert store.known(["rec_" + "a" * 26]) == set()
+    assert store.known([]) == set()
+
+
 def test_a_recording_is_read_as_it_was_created(store: Store, known: Recording) -> None:
     assert store.recording(known.id) == known
 

@@ -2,8 +2,9 @@
 
 Functions and workers are killed with -9, and the local cloud restarts them. The emulators of Firestore and Cloud
 Storage keep everything in memory, so restarting one would lose it all; they are stopped (SIGSTOP) for seconds instead,
-which looks like an outage to their clients. Pub/Sub is really killed and restarted once, losing all messages: sweep
-publishes the tasks again, and `replay` the events that had not been received yet.
+which looks like an outage to their clients. Pub/Sub is really killed and restarted once, losing all messages: reconcile
+finds the uploads whose event was among them, sweep publishes the tasks again, and `replay` the events that had not been
+received yet.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def running(
         functions=None if seed is None else FUNCTIONS,
         settings=settings,
         sweep_seconds=5,
+        reconcile_seconds=15,
         copies=copies,
         **more,
     )

@@ -165,6 +165,7 @@ def test_every_command_has_help(run: Run) -> None:
         "redrive",
         "replay",
         "backfill",
+        "reconcile",
         "erase",
     ):
         status, out, _ = run(command, "--help")

@@ -417,3 +417,56 @@ def test_hostile_names_cannot_steer_the_terminal(here: Here, partial: str) -> No
         assert shown, arguments
         assert all(line.isprintable() for line in shown), arguments
         assert not any(line.lstrip().startswith("rec_forged") for line in shown), arguments
+
+
+# ----------------------------------------------------------------------------------------------- reconcile
+
+
+def aged(folder: Path, *names: str, hours: float) -> None:
+    """Make files that many hours old."""
+    put(folder, *names)
+    for name in names:
+        os.utime(folder / name, (time.time() - hours * 3600,) * 2)
+
+
+def test_reconcile_finds_uploads_without_a_document_and_tells_what_became_of_them(here: Here) -> None:
+    here.submit("known.wav")
+    aged(here.folder, "known.wav", hours=3)  # another generation, which nobody has seen
+    aged(here.folder, "calls/lost.wav", hours=2)
+    aged(here.folder, "old.wav", hours=50)
+    put(here.folder, "young.wav")
+    (here.folder / "bad.wav").touch()
+    os.utime(here.folder / "bad.wav", (time.time() - 7200,) * 2)
+    (before,) = Client(here.folder).recordings()
+
+    status, dry, err = here.run("reconcile", "--since", "1d", "--dry-run")
+    assert (status, Client(here.folder).recordings()) == (0, [before])
+    assert "nothing was changed" in err
+    status, out, err = here.run("reconcile", "--since", "1d")
+    assert (status, out) == (0, dry)
+    *lines, total = out.splitlines()
+    assert {line.split()[-1]: line.split()[-2] for line in lines} == {
+        "bad.wav": "rejected",
+        "calls/lost.wav": "new",
+        "known.wav": "new",
+    }
+    assert total == "5 listed, 3 looked up, 3 without a document: 2 new, 0 held, 1 rejected, 0 failed"
+    assert "1 younger than an hour" in err
+    assert {each.source.name for each in Client(here.folder).recordings()} == {"known.wav", "calls/lost.wav", "bad.wav"}
+    again = here.run("reconcile", "--since", "1d")[1]
+    assert again == "5 listed, 3 looked up, 0 without a document: 0 new, 0 held, 0 rejected, 0 failed\n"
+    assert "neither a time" in here.run("reconcile", "--since", "yesterday")[2]
+
+
+def test_reconcile_tells_which_upload_could_not_be_processed(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    aged(here.folder, "a.wav", "b.wav", hours=2)
+
+    def failing(source: Source, world: World) -> Recording | None:
+        if source.name == "a.wav":
+            raise OSError("no way")
+        return ingest(source, world)
+
+    monkeypatch.setattr("speechpipe.pipeline.backfill.ingest", failing)
+    status, out, err = here.run("reconcile", "--since", "1d")
+    assert (status, "2 without a document: 1 new" in out, "1 failed" in out) == (1, True, True)
+    assert "a.wav: no way" in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechpipe.contract import Completion, Source, Stage, Task, wire
+from speechpipe.contract import Completion, Letter, Source, Stage, Task, wire
 from speechpipe.contract.errors import Unreadable
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,6 +43,41 @@ def without(value: dict[str, Any], *path: str) -> dict[str, Any]:
 def test_a_finalized_event_becomes_a_source() -> None:
     expected = Source.model_validate(golden("storage-finalized-source"))
     assert wire.source_from_event(golden("storage-finalized")) == expected
+
+
+def test_a_notification_becomes_the_source_of_its_object() -> None:
+    expected = Source.model_validate(golden("storage-finalized-source"))
+    assert wire.source_from_push(body(golden("storage-push"))) == expected
+
+
+@pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE", ""])
+def test_a_notification_of_anything_but_a_new_object_is_unreadable(event_type: str) -> None:
+    push = golden("storage-push")
+    push["message"]["attributes"]["eventType"] = event_type
+    with pytest.raises(Unreadable, match="another type than OBJECT_FINALIZE"):
+        wire.source_from_push(body(push))
+
+
+@pytest.mark.parametrize("data", [b"no", b"[]", b"{}", b"null", b"[" * 100_000, b"\xff"])
+def test_a_notification_without_an_object_is_unreadable(data: bytes) -> None:
+    push = golden("storage-push")
+    push["message"]["data"] = base64.b64encode(data).decode()
+    with pytest.raises(Unreadable):
+        wire.source_from_push(body(push))
+
+
+def test_a_dead_letter_is_a_task_or_an_uploads_event() -> None:
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    message = golden("storage-push")["message"]
+    attributes = message["attributes"] | {wire.DEAD_LETTER_COUNT: "100"}
+    upload = wire.letter_from_message("1", base64.b64decode(message["data"]), attributes, at)
+    assert (upload.task, upload.deliveries) == (None, 100)
+    assert upload.source == upload.upload == Source.model_validate(golden("storage-finalized-source"))
+    task = wire.letter_from_message("2", body(golden("task")), {}, at)
+    assert task.upload is None
+    assert task.recording_id == upload.recording_id  # both are about the same object
+    with pytest.raises(ValueError, match="either a task or an upload's event"):
+        Letter(id="3", at=at)
 
 
 @pytest.mark.parametrize("field", ["bucket", "name", "generation", "timeCreated"])

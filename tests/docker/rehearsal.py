@@ -199,7 +199,7 @@ def copy_tree(source: Path, target: Path) -> None:
 
 #: Modules that a process of each image imports before it can answer.
 STARTUP_MODULES = {
-    "functions": ("functions.ingest", "functions.join", "functions.give_up", "functions.sweep"),
+    "functions": ("functions.ingest", "functions.join", "functions.give_up", "functions.sweep", "functions.reconcile"),
     "stt": ("workers.__main__", "workers.whisper.engine"),
     "ser": ("workers.__main__", "workers.emotion.classifier"),
     "console": ("speechpipe.console.__main__",),

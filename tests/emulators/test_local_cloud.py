@@ -210,7 +210,7 @@ def test_doctor_approves_the_cloud_and_finds_a_wrong_subscription(user: User) ->
     in_project = "answers in project"
     with exported(**environment):
         found = diagnose(cloud=True, environ=environment)
-        assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 8
+        assert len([finding for finding in found if finding.ok and in_project in finding.detail]) == 10
         other = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "stt-tasks"}
         missing = environment | {"SPEECHPIPE_COMPLETIONS_SUBSCRIPTION": "no-such"}
         (wrong,) = (f for f in diagnose(cloud=True, environ=other) if "expected False" in f.detail)

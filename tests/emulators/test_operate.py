@@ -1,18 +1,27 @@
-"""Operators' commands on the local cloud: redrive, erase, backfill and settle dead letters."""
+"""Operators' commands on the local cloud: redrive, erase, backfill, reconcile and settle dead letters."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud import storage
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
-from speechpipe.contract import HalfStatus, Recording, Stage, Status
+from speechpipe.contract import HalfStatus, Recording, Stage, Status, wire
+from speechpipe.contract.resources import DEAD_UPLOADS_TOPIC, UPLOADS_TOPIC, Service
 from speechpipe.emulators.setup import exported
+from speechpipe.emulators.storage import notification
+from speechpipe.pipeline.reconcile import reconcile
+from speechpipe.pipeline.world import World, utc_now
+from speechpipe.settings import FunctionSettings, read
 from tests.emulators.conftest import PREFIX, TEST_SECONDS, WAIT_SECONDS, User, wait_for
 
 pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
@@ -121,3 +130,71 @@ def test_a_dead_letter_is_kept_until_an_operator_redrives_its_stage(user: User) 
     assert not {letter["id"] for letter in letters()} & ids
     user.bucket.blob(PREFIX + "dead.wav").delete()
     assert speechpipe(user, "erase", recording, "--yes").startswith(f"{recording}  erased")
+
+
+def subscriber(user: User) -> tuple[SubscriberClient, str]:
+    """A client, and the path of the subscription that uploads are announced on."""
+    with exported(**user.cloud.environment()):
+        return SubscriberClient(), f"projects/{user.cloud.ids.project}/subscriptions/{UPLOADS_TOPIC}"
+
+
+@contextmanager
+def losing_events(user: User, number: int) -> Iterator[None]:
+    """Stop the pushes to ingest; at the end, throw away the events of this many uploads, and push again."""
+    client, path = subscriber(user)
+    before = client.get_subscription(subscription=path).push_config
+    client.modify_push_config(subscription=path, push_config={})
+    try:
+        yield
+        lost: set[str] = set()
+        while len(lost) < number * user.cloud.copies:
+            received = client.pull(subscription=path, max_messages=100, timeout=WAIT_SECONDS).received_messages
+            if received:
+                client.acknowledge(subscription=path, ack_ids=[each.ack_id for each in received])
+            lost |= {each.message.message_id for each in received}
+    finally:
+        client.modify_push_config(subscription=path, push_config=before)
+        client.close()
+
+
+def test_uploads_whose_event_was_lost_are_found_and_finished_and_the_others_left_alone(user: User) -> None:
+    seen = [user.drop(b"RIFF0", f"{PREFIX}reconcile/seen {number}.wav") for number in range(8)]
+    finished = [user.final(recording) for recording in seen]
+    with losing_events(user, 3):
+        lost = {user.drop(b"RIFF0", f"{PREFIX}reconcile/lost {number} #?.wav") for number in range(3)}
+    environment = user.cloud.environment() | {"SPEECHPIPE_UPLOADS_PREFIX": PREFIX + "reconcile/"}
+    settings = read(FunctionSettings, environment)
+    told: set[str] = set()
+    # As in two hours: the event of a young upload may still be on its way.
+    world = World.over(user.backend, settings, lambda: utc_now() + timedelta(hours=2))
+    report = reconcile(world, utc_now() - timedelta(days=1), tell=lambda source, _: told.add(source.recording_id))
+    assert (report.listed, report.looked_up, report.missed, report.new) == (11, 11, 3, 3)
+    assert told == lost
+    for recording in lost:
+        assert user.final(recording).status is Status.COMPLETED
+    assert [user.backend.store.recording(recording) for recording in seen] == finished
+    assert user.cloud.call(Service.RECONCILE)  # in the function's process too, with what is old enough now: nothing
+
+
+def test_an_event_that_ingest_did_not_take_is_kept_until_an_operator_redrives_it(user: User) -> None:
+    with losing_events(user, 1):
+        recording = user.drop(b"RIFF0", PREFIX + "dead upload.wav")
+        obj = user.bucket.get_blob(PREFIX + "dead upload.wav")._properties | {"bucket": user.bucket.name}
+    data, attributes = notification(obj)
+    with exported(**user.cloud.environment()), PublisherClient() as publisher:
+        topic = f"projects/{user.cloud.ids.project}/topics/{DEAD_UPLOADS_TOPIC}"
+        publisher.publish(topic, data, **attributes, **{wire.DEAD_LETTER_COUNT: "100"}).result()
+
+    def letters() -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in speechpipe(user, "dead-letters", "list", "--json").splitlines()]
+        return [letter for letter in found if letter["upload"] and letter["upload"]["name"].endswith("dead upload.wav")]
+
+    (letter,) = wait_for(letters)
+    assert (letter["state"], letter["task"], letter["deliveries"]) == ("open", None, 100)
+    shown = speechpipe(user, "dead-letters", "show", recording)
+    assert f"upload of {recording}" in shown
+    assert "after 100 deliveries" in shown
+    assert f"upload of {recording}  open" in speechpipe(user, "dead-letters", "list")
+    assert "upload redriven" in speechpipe(user, "dead-letters", "redrive", recording)
+    assert user.final(recording).status is Status.COMPLETED
+    assert letters() == []

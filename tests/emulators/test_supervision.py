@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import os
 import signal
 import socket
@@ -20,7 +22,7 @@ from speechpipe.emulators.deliver import Deliverer, Event
 from speechpipe.emulators.front import Front
 from speechpipe.emulators.processes import Processes, listening
 from speechpipe.emulators.relay import Relay
-from speechpipe.emulators.storage import finalized_event
+from speechpipe.emulators.storage import notification
 from tests.emulators.conftest import WAIT_SECONDS, wait_for
 from tests.emulators.target import Target
 
@@ -212,8 +214,10 @@ def test_the_relay_decodes_what_the_firestore_emulator_sends() -> None:
     target.close()
 
 
-def test_an_object_of_any_name_has_an_event_whose_headers_can_be_sent() -> None:
-    obj = {"bucket": "b", "name": "é #1\n🎧.wav", "generation": "1"}
-    event = finalized_event(obj)
-    assert all(value.isascii() and value.isprintable() for value in event.headers.values())
-    assert event.headers["ce-subject"] == "objects/%C3%A9%20%231%0A%F0%9F%8E%A7.wav"
+def test_a_notification_has_what_cloud_storage_puts_into_one() -> None:
+    golden = json.loads((Path(__file__).parents[1] / "contract" / "golden" / "storage-push.json").read_text())
+    obj = json.loads(base64.b64decode(golden["message"]["data"]))
+    data, attributes = notification(obj)
+    assert json.loads(data) == obj
+    assert attributes.keys() == golden["message"]["attributes"].keys()
+    assert {**attributes, "eventTime": ""} == {**golden["message"]["attributes"], "eventTime": ""}

@@ -27,7 +27,7 @@ from tests.tokens import AUDIENCE, CALLER, Endpoint, Signer, forwarded, serving
 
 FOLDER = Path(functions.services.__file__).parent
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
-NAMES = ("ingest", "join", "give_up", "sweep")
+NAMES = ("ingest", "join", "give_up", "sweep", "reconcile")
 GOOGLE, STRANGER = Signer(), Signer()
 
 
@@ -55,12 +55,11 @@ def call(name: str, token: str | None, **others: str) -> TestResponse:
     app: Any = functions_framework.create_app(name, str(FOLDER / f"{name}.py"))  # type: ignore[no-untyped-call]
     authorization = others if token is None else {"authorization": f"Bearer {token}", **others}
     post = functools.partial(app.test_client().post, "/")
-    if name in ("give_up", "sweep"):
-        letter = json.loads((GOLDEN / "dead-letter-push.json").read_text())
-        answer: TestResponse = post(headers=authorization, json=letter)
+    if name != "join":
+        push = "storage-push" if name == "ingest" else "dead-letter-push"
+        answer: TestResponse = post(headers=authorization, json=json.loads((GOLDEN / f"{push}.json").read_text()))
         return answer
-    data = json.loads((GOLDEN / "storage-finalized.json").read_text()) if name == "ingest" else None
-    headers, body = to_binary(CloudEvent({"type": "t", "source": "s", "document": "recordings/x"}, data))
+    headers, body = to_binary(CloudEvent({"type": "t", "source": "s", "document": "recordings/x"}, None))
     answer = post(headers={**headers, **authorization}, data=body)
     return answer
 
@@ -102,7 +101,7 @@ def test_other_callers_are_refused_and_the_log_says_why(
 def test_an_ingest_refused_without_a_token_succeeds_when_redelivered(services: Services) -> None:
     assert call("ingest", None).status_code == 401
     assert services.world.store.recordings() == []
-    assert call("ingest", GOOGLE.token()).status_code == 200
+    assert call("ingest", GOOGLE.token()).status_code == 204
     assert len(services.world.store.recordings()) == 1
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +24,14 @@ from functions.services import Services
 from speechpipe.backends import local
 from speechpipe.contract import Stage, Status, Task, wire
 from speechpipe.contract.errors import SettingsMissing
+from speechpipe.pipeline.reconcile import ReconcileReport
 from speechpipe.pipeline.world import World
 from speechpipe.settings import FunctionSettings
 from tests.backends.examples import partial, recording, task
 
 FOLDER = Path(functions.services.__file__).parent
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
-NAMES = ("ingest", "join", "give_up", "sweep")
+NAMES = ("ingest", "join", "give_up", "sweep", "reconcile")
 
 
 @dataclass
@@ -70,8 +73,15 @@ def finalized() -> dict[str, Any]:
     return event
 
 
+def notify(client: FlaskClient, obj: object) -> int:
+    """Push the notification about an object, as Pub/Sub does."""
+    push = json.loads((GOLDEN / "storage-push.json").read_text())
+    push["message"]["data"] = base64.b64encode(json.dumps(obj).encode()).decode()
+    return client.post("/", json=push).status_code
+
+
 def test_ingest_creates_a_recording_and_its_tasks(entry_points: EntryPoints) -> None:
-    assert post_event(entry_points.client("ingest"), finalized()) == 200
+    assert notify(entry_points.client("ingest"), finalized()) == 204
     (made,) = entry_points.services.world.store.recordings()
     assert made.source == wire.source_from_event(finalized())
     assert {t.stage for t in entry_points.tasks()} == set(Stage)
@@ -79,13 +89,13 @@ def test_ingest_creates_a_recording_and_its_tasks(entry_points: EntryPoints) -> 
 
 @pytest.mark.parametrize("name", ["elsewhere.wav", "team a/", "team a/folder/"])
 def test_ingest_ignores_objects_that_are_not_recordings(entry_points: EntryPoints, name: str) -> None:
-    assert post_event(entry_points.client("ingest"), finalized() | {"name": name}) == 200
+    assert notify(entry_points.client("ingest"), finalized() | {"name": name}) == 204
     assert entry_points.services.world.store.recordings() == []
 
 
 @pytest.mark.parametrize("data", [None, {}, {"bucket": "b"}])
 def test_ingest_acknowledges_an_event_that_it_cannot_read(entry_points: EntryPoints, data: object) -> None:
-    assert post_event(entry_points.client("ingest"), data) == 200
+    assert notify(entry_points.client("ingest"), data) == 204
 
 
 @pytest.mark.parametrize("attribute", ["document", "subject"])
@@ -158,6 +168,38 @@ def test_a_sweep_that_could_not_move_a_recording_forward_answers_500(
     assert answer.get_json()["failed"] == 1
 
 
+def lost(world: World, number: int) -> None:
+    """Put files whose events were lost into the bucket, two hours ago."""
+    folder = world.uploads.root / "team a"  # type: ignore[attr-defined]
+    folder.mkdir(exist_ok=True)
+    for each in range(number):
+        path = folder / f"{each}.wav"
+        path.write_bytes(b"audio")
+        os.utime(path, (time.time() - 7200,) * 2)
+
+
+def test_reconcile_ingests_uploads_without_a_document_and_answers_with_its_report(entry_points: EntryPoints) -> None:
+    lost(entry_points.services.world, 2)
+    answer = entry_points.client("reconcile").post("/")
+    assert answer.status_code == 200
+    assert ReconcileReport(**answer.get_json()) == ReconcileReport(listed=2, looked_up=2, missed=2, new=2)
+    assert len(entry_points.services.world.store.recordings()) == 2
+    assert entry_points.client("reconcile").post("/").get_json()["missed"] == 0
+
+
+def test_a_reconciliation_that_did_not_reach_the_end_answers_500(
+    entry_points: EntryPoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = entry_points.client("reconcile")
+    monkeypatch.setattr("speechpipe.pipeline.reconcile._LISTED_PAGE", 1)
+    monkeypatch.setattr(sys.modules["reconcile"], "SECONDS", -1.0)
+    lost(entry_points.services.world, 3)
+    answer = client.post("/")
+    assert answer.status_code == 500  # so that the scheduler calls once more, and the alert fires if that fails too
+    assert answer.get_json()["complete"] is False
+    assert answer.get_json()["missed"] == 1  # what it had listed by then
+
+
 def test_an_unexpected_error_answers_500_so_that_the_event_is_redelivered(
     entry_points: EntryPoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +208,7 @@ def test_an_unexpected_error_answers_500_so_that_the_event_is_redelivered(
 
     client = entry_points.client("ingest")
     monkeypatch.setattr(functions.services, "_services", broken)
-    assert post_event(client, finalized()) == 500
+    assert notify(client, finalized()) == 500
 
 
 def test_all_missing_settings_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,16 +77,21 @@ def _usable_task(task: Task) -> str:
     return "read"
 
 
-def _storage_event(body: bytes) -> str:
-    """An event from functions-framework: a JSON object or any other value."""
+def _storage_push(body: bytes) -> str:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return "not JSON"
-    try:
-        source = wire.source_from_event(value)
+        return _usable_upload(wire.source_from_push(body))
     except Unreadable:
         return "unreadable"
+
+
+def _storage_object(body: bytes) -> str:
+    try:
+        return _usable_upload(wire.source_from_message(body, {"eventType": "OBJECT_FINALIZE"}))
+    except Unreadable:
+        return "unreadable"
+
+
+def _usable_upload(source: Source) -> str:
     assert 0 <= int(source.generation) < _INT64  # as in Cloud Storage; Firestore cannot store larger numbers
     assert source.size < _INT64
     _usable(source)
@@ -238,7 +243,8 @@ def targets() -> dict[str, Target]:
         Target("task-push", _json(_golden("task-push")), _task_push),
         Target("dead-letter", _json(_golden("dead-letter-push"), _golden("task-push")), _dead_letter),
         Target("task", _json(_golden("task")), _task),
-        Target("storage-event", _json(_golden("storage-finalized")), _storage_event),
+        Target("storage-push", _json(_golden("storage-push")), _storage_push),
+        Target("storage-object", _json(_golden("storage-finalized")), _storage_object),
         Target("partial-path", _bytes(_PATHS), _partial_path),
         Target("completion", _json(_message("completion-message")), _completion),
         Target("traceparent", _bytes([_TRACEPARENT]), _traceparent),

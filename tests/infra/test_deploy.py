@@ -30,7 +30,10 @@ def test_an_empty_project_is_deployed_step_by_step_and_a_second_run_changes_noth
         "terraform -chdir=infra apply",  # the build's prerequisites
         "gcloud beta builds submit",
         "terraform -chdir=infra apply",
+        "gcloud pubsub subscriptions update",  # Eventarc's subscription: the deadline that Terraform cannot set
     ]
+    raised = f"eventarc-{REGION}-speechpipe-partials-sub-123 --project={PROJECT} --ack-deadline=600"
+    assert [call.endswith(raised) for call in laptop.calls if "subscriptions update" in call] == [True]
     said = capsys.readouterr().out
     assert len(asked) == 2
     assert "cloud run v2 service" in said
@@ -119,7 +122,18 @@ def test_an_interrupted_deployment_continues_where_it_stopped(
         "terraform -chdir=infra apply",
         "gcloud beta builds submit",
         "terraform -chdir=infra apply",
+        "gcloud pubsub subscriptions update",
     ]
+
+
+@pytest.mark.infra
+@pytest.mark.slow
+def test_a_deadline_that_somebody_lowered_is_raised_again_although_nothing_else_changes(laptop: Machine) -> None:
+    assert laptop.make("deploy", "--yes") == 0
+    laptop.set_state(deadline="10")
+    laptop.clear_calls()
+    assert laptop.make("deploy", "--yes") == 0
+    assert laptop.changing == ["gcloud pubsub subscriptions update"]
 
 
 @pytest.mark.infra

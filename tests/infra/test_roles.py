@@ -50,6 +50,13 @@ INTENDED = {
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
+    # Lists the uploads and does for some of them what ingest does.
+    "speechpipe-reconcile": OURS
+    | {
+        (UPLOADS, "storage.objectViewer"),
+        ("topic stt-tasks", "pubsub.publisher"),
+        ("topic ser-tasks", "pubsub.publisher"),
+    },
     # No Pub/Sub role, because tasks are pushed. Deletes a large analysis whose recording was erased meanwhile.
     "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
     "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
@@ -68,8 +75,9 @@ INTENDED = {
     "speechpipe-ser-worker-caller": {("service speechpipe-ser-worker", "run.invoker")},
     "speechpipe-give-up-caller": {("service speechpipe-give-up", "run.invoker")},
     "speechpipe-sweep-caller": {("service speechpipe-sweep", "run.invoker")},
+    "speechpipe-reconcile-caller": {("service speechpipe-reconcile", "run.invoker")},
+    "speechpipe-ingest-caller": {("service speechpipe-ingest", "run.invoker")},
     # Eventarc's role can be granted on projects only.
-    "speechpipe-ingest-caller": {("service speechpipe-ingest", "run.invoker"), ("project", "eventarc.eventReceiver")},
     "speechpipe-join-caller": {("service speechpipe-join", "run.invoker"), ("project", "eventarc.eventReceiver")},
     # Pushes images and cannot deploy: Terraform deploys, as the person who runs it.
     "speechpipe-build": {
@@ -77,11 +85,12 @@ INTENDED = {
         ("repository speechpipe", "artifactregistry.writer"),
         ("project", "logging.logWriter"),
     },
-    # Google's agents. Dead-lettering needs roles at both ends, or a task is redelivered for ever. Eventarc chooses its
-    # topic's name, so Cloud Storage gets its role on the project.
+    # Google's agents. Dead-lettering needs roles at both ends, or a task is redelivered for ever.
     "service-NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com": {
         KEY,
         ("topic dead-tasks", "pubsub.publisher"),
+        ("topic dead-uploads", "pubsub.publisher"),
+        ("subscription upload-events", "pubsub.subscriber"),
         ("subscription stt-tasks", "pubsub.subscriber"),
         ("subscription ser-tasks", "pubsub.subscriber"),
         # Signs the tokens of pushes as the account that may call the service.
@@ -91,7 +100,7 @@ INTENDED = {
         ("account speechpipe-stt-worker-caller", TOKENS),
         ("account speechpipe-ser-worker-caller", TOKENS),
     },
-    "service-NUMBER@gs-project-accounts.iam.gserviceaccount.com": {KEY, ("project", "pubsub.publisher")},
+    "service-NUMBER@gs-project-accounts.iam.gserviceaccount.com": {KEY, ("topic upload-events", "pubsub.publisher")},
     "service-NUMBER@gcp-sa-eventarc.iam.gserviceaccount.com": {("project", "eventarc.serviceAgent")},
     "service-NUMBER@gcp-sa-firestore.iam.gserviceaccount.com": {KEY},
     "service-NUMBER@gcp-sa-artifactregistry.iam.gserviceaccount.com": {KEY},
@@ -119,6 +128,7 @@ INTENDED = {
         ("project, database", "datastore.user"),
         ("subscription completions", "pubsub.subscriber"),
         ("subscription dead-letters", "pubsub.subscriber"),
+        ("subscription dead-uploads", "pubsub.subscriber"),
         ("topic completions", "pubsub.publisher"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.routing import Route
 
+from functions import reconcile
 from speechpipe.backends.gcp import indexes
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Stage, resources
@@ -80,6 +81,7 @@ def described(planned: Resource, plan: Plan) -> Subscription:
         maximum_backoff_seconds=seconds(retry["maximum_backoff"]),
         dead_letter_topic=last(dead["dead_letter_topic"]) if dead else None,
         max_delivery_attempts=dead["max_delivery_attempts"] if dead else None,
+        retention_seconds=seconds(values["message_retention_duration"]),
         expires=only(values["expiration_policy"])["ttl"] != "",
     )
 
@@ -179,14 +181,20 @@ def filters(trigger: Resource) -> dict[str, tuple[str, str]]:
     return {each["attribute"]: (each["value"], each["operator"] or "") for each in trigger.values["matching_criteria"]}
 
 
-def test_an_upload_calls_ingest(plan: Plan) -> None:
-    trigger = triggers(plan)[resources.STORAGE_TRIGGER.event_type]
-    service = services(plan)[resources.STORAGE_TRIGGER.service]
-    uploads = read(FunctionSettings, environment(service)).uploads_bucket
-    assert filters(trigger) == {"type": (resources.STORAGE_TRIGGER.event_type, ""), "bucket": (uploads, "")}
-    assert called(trigger) == service.values["name"]
-    (bucket,) = [each for each in plan.of("google_storage_bucket") if each.values["name"] == uploads]
-    assert trigger.values["location"] == bucket.values["location"].lower()
+def test_every_upload_is_announced_on_the_topic_that_is_pushed_to_ingest(plan: Plan) -> None:
+    """Without a prefix: changing one replaces the notification, and uploads in between would have no event."""
+    notification = only_of(plan, "google_storage_notification").values
+    wanted = resources.UPLOADS_NOTIFICATION
+    ingest = services(plan)[Service.INGEST]
+    assert notification["bucket"] == read(FunctionSettings, environment(ingest)).uploads_bucket
+    assert notification["payload_format"] == wanted.payload_format
+    assert notification["event_types"] == [wanted.event_type]
+    assert notification["object_name_prefix"] is None
+    assert last(notification["topic"]) == wanted.topic
+    pushed = [each for each in resources.SUBSCRIPTIONS if each.topic == wanted.topic]
+    assert [(each.push_to, each.ack_deadline_seconds) for each in pushed] == [(Service.INGEST, 600)]
+    assert pushed[0].retention_seconds == 31 * 24 * 3600
+    assert pushed[0].dead_letter_topic in {each.topic for each in resources.SUBSCRIPTIONS}  # or they would be lost
 
 
 def test_a_new_partial_calls_join(plan: Plan) -> None:
@@ -200,6 +208,7 @@ def test_a_new_partial_calls_join(plan: Plan) -> None:
         "document": (resources.FIRESTORE_TRIGGER.document, "match-path-pattern"),
     }
     assert called(trigger) == service.values["name"]
+    assert trigger.values["name"] == resources.FIRESTORE_TRIGGER.name
     assert trigger.values["event_data_content_type"] == "application/protobuf"
     assert trigger.values["location"] == database.values["location_id"]
 
@@ -216,12 +225,21 @@ def test_a_failed_event_is_redelivered(plan: Plan) -> None:
     assert [trigger.address for trigger in triggers(plan).values() if trigger.values["retry_policy"]] == []
 
 
-def test_sweep_is_called_on_the_schedule_in_the_code(plan: Plan) -> None:
-    service = services(plan)[resources.SCHEDULE.service]
+@pytest.mark.parametrize("name", resources.SCHEDULES)
+def test_a_function_is_called_on_the_schedule_in_the_code(plan: Plan, name: Service) -> None:
+    service = services(plan)[name]
     calls = {only(job.values["http_target"])["uri"]: job for job in plan.of("google_cloud_scheduler_job")}
     job = calls[f"{service.values['uri']}/"]
-    assert job.values["schedule"] == resources.SCHEDULE.cron
+    assert job.values["schedule"] == resources.SCHEDULES[name].cron
     assert not job.values["paused"]
+    assert job.values["attempt_deadline"] == only(service.values["template"])["timeout"]
+
+
+def test_reconcile_stops_before_its_request_times_out(plan: Plan) -> None:
+    """So that it can still say what it has not looked at; looking up and ingesting its last page takes a while too."""
+    timeout = seconds(only(services(plan)[Service.RECONCILE].values["template"])["timeout"])
+    assert timeout - 300 >= reconcile.SECONDS
+    assert timeout <= 1800  # the most that Cloud Scheduler waits
 
 
 def tokens(plan: Plan) -> list[tuple[str, str, str]]:
@@ -267,7 +285,7 @@ def test_only_services_called_by_eventarc_leave_the_audience_to_cloud_run(plan: 
     unchecked = {
         name for name, service in services(plan).items() if read(CallerSettings, environment(service)).audience is None
     }
-    assert unchecked == {resources.STORAGE_TRIGGER.service, resources.FIRESTORE_TRIGGER.service}
+    assert unchecked == {resources.FIRESTORE_TRIGGER.service}
     for trigger in triggers(plan).values():
         (service,) = [each for each in services(plan).values() if each.values["name"] == called(trigger)]
         assert read(CallerSettings, environment(service)).callers == (trigger.values["service_account"],)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import shutil
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +20,8 @@ from speechpipe.embedded.runner import Runner
 from speechpipe.observe import log
 from speechpipe.observe.counters import Counters
 from speechpipe.observe.metrics import METRICS, Kind, Metric
+from speechpipe.pipeline.reconcile import reconcile
+from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import EngineSettings, Limits, read
 from tests.embedded.test_runner import until
 from tests.media import SAMPLES, samples, spoken
@@ -27,7 +32,9 @@ OURS = [metric for metric in METRICS if metric.actions]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
-    """The log lines of a run of three recordings with real engines and prices; and the whole log and traces as text."""
+    """The log lines of a run of three recordings with real engines and prices, and of a reconciliation that finds a
+    fourth; and the whole log and traces as text.
+    """
     folder = tmp_path_factory.mktemp("metrics")
     for sample in samples()[:2]:
         shutil.copy(SAMPLES / sample["file"], folder)
@@ -42,6 +49,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, An
         with Runner(folder, lambda: find_engines(settings), limits) as work:
             until(work.idle, 240)
         assert {r.status for r in connect(folder).store.recordings()} == {Status.COMPLETED}
+        (folder / "Zebrafink, lost.m4a").write_bytes(b"sound")
+        os.utime(folder / "Zebrafink, lost.m4a", (time.time() - 7200,) * 2)
+        assert reconcile(World.over(connect(folder), limits), utc_now() - timedelta(days=1)).new == 1
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)

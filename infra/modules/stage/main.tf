@@ -140,7 +140,7 @@ resource "google_pubsub_subscription" "tasks" {
   name                       = var.subscription.name
   topic                      = google_pubsub_topic.tasks.id
   ack_deadline_seconds       = var.subscription.ack_deadline_seconds
-  message_retention_duration = "604800s"
+  message_retention_duration = "${var.subscription.retention_seconds}s"
 
   push_config {
     push_endpoint = "${google_cloud_run_v2_service.worker.uri}/"

@@ -44,6 +44,7 @@ variable "subscription" {
     minimum_backoff_seconds = number
     maximum_backoff_seconds = number
     max_delivery_attempts   = number
+    retention_seconds       = number
   })
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from speechpipe.backends.ports import Backend
 from speechpipe.contract.errors import SettingsMissing
-from speechpipe.contract.resources import DEAD_LETTERS
+from speechpipe.contract.resources import DEAD_LETTERS, DEAD_UPLOADS_TOPIC
 from speechpipe.settings import ClientSettings, Project, Topics
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def connect(settings: Project) -> Backend:
         uploads=_uploads(gcs, settings),
         results=GcsResults(gcs.bucket(settings.results_bucket)),
         completions=PubSubCompletions(settings.project, client.completions_subscription),
-        dead_letters=PubSubDeadLetters(settings.project, DEAD_LETTERS),
+        dead_letters=PubSubDeadLetters(settings.project, DEAD_LETTERS, DEAD_UPLOADS_TOPIC),
     )
 
 

@@ -12,7 +12,7 @@ matters, we read the document and compare it with what we meant to write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -66,6 +66,11 @@ class FirestoreStore:
         """Read a recording."""
         fields = self._recording(recording_id).get().to_dict()
         return from_document(Recording, fields) if fields else None
+
+    def known(self, recording_ids: Collection[str]) -> set[str]:
+        """Look up many documents with one request; each costs one read, whether it exists or not."""
+        references = [self._recording(recording_id) for recording_id in recording_ids]
+        return {found.id for found in self._client.get_all(references, field_paths=["status"]) if found.exists}
 
     def recordings(
         self,

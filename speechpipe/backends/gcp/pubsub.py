@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -98,10 +99,10 @@ class PubSubCompletions:
 
 
 class PubSubDeadLetters:
-    """`ports.DeadLetters` on a pull subscription. Listing hides the letters from others for a moment."""
+    """`ports.DeadLetters` on pull subscriptions. Listing hides the letters from others for a moment."""
 
-    def __init__(self, project: str, subscription: str) -> None:
-        self._path = f"projects/{project}/subscriptions/{subscription}"
+    def __init__(self, project: str, *subscriptions: str) -> None:
+        self._paths = [f"projects/{project}/subscriptions/{subscription}" for subscription in subscriptions]
 
     @cached_property
     def _subscriber(self) -> SubscriberClient:
@@ -109,9 +110,9 @@ class PubSubDeadLetters:
         return SubscriberClient()
 
     def peek(self) -> list[Letter]:
-        """Pull all and put them back. Logs messages that are not tasks and leaves them there."""
+        """Pull all and put them back. Logs messages that are not ours and leaves them there."""
         letters = {}
-        for received in self._pull_all().values():
+        for received in self._pull_all():
             message = received.message
             try:
                 letter = wire.letter_from_message(
@@ -127,31 +128,42 @@ class PubSubDeadLetters:
         """Pull all, acknowledge these and put the others back: only a delivery of a message can be acknowledged."""
         self._pull_all(take=frozenset(ids))
 
-    def _pull_all(self, take: Collection[str] = ()) -> dict[str, Any]:
-        """Pull all messages, acknowledge those in `take`, put the others back; return all by id."""
-        found: dict[str, Any] = {}
-        try:
-            while received := self._pull():
-                taken = [each.ack_id for each in received if each.message.message_id in take]
-                if taken:
-                    self._subscriber.acknowledge(request={"subscription": self._path, "ack_ids": taken})
-                found |= {each.message.message_id: each for each in received}
-                if take and found.keys() >= set(take):
-                    break
-        finally:
-            returned = [each.ack_id for name, each in found.items() if name not in take]
-            for start in range(0, len(returned), _MAX_MESSAGES):
-                request = {
-                    "subscription": self._path,
-                    "ack_ids": returned[start : start + _MAX_MESSAGES],
-                    "ack_deadline_seconds": 0,
-                }
-                self._subscriber.modify_ack_deadline(request=request)
-        return found
+    def _pull_all(self, take: Collection[str] = ()) -> list[Any]:
+        """Pull all messages, acknowledge those in `take`, put the others back; return all.
 
-    def _pull(self) -> list[Any]:
-        request = {"subscription": self._path, "max_messages": _MAX_MESSAGES}
-        try:
-            return list(self._subscriber.pull(request=request, timeout=PEEK_SECONDS, retry=None).received_messages)
-        except (DeadlineExceeded, Cancelled):  # as in `PubSubCompletions`
-            return []
+        All subscriptions at the same time: that one is empty takes seconds to find out.
+        """
+        subscriber = self._subscriber
+        with ThreadPoolExecutor(len(self._paths)) as pool:
+            found = pool.map(lambda path: _pull_all_of(subscriber, path, take), self._paths)
+            return [received for of_one in found for received in of_one.values()]
+
+
+def _pull_all_of(subscriber: SubscriberClient, path: str, take: Collection[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        while received := _pull(subscriber, path):
+            taken = [each.ack_id for each in received if each.message.message_id in take]
+            if taken:
+                subscriber.acknowledge(request={"subscription": path, "ack_ids": taken})
+            found |= {each.message.message_id: each for each in received}
+            if take and found.keys() >= set(take):
+                break
+    finally:
+        returned = [each.ack_id for name, each in found.items() if name not in take]
+        for start in range(0, len(returned), _MAX_MESSAGES):
+            request = {
+                "subscription": path,
+                "ack_ids": returned[start : start + _MAX_MESSAGES],
+                "ack_deadline_seconds": 0,
+            }
+            subscriber.modify_ack_deadline(request=request)
+    return found
+
+
+def _pull(subscriber: SubscriberClient, path: str) -> list[Any]:
+    request = {"subscription": path, "max_messages": _MAX_MESSAGES}
+    try:
+        return list(subscriber.pull(request=request, timeout=PEEK_SECONDS, retry=None).received_messages)
+    except (DeadlineExceeded, Cancelled):  # as in `PubSubCompletions`
+        return []

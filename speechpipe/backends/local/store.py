@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,11 @@ class SqliteStore:
         """See ports.Store."""
         row = _select(self._database.read(), recording_id)
         return _recording(row) if row else None
+
+    def known(self, recording_ids: Collection[str]) -> set[str]:
+        """See ports.Store."""
+        query = "SELECT id FROM recordings WHERE id IN (SELECT value FROM json_each(?))"
+        return {row["id"] for row in self._database.read().execute(query, (json.dumps(list(recording_ids)),))}
 
     def recordings(
         self,
