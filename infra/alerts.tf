@@ -21,7 +21,7 @@ locals {
       severity = "ERROR"
       query    = "sum by (subscription_id) (increase(${local.promql.dead_letters}{${local.tasks}}[15m])) > 0"
       duration = "0s"
-      meaning  = "A task was delivered ${local.system.subscriptions[local.system.task_topics.stt].max_delivery_attempts} times and never finished; give_up ends its stage as a Failure."
+      meaning  = "A task was delivered ${local.system.subscriptions[local.system.task_topics.stt].max_delivery_attempts} times and never finished. If an attempt failed, give_up ends its stage as a Failure; if none did, it was a backlog, and the task waits again."
       look     = "The recording's history (speechpipe explain), and the worker's log lines with action=failed."
       do       = "Fix the cause, then run speechpipe dead-letters redrive --all."
     }

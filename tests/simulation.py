@@ -213,6 +213,11 @@ class Simulation:
     def sweep(self) -> SweepReport:
         return sweep(self.world)
 
+    def lose_messages(self) -> None:
+        """Lose everything that is in a queue."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM messages")
+
     def settle(self) -> None:
         """Deliver everything, oldest first, until no messages are left."""
         for _ in range(100):

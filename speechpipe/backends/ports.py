@@ -21,6 +21,7 @@ from speechpipe.contract import (
     Options,
     Partial,
     Recording,
+    Requeued,
     Source,
     Stage,
     Status,
@@ -116,8 +117,11 @@ class Store(Protocol):
         """
         ...
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
-        """Note when a half's task was last published. Never changes a final recording."""
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
+        """Note when a half's task was last published, and what is known of its copies. Never changes a final recording.
+
+        Best effort: the note may be lost.
+        """
         ...
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:

@@ -82,6 +82,7 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
             "status": Status.QUEUED,
             "results_uri": results.uri(f"{recording.id}/r{revision}"),
             "deadline_at": now + allowed,
+            "requeued": {},
             "halves": recording.halves | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again},
             "finished_at": None,
             "result": None,

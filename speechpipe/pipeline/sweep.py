@@ -5,22 +5,27 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import Frozen, Recording, Stage, Status
+from speechpipe.contract import Frozen, Lease, Recording, Requeued, Stage, Status, leases
 from speechpipe.contract.errors import ErrorCode
+from speechpipe.contract.resources import TASK_RETENTION_SECONDS
 from speechpipe.pipeline import outcomes
 from speechpipe.pipeline.erasure import announce_erased
-from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.give_up import end
 from speechpipe.pipeline.join import join
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
 
 log = logging.getLogger(__name__)
 
-#: A task that nobody has taken for this long was lost, or its worker was: sweep publishes it again.
-REPUBLISH_AFTER = timedelta(minutes=15)
+#: A task may be lost if nobody takes it again for this long after an attempt at it ended without an outcome.
+TRIED_AFTER = timedelta(minutes=15)
+#: A task may be lost if nobody has taken it for this long. A shorter wait is only a queue, and copies make it longer.
+WAITED_AFTER = timedelta(hours=6)
+#: Until then a copy may still be in the queue.
+RETENTION = timedelta(seconds=TASK_RETENTION_SECONDS)
 _PAGE = 500  #: unfinished recordings read at a time
 
 
@@ -77,13 +82,41 @@ def _chase(recording: Recording, stage: Stage, world: World) -> list[str]:
     now = world.clock()
     task = outcomes.task_of(recording, stage, now)
     if now >= recording.deadline_at:
-        give_up(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
+        end(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
     lease = world.store.lease(recording.id, stage, recording.revision)
-    times = (recording.halves[stage].queued_at, lease and lease.until, recording.queued_at)
-    # Also while an attempt holds its lease. A time further in the future comes from a wrong clock: do not wait for it.
-    if any(time and abs(now - time) < REPUBLISH_AFTER for time in times):
+    if not _may_be_lost(recording, stage, lease, now):
         return []
     world.bus.publish_task(task)
-    world.store.requeued(recording.id, stage, at=now)
+    known = recording.requeued.get(stage, Requeued())
+    older = known.model_copy(update={"older_at": _published_at(recording, stage)})
+    world.store.requeued(recording.id, stage, at=now, known=older)
     return ["republished"]
+
+
+def _may_be_lost(recording: Recording, stage: Stage, lease: Lease | None, now: datetime) -> bool:
+    """Whether a second copy of a task may be published.
+
+    There are never more than two in the queue: a long queue must not grow because it is long (decision 26).
+    """
+    older, published = recording.requeued.get(stage, Requeued()).older_at, _published_at(recording, stage)
+    if older and now - older < RETENTION:
+        return False
+    if lease is None or not (tried := [each for each in lease.attempts if each.outcome != "busy"]):
+        return _passed(published, WAITED_AFTER, now)
+    if leases.runs(lease, now):
+        return False
+    ended = tried[-1].ended_at or lease.until or tried[-1].started_at
+    if ended > now:  # by a clock that is ahead, so nobody knows when it ended
+        ended = published
+    return _passed(ended, TRIED_AFTER, now) if published <= ended else _passed(published, WAITED_AFTER, now)
+
+
+def _passed(at: datetime, wait: timedelta, now: datetime) -> bool:
+    """Whether so much time has passed. A time further in the future comes from a wrong clock: do not wait for it."""
+    return abs(now - at) >= wait
+
+
+def _published_at(recording: Recording, stage: Stage) -> datetime:
+    """When the newest copy of a task was published."""
+    return recording.halves[stage].queued_at or recording.queued_at

@@ -71,7 +71,18 @@ variable "machine" {
 }
 
 variable "concurrency" {
-  type = number
+  description = "Recordings that an instance processes at the same time: its slots."
+  type        = number
+}
+
+variable "waiting_room" {
+  description = "Deliveries that wait in an instance for a slot."
+  type        = number
+}
+
+variable "retention_seconds" {
+  description = "How long a task stays in its queue if nobody takes it."
+  type        = number
 }
 
 variable "min_instances" {

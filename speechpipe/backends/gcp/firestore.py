@@ -31,7 +31,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from speechpipe.backends.gcp.documents import from_document, plain, to_document
 from speechpipe.backends.ports import Changes
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals, leases
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Requeued, Stage, Status, Totals, leases
 from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
@@ -154,11 +154,11 @@ class FirestoreStore:
             for found in reference.collection(collection).list_documents():
                 found.delete()
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
-        """Note when a half's task was last published."""
-        field = f"halves.{stage.value}.queued_at"
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
+        """Note when a half's task was last published, and what is known of its copies."""
+        fields = {f"halves.{stage.value}.queued_at": at, f"requeued.{stage.value}": to_document(known)}
         with _best_effort("requeued", recording_id):
-            self._swap(recording_id, lambda known: None if _is_final(known) else {field: at})
+            self._swap(recording_id, lambda document: None if _is_final(document) else fields)
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """Compare-and-swap, so that a recording that becomes final meanwhile stays unchanged."""

@@ -1,4 +1,4 @@
-"""`sweep` with faults; it republishes tasks after 20 seconds instead of a quarter of an hour."""
+"""`sweep` with faults; it publishes tasks again after 20 seconds, because Pub/Sub loses all its messages here."""
 
 from datetime import timedelta
 
@@ -9,6 +9,6 @@ disturbed.install_in_function("sweep")
 
 from functions.sweep import sweep  # noqa: E402
 
-verb.REPUBLISH_AFTER = timedelta(seconds=20)
+verb.TRIED_AFTER = verb.WAITED_AFTER = verb.RETENTION = timedelta(seconds=20)
 
 __all__ = ["sweep"]
