@@ -171,11 +171,12 @@ def _run_indexed_queries(store: Store) -> None:
 def _check_subscription(client: Any, path: str, wanted: resources.Subscription) -> None:
     """Raises SpeechpipeError if a subscription differs from what the code relies on."""
     found = client.get_subscription(subscription=path, timeout=20)
+    push = found.push_config  # `speechpipe up` pushes by itself, so there only the token says that it does
     differences = [
         f"{what} is {actual}, expected {expected}"
         for what, actual, expected in (
             ("acknowledgement deadline in seconds", found.ack_deadline_seconds, wanted.ack_deadline_seconds),
-            ("push delivery", bool(found.push_config.push_endpoint), wanted.push_to is not None),
+            ("push delivery", bool(push.push_endpoint or push.oidc_token.audience), wanted.push_to is not None),
             (
                 "dead-letter forwarding",
                 bool(found.dead_letter_policy.dead_letter_topic),

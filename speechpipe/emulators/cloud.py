@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -24,8 +24,10 @@ from speechpipe.contract import HalfStatus, Stage, Status, resources
 from speechpipe.contract.resources import Service
 from speechpipe.emulators import find
 from speechpipe.emulators.deliver import Deliverer
+from speechpipe.emulators.front import Front
 from speechpipe.emulators.logs import Logs
 from speechpipe.emulators.processes import Processes, answering, free_ports, inherited, listening
+from speechpipe.emulators.push import Pusher
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.setup import MAX_DELIVERY_ATTEMPTS, exported, make_topics, make_trigger
 from speechpipe.observe.counters import Counters
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 EMULATOR_SECONDS = 90.0  #: two JVMs on two busy cores
 WORKER_SECONDS = 600.0  #: a model may have to be downloaded first
+SWEEP_SECONDS = 60.0  #: the longest that a call of sweep may take
 REVIVE_SECONDS = 2.0  #: how often to restart services that exited
 #: Shorter than in production: deliveries come a second apart, and each one that finds a killed worker's lease still
 #: held is a wasted attempt.
@@ -112,6 +115,8 @@ class LocalCloud:
         self._processes = Processes(self.logs)
         self._deliverer: Deliverer | None = None
         self._relay: Relay | None = None
+        self._pusher: Pusher | None = None
+        self._front = Front(self.ports.services)
         self._stopping = threading.Event()
         self._scheduler: threading.Thread | None = None
 
@@ -152,9 +157,9 @@ class LocalCloud:
             if self.serve:
                 self._start_services()
             self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
-            ports = self.ports.services if self.serve else {}
-            make_topics(self.ids.project, self.ports.pubsub, ports, self.max_attempts)
+            make_topics(self.ids.project, self.ports.pubsub, self.max_attempts)
             if self.serve:
+                self._pusher = Pusher(self.ids.project, self.ports.pubsub, self._front, resources.SUBSCRIPTIONS)
                 make_trigger(self.ids.project, self.ports.firestore)
                 functions = (name.value for name in resources.FUNCTIONS)
                 self._processes.wait(EMULATOR_SECONDS, *functions, report=self.report)
@@ -170,11 +175,16 @@ class LocalCloud:
         self._stopping.set()
         if self._deliverer:
             self._deliverer.stop()
+        if self._pusher:
+            self._pusher.stop()
         self._processes.stop()  # before the scheduler, so that a running call of sweep ends
         if self._scheduler:
             self._scheduler.join()
             self._scheduler = None
             self._processes.stop()  # whatever the scheduler restarted in the meantime
+        if self._pusher:
+            self._pusher.join()
+            self._pusher = None
         if self._relay:
             self._relay.stop()
             self._relay = None
@@ -185,8 +195,8 @@ class LocalCloud:
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
         ports, plain = self.ports, inherited()
-        self._deliverer = Deliverer(copies=self.copies)
-        self._relay = Relay(ports.relay, ports.services[Service.JOIN], self._deliverer)
+        self._deliverer = Deliverer(self._front, copies=self.copies)
+        self._relay = Relay(ports.relay, resources.FIRESTORE_TRIGGER.service, self._deliverer)
         self._processes.start("pubsub", emulators.pubsub(ports.pubsub), plain, listening(ports.pubsub))
         firestore = emulators.firestore(ports.firestore, ports.relay)
         self._processes.start("firestore", firestore, plain, answering(ports.firestore, "/"))
@@ -208,8 +218,6 @@ class LocalCloud:
     def _start_worker(self, stage: Stage) -> None:
         service = resources.WORKERS[stage]
         port = self.ports.services[service]
-        # The emulator pushes two messages at a time, whatever the response. Answering the second one with 429 would use
-        # up its attempts within seconds, so each worker accepts two.
         own = {"SPEECHPIPE_CONCURRENCY": "2", "SPEECHPIPE_LEASE_SECONDS": str(LEASE_SECONDS), **CPU, **self.settings}
         own |= {"SPEECHPIPE_STAGE": stage.value, "PORT": str(port), "SPEECHPIPE_HOST": "127.0.0.1"}
         environment = self._environment() | own
@@ -231,16 +239,7 @@ class LocalCloud:
 
     def sweep(self) -> bool:
         """Call the sweep function once. Returns whether it answered 200."""
-        port = self.ports.services[Service.SWEEP]
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        try:
-            connection.request("POST", "/")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException) as error:
-            log.warning("sweep failed: %s", type(error).__name__, extra={"action": "sweep_failed"})
-            return False
-        finally:
-            connection.close()
+        return self._front.post(resources.SCHEDULE.service, {}, b"", SWEEP_SECONDS) == HTTPStatus.OK
 
     # ------------------------------------------------------------------------------------------------ status
 

@@ -1,18 +1,17 @@
-"""At-least-once delivery over HTTP, as Eventarc does it: retries with backoff until the response is 2xx.
+"""At-least-once delivery of events, as Eventarc does it: retries with backoff until the response is 2xx.
 
 Source: https://cloud.google.com/eventarc/docs/retry-events. The backoff is shorter here, because a person is waiting.
 """
 
 from __future__ import annotations
 
-import http.client
-import logging
 import queue
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-log = logging.getLogger(__name__)
+from speechpipe.contract.resources import Service
+from speechpipe.emulators.front import Front
 
 #: Concurrent requests.
 THREADS = 8
@@ -24,9 +23,9 @@ REQUEST_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Event:
-    """A request to deliver to a port."""
+    """A request to deliver to a service."""
 
-    port: int
+    service: Service
     headers: Mapping[str, str]
     body: bytes
     attempt: int = field(default=0)
@@ -35,8 +34,8 @@ class Event:
 class Deliverer:
     """Delivers each event until it is acknowledged; for tests, delivers it `copies` times."""
 
-    def __init__(self, *, copies: int = 1) -> None:
-        self._copies = copies
+    def __init__(self, front: Front, *, copies: int = 1) -> None:
+        self._front, self._copies = front, copies
         self._queue: queue.Queue[Event | None] = queue.Queue()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -65,7 +64,7 @@ class Deliverer:
 
     def _run(self) -> None:
         while (event := self._queue.get()) and not self._stopping.is_set():
-            if _post(event):
+            if self._post(event):
                 with self._lock:
                     self._pending -= 1
             else:
@@ -73,24 +72,11 @@ class Deliverer:
 
     def _retry(self, event: Event) -> None:
         pause = min(FIRST_PAUSE_SECONDS * 2**event.attempt, LAST_PAUSE_SECONDS)
-        later = Event(event.port, event.headers, event.body, event.attempt + 1)
-        timer = threading.Timer(pause, self._queue.put, [later])
+        timer = threading.Timer(pause, self._queue.put, [replace(event, attempt=event.attempt + 1)])
         timer.daemon = True
         timer.start()
 
-
-def _post(event: Event) -> bool:
-    """Deliver once. Returns whether the response was 2xx."""
-    connection = http.client.HTTPConnection("127.0.0.1", event.port, timeout=REQUEST_SECONDS)
-    try:
-        connection.request("POST", "/", body=event.body, headers=dict(event.headers))
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        log.warning("no response on port %d: %s", event.port, type(error).__name__, extra={"action": "redeliver"})
-        return False
-    finally:
-        connection.close()
-    if not 200 <= status < 300:
-        log.warning("port %d answered %d", event.port, status, extra={"action": "redeliver"})
-        return False
-    return True
+    def _post(self, event: Event) -> bool:
+        """Deliver once. Returns whether the response was 2xx."""
+        status = self._front.post(event.service, event.headers, event.body, REQUEST_SECONDS)
+        return status is not None and 200 <= status < 300

@@ -12,17 +12,18 @@ import binascii
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from speechpipe.contract.resources import Service
 from speechpipe.emulators.deliver import Deliverer, Event
 
 
 class Relay:
-    """Accepts the emulator's requests on one port and delivers the events to another."""
+    """Accepts the emulator's requests on a port and delivers the events to a service."""
 
-    def __init__(self, port: int, target_port: int, deliverer: Deliverer) -> None:
+    def __init__(self, port: int, service: Service, deliverer: Deliverer) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                deliverer.deliver(Event(target_port, _headers(self.headers.items()), _decoded(body)))
+                deliverer.deliver(Event(service, _headers(self.headers.items()), _decoded(body)))
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()

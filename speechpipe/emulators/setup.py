@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from speechpipe.contract import resources
 from speechpipe.contract.errors import SpeechpipeError
-from speechpipe.contract.resources import Service, Subscription
+from speechpipe.contract.resources import Subscription
 
 #: Default number of deliveries of a task before it is dead-lettered: Pub/Sub's maximum. Here they are a second apart,
 #: and must last until a killed worker is back and its old lease has expired.
@@ -32,7 +32,7 @@ def exported(**variables: str) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], max_attempts: int) -> None:
+def make_topics(project: str, pubsub_port: int, max_attempts: int) -> None:
     """Create every topic and subscription. Raises GoogleAPICallError."""
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
@@ -42,23 +42,22 @@ def make_topics(project: str, pubsub_port: int, ports: Mapping[Service, int], ma
         for topic in resources.TOPICS:
             publisher.create_topic(name=f"projects/{project}/topics/{topic}")
         for subscription in resources.SUBSCRIPTIONS:
-            subscriber.create_subscription(request=subscription_request(project, subscription, ports, max_attempts))
+            subscriber.create_subscription(request=subscription_request(project, subscription, max_attempts))
 
 
-def subscription_request(
-    project: str, subscription: Subscription, ports: Mapping[Service, int], max_attempts: int
-) -> dict[str, object]:
-    """The API request that creates a subscription; a pull subscription if its service has no port.
+def subscription_request(project: str, subscription: Subscription, max_attempts: int) -> dict[str, object]:
+    """The API request that creates a subscription.
 
-    It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md).
+    It has no retry policy, because with one the emulator stops redelivering failed messages (docs/surprises.md). One
+    that is pushed says so by its token only: without an endpoint the emulator leaves the pushing to `push`.
     """
     request: dict[str, object] = {
         "name": f"projects/{project}/subscriptions/{subscription.name}",
         "topic": f"projects/{project}/topics/{subscription.topic}",
         "ack_deadline_seconds": subscription.ack_deadline_seconds,
     }
-    if subscription.push_to and subscription.push_to in ports:
-        request["push_config"] = {"push_endpoint": f"http://127.0.0.1:{ports[subscription.push_to]}/"}
+    if subscription.push_to:
+        request["push_config"] = {"oidc_token": {"audience": subscription.push_to.value}}
     if subscription.dead_letter_topic:
         request["dead_letter_policy"] = {
             "dead_letter_topic": f"projects/{project}/topics/{subscription.dead_letter_topic}",

@@ -28,6 +28,7 @@ from gcp_storage_emulator.storage import Storage
 
 from speechpipe.contract import resources
 from speechpipe.emulators.deliver import Deliverer, Event
+from speechpipe.emulators.front import Front
 from speechpipe.observe import log
 
 Hook = Callable[[dict[str, Any]], None]
@@ -146,7 +147,7 @@ class Handler(RequestHandler):  # type: ignore[misc]  # the package has no types
             self.storage.if_generation_match = self.storage.generation = None
 
 
-def finalized_event(obj: dict[str, Any], port: int) -> Event:
+def finalized_event(obj: dict[str, Any]) -> Event:
     """The CloudEvent for a new object, as Eventarc sends it: attributes in headers, the object as JSON."""
     headers = {
         "content-type": "application/json",
@@ -159,16 +160,17 @@ def finalized_event(obj: dict[str, Any], port: int) -> Event:
         "ce-time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "ce-bucket": obj["bucket"],
     }
-    return Event(port, headers, json.dumps(obj).encode())
+    return Event(resources.STORAGE_TRIGGER.service, headers, json.dumps(obj).encode())
 
 
 def serve(port: int, *, uploads: str, results: str, ingest_port: int | None, copies: int = 1) -> None:
     """Serve until the process is stopped."""
-    deliverer = Deliverer(copies=copies)
+    front = Front({} if ingest_port is None else {resources.STORAGE_TRIGGER.service: ingest_port})
+    deliverer = Deliverer(front, copies=copies)
 
     def notify(obj: dict[str, Any]) -> None:
         if obj["bucket"] == uploads and ingest_port is not None:
-            deliverer.deliver(finalized_event(obj, ingest_port))
+            deliverer.deliver(finalized_event(obj))
 
     storage = NotifyingStorage(notify)
     for bucket in (uploads, results):

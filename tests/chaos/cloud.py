@@ -318,4 +318,4 @@ def _lose_messages(local: LocalCloud) -> None:
     while not processes.revive("pubsub"):
         time.sleep(0.1)
     processes.wait(START_SECONDS, "pubsub")
-    make_topics(local.ids.project, local.ports.pubsub, local.ports.services, local.max_attempts)
+    make_topics(local.ids.project, local.ports.pubsub, local.max_attempts)

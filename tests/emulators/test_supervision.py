@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from speechpipe.contract.resources import Service
 from speechpipe.emulators import EmulatorsMissing, StartFailed, find
 from speechpipe.emulators.deliver import Deliverer, Event
+from speechpipe.emulators.front import Front
 from speechpipe.emulators.processes import Processes, listening
 from speechpipe.emulators.relay import Relay
 from speechpipe.emulators.storage import finalized_event
@@ -181,7 +183,7 @@ class Target:
                 """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
+        self.front = Front(dict.fromkeys(Service, self.server.server_address[1]))
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self) -> None:
@@ -190,8 +192,9 @@ class Target:
 
 
 def test_an_event_is_delivered_until_it_is_acknowledged() -> None:
-    target, deliverer = Target(500, 429), Deliverer()
-    deliverer.deliver(Event(target.port, {"ce-id": "1"}, b"body"))
+    target = Target(500, 429)
+    deliverer = Deliverer(target.front)
+    deliverer.deliver(Event(Service.JOIN, {"ce-id": "1"}, b"body"))
     wait_for(lambda: deliverer.pending == 0)
     assert [body for _, body in target.received] == [b"body"] * 3
     deliverer.stop()
@@ -199,17 +202,18 @@ def test_an_event_is_delivered_until_it_is_acknowledged() -> None:
 
 
 def test_an_event_waits_for_a_function_that_is_not_there_yet(caplog: pytest.LogCaptureFixture) -> None:
-    deliverer = Deliverer()
     with unanswered_port() as port:
-        deliverer.deliver(Event(port, {}, b""))
+        deliverer = Deliverer(Front({Service.INGEST: port}))
+        deliverer.deliver(Event(Service.INGEST, {}, b""))
         wait_for(lambda: "redeliver" in [getattr(record, "action", None) for record in caplog.records])
         assert deliverer.pending == 1
         deliverer.stop()
 
 
 def test_the_relay_decodes_what_the_firestore_emulator_sends() -> None:
-    target, deliverer = Target(), Deliverer(copies=2)
-    relay = Relay(0, target.port, deliverer)
+    target = Target()
+    deliverer = Deliverer(target.front, copies=2)
+    relay = Relay(0, Service.JOIN, deliverer)
     connection = http.client.HTTPConnection("127.0.0.1", relay._server.server_address[1])
     headers = {"ce-id": "1", "ce-document": "recordings/a/partials/stt.r1", "content-type": "application/protobuf"}
     connection.request("POST", "/functions/projects/p/triggers/join", b"aGVsbG8=", {**headers, "x-other": "no"})
@@ -227,6 +231,6 @@ def test_the_relay_decodes_what_the_firestore_emulator_sends() -> None:
 
 def test_an_object_of_any_name_has_an_event_whose_headers_can_be_sent() -> None:
     obj = {"bucket": "b", "name": "é #1\n🎧.wav", "generation": "1"}
-    event = finalized_event(obj, 1)
+    event = finalized_event(obj)
     assert all(value.isascii() and value.isprintable() for value in event.headers.values())
     assert event.headers["ce-subject"] == "objects/%C3%A9%20%231%0A%F0%9F%8E%A7.wav"

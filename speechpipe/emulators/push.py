@@ -1,0 +1,170 @@
+"""Stands in for Pub/Sub's push: pulls from the emulator and posts each message to its service through the front end.
+
+The emulator could push by itself, but only two messages of a subscription at a time, without a token and without
+`deliveryAttempt` (docs/surprises.md). Source of the request's form and of the statuses that acknowledge:
+https://cloud.google.com/pubsub/docs/push
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from speechpipe.contract.resources import Subscription
+from speechpipe.emulators.front import Front
+from speechpipe.emulators.setup import exported
+
+log = logging.getLogger(__name__)
+
+ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
+#: How long a message waits after a failed push. Pub/Sub waits 10 to 600 s; here a person is waiting.
+BACKOFF_SECONDS = 1
+#: How long to wait before asking an emulator again that did not answer.
+PAUSE_SECONDS = 0.5
+#: More pushes at a time than any window allows.
+MAX_THREADS = 1000
+
+
+class Window(Protocol):
+    """How many messages of a subscription may be pushed and not answered yet. One thread at a time calls it."""
+
+    @property
+    def size(self) -> int:
+        """The number at this moment, at least 1."""
+
+    def answered(self, status: int | None) -> None:
+        """Hear how a push ended: its status, or None if there was no answer before the deadline."""
+
+
+class FixedWindow:
+    """A window that never changes."""
+
+    def __init__(self, size: int = 2) -> None:
+        self.size = size
+
+    def answered(self, status: int | None) -> None:
+        """Do nothing."""
+
+
+class Pusher:
+    """Pushes the messages of these subscriptions to their services until stopped."""
+
+    def __init__(
+        self,
+        project: str,
+        pubsub_port: int,
+        front: Front,
+        subscriptions: Iterable[Subscription],
+        window: Callable[[], Window] = FixedWindow,
+    ) -> None:
+        with exported(PUBSUB_EMULATOR_HOST=f"127.0.0.1:{pubsub_port}"):
+            client = SubscriberClient()
+        self._client, self._stopping = client, threading.Event()
+        pushed = [each for each in subscriptions if each.push_to in front.ports]
+        self._loops = [_Loop(project, each, client, front, window(), self._stopping) for each in pushed]
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Take no more messages. A waiting pull ends when the emulator does: call this before that, then `join`."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait until every thread has ended; call it after the emulator and the services have stopped."""
+        for loop in self._loops:
+            loop.join()
+        self._client.close()
+
+
+class _Loop(threading.Thread):
+    """Pushes the messages of one subscription."""
+
+    def __init__(
+        self,
+        project: str,
+        subscription: Subscription,
+        client: Any,
+        front: Front,
+        window: Window,
+        stopping: threading.Event,
+    ) -> None:
+        super().__init__(name=f"push-{subscription.name}", daemon=True)
+        self._path = f"projects/{project}/subscriptions/{subscription.name}"
+        self._subscription, self._client, self._front = subscription, client, front
+        self._window, self._stopping = window, stopping
+        self._unanswered, self._changed = 0, threading.Condition()
+        self._posts = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=self.name)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            room = self._room()
+            try:
+                # No deadline of ours: the emulator would go on waiting after it, and then hand messages to nobody.
+                found = self._client.pull(subscription=self._path, max_messages=room, retry=None, timeout=None)
+            except GoogleAPICallError:  # stopped, restarted, or its subscriptions do not exist yet
+                self._stopping.wait(PAUSE_SECONDS)
+                continue
+            for received in found.received_messages:
+                with self._changed:
+                    self._unanswered += 1
+                self._posts.submit(self._push, received)
+        self._posts.shutdown()
+
+    def _room(self) -> int:
+        """How many more messages may be pushed now; waits until it is at least one."""
+        with self._changed:
+            while (room := self._window.size - self._unanswered) < 1 and not self._stopping.is_set():
+                self._changed.wait(PAUSE_SECONDS)
+        return max(room, 1)
+
+    def _push(self, received: Any) -> None:
+        status: int | None = None
+        try:
+            status = self._front.post(
+                self._subscription.push_to,  # type: ignore[arg-type]  # those without a service are not pushed
+                {"content-type": "application/json"},
+                push_body(received, self._path),
+                self._subscription.ack_deadline_seconds,
+            )
+            self._settle(received.ack_id, acknowledged=status in ACKNOWLEDGING)
+        except GoogleAPICallError as error:
+            log.warning("%s: %s", self._subscription.name, type(error).__name__, extra={"action": "redeliver"})
+        finally:
+            with self._changed:
+                self._unanswered -= 1
+                self._window.answered(status)
+                self._changed.notify()
+
+    def _settle(self, ack_id: str, *, acknowledged: bool) -> None:
+        if acknowledged:
+            self._client.acknowledge(subscription=self._path, ack_ids=[ack_id], retry=None)
+        else:
+            self._client.modify_ack_deadline(
+                subscription=self._path, ack_ids=[ack_id], ack_deadline_seconds=BACKOFF_SECONDS, retry=None
+            )
+
+
+def push_body(received: Any, subscription: str) -> bytes:
+    """The body of a push request, with both spellings of the id and the time, as Pub/Sub sends it."""
+    message = received.message
+    published = message.publish_time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    wrapped: dict[str, object] = {
+        "attributes": dict(message.attributes),
+        "data": base64.b64encode(message.data).decode(),
+        "messageId": message.message_id,
+        "message_id": message.message_id,
+        "publishTime": published,
+        "publish_time": published,
+    }
+    body: dict[str, object] = {"message": wrapped, "subscription": subscription}
+    if received.delivery_attempt:  # only with a dead-letter policy
+        body["deliveryAttempt"] = received.delivery_attempt
+    return json.dumps(body).encode()
