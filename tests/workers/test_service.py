@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from speechpipe.contract.prices import preset
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.world import World
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
-from tests.doubles import START, FixedEngine
+from tests.doubles import START, FixedEngine, SteppedClock
 from tests.media import SAMPLES
 from workers.models import choice
 from workers.service import MAX_BODY_BYTES, Load, create_app
@@ -277,6 +278,37 @@ def test_a_delivery_whose_lease_another_attempt_holds_gets_429(
     gate.set()
     first.join()
     assert client.post("/", content=body).status_code == 204
+    assert engine.runs == 1
+
+
+def test_an_attempt_that_outlives_its_request_is_not_run_again_beside_itself(
+    serve: Callable[..., TestClient],
+    backend: Backend,
+    make_task: Callable[..., Task],
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SteppedClock()
+    monkeypatch.setattr("workers.service.utc_now", clock)
+    gate, task = threading.Event(), make_task()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine, concurrency=2, request_seconds=1, lease_seconds=0.3)
+    first = post(client, push(task))
+    wait_until(lambda: engine.runs == 1)
+
+    def until() -> timedelta:
+        lease = backend.store.lease(task.recording_id, Stage.STT, 1)
+        assert lease is not None
+        assert lease.until is not None
+        return lease.until - clock()
+
+    for _ in range(6):  # one and a half of its requests' time
+        clock.pass_time(seconds=0.25)
+        wait_until(lambda: until() > timedelta(seconds=0.25))  # until it was extended
+        assert client.post("/", content=push(task)).status_code == 429
+    gate.set()
+    assert first.result(120) == 204
+    assert client.post("/", content=push(task)).status_code == 204
     assert engine.runs == 1
 
 
