@@ -77,6 +77,10 @@ class Store(Protocol):
         """
         ...
 
+    def count_unfinished(self) -> int:
+        """How many recordings `unfinished` would list."""
+        ...
+
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """List recordings in the order of their last change, starting after a cursor of an earlier page.
 

@@ -169,6 +169,7 @@ def test_unfinished_lists_what_is_not_final_or_not_announced_oldest_first(store:
     store.mark_announced(announced.id, 1, LATER)
     assert [r.id for r in store.unfinished()] == [finished_only.id, processing.id, queued.id]
     assert [r.id for r in store.unfinished(limit=1)] == [finished_only.id]
+    assert store.count_unfinished() == 3
     assert store.unfinished()[0].result is None
 
 

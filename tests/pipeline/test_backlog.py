@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from speechpipe.client.explain import history
 from speechpipe.contract import Requeued, Stage, Status
 from speechpipe.contract.errors import Busy, ErrorCode
+from speechpipe.pipeline.backfill import Brake, Ledger, Outcome, Throttle, backfill
 from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
 from tests.pipeline.factory import Factory
@@ -158,6 +160,30 @@ def test_an_attempt_that_was_cut_short_is_none_that_failed(error: BaseException,
     sim.clock.pass_time(minutes=1)
     assert give_up(task, sim.world) is True
     assert sim.only().requeued[Stage.STT].rounds == 1
+
+
+# --------------------------------------------------------------------------------------------------------- backfill
+
+
+def test_backfill_never_makes_the_queue_longer_than_asked_and_goes_on_as_it_drains(tmp_path: Path) -> None:
+    sim = Simulation()
+    lengths: list[int] = []
+    told: list[int | None] = []
+
+    def sleep(seconds: float) -> None:
+        lengths.append(sim.store.count_unfinished())
+        sim.settle()
+
+    brake = Brake(sim.store, 3, waiting=told.append, sleep=sleep)
+    throttle = Throttle(1e9, sleep=lambda seconds: None)
+    ledger = Ledger(tmp_path / "ledger", "", resume=False, now=sim.clock())
+    outcomes = [
+        outcome for _, outcome in backfill([source(f"{n}.wav") for n in range(8)], ledger, sim.world, throttle, brake)
+    ]
+    assert outcomes == [Outcome.NEW] * 8
+    assert lengths == [3, 3]
+    assert told == [3, None, 3, None]
+    assert sim.store.count_unfinished() == 2  # the last ones, which nobody had to wait for
 
 
 # ------------------------------------------------------------------------------------------------------------ sweep

@@ -89,12 +89,20 @@ class FirestoreStore:
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
         """List recordings without `announced_at`: `revise` resets it, so those that are not final have none."""
-        query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
-        query = query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
-        query = query.order_by("queued_at").order_by("__name__")
+        query = self._unfinished.order_by("queued_at").order_by("__name__")
         if after:
             query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
         return _fetch_recordings(query.limit(limit).select(_WITHOUT_RESULT))
+
+    def count_unfinished(self) -> int:
+        """Count on the server, by a scan of the same index."""
+        [[result]] = self._unfinished.count().get()
+        return int(result.value)
+
+    @property
+    def _unfinished(self) -> Any:
+        query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
+        return query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """List changes by the time of their commit; Firestore's clock follows the order of commits."""

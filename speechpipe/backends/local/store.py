@@ -58,6 +58,10 @@ class SqliteStore:
         )
         return [_recording(row) for row in rows]
 
+    def count_unfinished(self) -> int:
+        """See ports.Store."""
+        return int(self._database.read().execute("SELECT count(*) FROM recordings WHERE open").fetchone()[0])
+
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """See ports.Store. Triggers number the changes."""
         changed, _, recording_id = after.partition(" ")
