@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -149,18 +149,22 @@ def summary(leases: Sequence[Lease], copies: Counter[str]) -> dict[str, Any]:
         "busy": round(sum(spent) / seconds / SLOTS, 3),
         "engine": round(len(whole) * ENGINE_SECONDS / seconds / SLOTS, 3),
         "a_second": round(len(whole) / seconds, 2),
-        "attempts": dict(Counter(len(lease.attempts) for lease in leases)),
-        "outcomes": dict(Counter(str(each.outcome) for each in attempts)),
-        "copies": dict(Counter(copies.values())),
+        "attempts": _counted(str(len(lease.attempts)) for lease in leases),
+        "outcomes": _counted(str(each.outcome) for each in attempts),
+        "copies": _counted(str(number) for number in copies.values()),
     }
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
 
 
 def failed(run: dict[str, Any]) -> list[str]:
     """What a run with the rules of now does not show as it should."""
-    more = sum(number for attempts, number in run["attempts"].items() if attempts > 1)
+    more = sum(number for attempts, number in run["attempts"].items() if attempts != "1")
     checks = {
         "every recording completed": run["ended"] == {Status.COMPLETED.value: run["recordings"]},
-        "no task was in the queue more than twice": max(run["copies"]) <= 2,
+        "no task was in the queue more than twice": run["copies"].keys() <= {"1", "2"},
         "the slots were busy for 90 % of the time": run["busy"] >= 0.9,
         "only those that were killed had a second attempt": more == run["outcomes"].get("expired", 0) <= SLOTS,
     }
@@ -178,14 +182,14 @@ def table(runs: Sequence[dict[str, Any]], where: dict[str, Any]) -> str:
     ]
     for run in runs:
         ended, attempts, copies = (
-            ", ".join(f"{number} {key}" for key, number in sorted(run[each].items()))
+            ", ".join(f"{key}: {number}" for key, number in run[each].items())
             for each in ("ended", "attempts", "copies")
         )
         lines.append(
             f"| {run['rules']} | {run['recordings']} | {ended} | {run['work_seconds']} | {run['a_second']} |"
             f" {run['busy']:.1%} | {run['engine']:.1%} | {attempts} | {copies} | {run['refused']} |"
         )
-    lines += ["", "`attempts` and `copies`: how many recordings had 1, 2, ... of them."]
+    lines += ["", "`attempts`, `copies`: how many recordings had 1, 2, ... of them."]
     by_rules = {run["rules"]: run for run in runs}
     if by_rules.keys() == set(RULES):
         now, before = by_rules["now"], by_rules["before"]
@@ -201,6 +205,16 @@ def _refused(run: dict[str, Any]) -> float:
     return float(run["refused"] / max(sum(run["ended"].values()), 1))
 
 
+def write(runs: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
+    """Write the results; those of other rules stay as they are."""
+    path = RESULTS / "backlog.json"
+    known = json.loads(path.read_text())["runs"] if path.exists() else []
+    by_rules = {run["rules"]: run for run in (*known, *runs)}
+    ordered = [by_rules[rules] for rules in RULES if rules in by_rules]
+    path.write_text(json.dumps({"machine": where, "runs": ordered}, indent=2) + "\n")
+    (RESULTS / "backlog.md").write_text(table(json.loads(path.read_text())["runs"], where))
+
+
 def main() -> int:
     """Measure what the command line asks for; status 1 if the rules of now do not hold what they promise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,11 +226,9 @@ def main() -> int:
     logging.disable(logging.WARNING)
     where = machine()
     runs = [measure(rules, given.count, given.limit) for rules in given.rules]
-    text = table(runs, where)
-    print(text)
+    print(table(runs, where))
     if not given.dry:
-        (RESULTS / "backlog.json").write_text(json.dumps({"machine": where, "runs": runs}, indent=2) + "\n")
-        (RESULTS / "backlog.md").write_text(text)
+        write(runs, where)
     broken = [what for run in runs if run["rules"] == "now" for what in failed(run)]
     for what in broken:
         print(f"not so: {what}", file=sys.stderr)

@@ -82,8 +82,8 @@ TASK_BACKOFF_SECONDS = 120
 #: How long a task stays in its queue if nobody takes it; after that, Pub/Sub drops it.
 TASK_RETENTION_SECONDS = 7 * 24 * 3600
 #: Deliveries that wait in a worker while every slot is in use. Cloud Run sends an instance as many requests as it has
-#: slots and places here.
-WAITING_ROOM = 4
+#: slots and places here. As many as slots, so that the next recording is there whenever one ends.
+WAITING_ROOM = 8
 #: The longest that Pub/Sub waits for a response; the services end a request 10 s earlier.
 ACK_DEADLINE_SECONDS = 600
 REQUEST_SECONDS = 590

@@ -10,6 +10,7 @@ from speechpipe.contract.errors import Rejected
 from speechpipe.contract.options import parse_options
 from speechpipe.pipeline import outcomes
 from speechpipe.pipeline.admission import admitted, check_size
+from speechpipe.pipeline.copies import publish_second
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
 from speechpipe.settings import Limits
@@ -35,7 +36,8 @@ def ingest(source: Source, world: World) -> Recording | None:
     if rejection is None:
         recording = admitted(recording, store=world.store, uploads=world.uploads, limits=world.limits)
     done: dict[Stage, Partial] = {}  # a new recording has none
-    if not world.store.create_recording(recording):
+    repeated = not world.store.create_recording(recording)
+    if repeated:
         known = world.store.recording(recording.id)
         if known is None or known.status.is_final or known.status is Status.HELD:
             return known
@@ -51,6 +53,8 @@ def ingest(source: Source, world: World) -> Recording | None:
         task = outcomes.task_of(recording, stage, recording.queued_at)
         if rejection:
             world.store.create_partial(outcomes.failed(task, rejection, attempt=0, at=recording.queued_at))
+        elif repeated:
+            publish_second(recording, stage, world)
         else:
             world.bus.publish_task(task)
     action = "rejected" if rejection else "queued"

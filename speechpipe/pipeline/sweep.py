@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import Frozen, Lease, Recording, Requeued, Stage, Status, leases
+from speechpipe.contract import Frozen, Lease, Recording, Stage, Status, leases
 from speechpipe.contract.errors import ErrorCode
-from speechpipe.contract.resources import TASK_RETENTION_SECONDS
 from speechpipe.pipeline import outcomes
+from speechpipe.pipeline.copies import publish_second, published_at
 from speechpipe.pipeline.erasure import announce_erased
 from speechpipe.pipeline.give_up import end
 from speechpipe.pipeline.join import join
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 TRIED_AFTER = timedelta(minutes=15)
 #: A task may be lost if nobody has taken it for this long. A shorter wait is only a queue, and copies make it longer.
 WAITED_AFTER = timedelta(hours=6)
-#: Until then a copy may still be in the queue.
-RETENTION = timedelta(seconds=TASK_RETENTION_SECONDS)
 _PAGE = 500  #: unfinished recordings read at a time
 
 
@@ -85,23 +83,12 @@ def _chase(recording: Recording, stage: Stage, world: World) -> list[str]:
         end(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
     lease = world.store.lease(recording.id, stage, recording.revision)
-    if not _may_be_lost(recording, stage, lease, now):
-        return []
-    world.bus.publish_task(task)
-    known = recording.requeued.get(stage, Requeued())
-    older = known.model_copy(update={"older_at": _published_at(recording, stage)})
-    world.store.requeued(recording.id, stage, at=now, known=older)
-    return ["republished"]
+    may_be_lost = _may_be_lost(published_at(recording, stage), lease, now)
+    return ["republished"] if may_be_lost and publish_second(recording, stage, world) else []
 
 
-def _may_be_lost(recording: Recording, stage: Stage, lease: Lease | None, now: datetime) -> bool:
-    """Whether a second copy of a task may be published.
-
-    There are never more than two in the queue: a long queue must not grow because it is long (decision 26).
-    """
-    older, published = recording.requeued.get(stage, Requeued()).older_at, _published_at(recording, stage)
-    if older and now - older < RETENTION:
-        return False
+def _may_be_lost(published: datetime, lease: Lease | None, now: datetime) -> bool:
+    """Whether a task that was published then may have left its queue without an outcome."""
     if lease is None or not (tried := [each for each in lease.attempts if each.outcome != "busy"]):
         return _passed(published, WAITED_AFTER, now)
     if leases.runs(lease, now):
@@ -115,8 +102,3 @@ def _may_be_lost(recording: Recording, stage: Stage, lease: Lease | None, now: d
 def _passed(at: datetime, wait: timedelta, now: datetime) -> bool:
     """Whether so much time has passed. A time further in the future comes from a wrong clock: do not wait for it."""
     return abs(now - at) >= wait
-
-
-def _published_at(recording: Recording, stage: Stage) -> datetime:
-    """When the newest copy of a task was published."""
-    return recording.halves[stage].queued_at or recording.queued_at

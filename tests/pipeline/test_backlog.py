@@ -162,6 +162,18 @@ def test_an_attempt_that_was_cut_short_is_none_that_failed(error: BaseException,
     assert sim.only().requeued[Stage.STT].rounds == 1
 
 
+def test_an_event_that_is_repeated_again_and_again_publishes_each_task_at_most_twice() -> None:
+    sim = Simulation()
+    for _ in range(5):
+        sim.arrive(source())
+    for message in sim.pending():
+        sim.deliver(message)
+    topics = Counter(topic for _, topic, _ in sim.pending())
+    assert topics == {"stt-tasks": 2, "ser-tasks": 2}
+    sim.settle()
+    assert sim.only().status is Status.COMPLETED
+
+
 # --------------------------------------------------------------------------------------------------------- backfill
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from speechpipe.pipeline import copies
 from speechpipe.pipeline import sweep as verb
 from tests.chaos import disturbed
 
@@ -9,6 +10,6 @@ disturbed.install_in_function("sweep")
 
 from functions.sweep import sweep  # noqa: E402
 
-verb.TRIED_AFTER = verb.WAITED_AFTER = verb.RETENTION = timedelta(seconds=20)
+verb.TRIED_AFTER = verb.WAITED_AFTER = copies.RETENTION = timedelta(seconds=20)
 
 __all__ = ["sweep"]
