@@ -13,6 +13,7 @@ from speechpipe.contract import Requeued, Stage, Status
 from speechpipe.contract.errors import Busy, ErrorCode
 from speechpipe.pipeline.backfill import Brake, Ledger, Outcome, Throttle, backfill
 from speechpipe.pipeline.give_up import give_up
+from speechpipe.settings import Limits
 from tests.doubles import FixedEngine, source
 from tests.pipeline.factory import Factory
 from tests.pipeline.test_pipeline import first_task
@@ -218,3 +219,13 @@ def test_sweep_publishes_a_second_copy_after_an_attempt_without_an_outcome_and_n
         sim.sweep()
     topics = Counter(topic for _, topic, _ in sim.pending())
     assert topics == {"stt-tasks": 2, "ser-tasks": 2}
+
+
+def test_a_third_copy_is_published_only_when_the_queue_has_dropped_the_first() -> None:
+    sim = Simulation(limits=Limits(deadline_seconds=30 * 24 * 3600))
+    first_task(sim)
+    published = []
+    for hour in range(8 * 24):
+        published += [hour] * sim.sweep().republished
+        sim.clock.pass_time(hours=1)
+    assert published == [6, 6, 7 * 24, 7 * 24]
