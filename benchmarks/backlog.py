@@ -124,7 +124,7 @@ def measure(rules: str, count: int, limit: float) -> dict[str, Any]:
             if each.done() and not each.cancelled():
                 each.result()
         print(file=sys.stderr)
-        leases = [from_document(Lease, each.to_dict()) for each in documents.collection_group("leases").stream()]
+        leases = [from_document(Lease, each.to_dict() or {}) for each in documents.collection_group("leases").stream()]
         log = (cloud.logs / f"{Service.STT_WORKER.value}.log").read_text(encoding="utf-8", errors="replace")
     return {
         "rules": rules,
