@@ -29,4 +29,4 @@ class PushWindow:
 def backoff_seconds(subscription: Subscription, failures: int) -> int:
     """How long a message waits after so many failed pushes, at least 1."""
     doublings = min(failures - 1, 10)
-    return min(subscription.minimum_backoff_seconds * 2**doublings, subscription.maximum_backoff_seconds)
+    return min(subscription.minimum_backoff_seconds << doublings, subscription.maximum_backoff_seconds)
