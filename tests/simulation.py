@@ -110,8 +110,10 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    READS = ("recording", "recordings", "unfinished", "count_unfinished", "lease", "partials")
-    READS += ("read", "uri", "find", "download", "open")
+    READS = frozenset(
+        {"recording", "recordings", "unfinished", "count_unfinished", "lease", "partials"}
+        | {"read", "uri", "find", "download", "open"}
+    )
 
     def __init__(self, port: object, simulation: Simulation) -> None:
         self._port, self._simulation = port, simulation
