@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 INFRA := .venv-infra
 DEPLOY := .venv-deploy
 
-.PHONY: help setup demo test check check-infra scan audit bench-console bench-e2e bench-emotion bench-first-result bench-gpu bench-gpu-wheels bench-memory \
+.PHONY: help setup demo test check check-infra scan audit bench-backlog bench-console bench-e2e bench-emotion bench-first-result bench-gpu bench-gpu-wheels bench-memory \
 	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
@@ -90,6 +90,9 @@ locks: $(INFRA)/.installed ## Write the images' lock files from pyproject.toml a
 
 bench-e2e: setup ## Measure what the pipeline adds to the slower stage: emulators, embedded, and the original demo's shape
 	$(BIN)/python -m benchmarks.e2e
+
+bench-backlog: setup ## Measure a backlog of 2,000 recordings on the emulators, one worker killed, with the rules of now and of before
+	$(BIN)/python -m benchmarks.backlog
 
 bench-console: setup ## Measure the console with ten thousand recordings, and in Chromium if it is installed
 	$(BIN)/python -m benchmarks.console

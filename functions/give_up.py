@@ -10,7 +10,6 @@ import functions_framework
 
 from functions.services import acknowledging_the_unreadable, delivery, for_callers_only, services, start
 from speechpipe.contract import wire
-from speechpipe.contract.errors import ErrorCode
 from speechpipe.observe import spans
 from speechpipe.pipeline import give_up as verb
 
@@ -21,12 +20,11 @@ start()
 @for_callers_only
 @acknowledging_the_unreadable
 def give_up(request: flask.Request) -> tuple[str, int]:
-    """Create the missing partial as a Failure; the join follows by itself."""
+    """End its stage as a Failure, or publish it again if no attempt has failed."""
     letter = wire.dead_letter_from_push(request.get_data())
     service = services()
     task = letter.task
     cause = spans.parse_traceparent(task.traceparent)
     with service.tracing.verb("give_up", task.recording_id, parent=cause, stage=task.stage, delivery=delivery()):
-        reason = f"the {task.stage.value} worker could not finish it"
-        verb.give_up(task, service.world, code=ErrorCode.MODEL_ERROR, reason=reason)
+        verb.give_up(task, service.world)
     return "", 204

@@ -46,8 +46,8 @@ locals {
       severity = "ERROR"
       query    = "sum by (subscription_id) (increase(${local.promql.dead_letters}{${local.queues}}[15m])) > 0"
       duration = "0s"
-      meaning  = "A task or an upload's event was delivered as often as allowed and never dealt with; give_up ends a task's stage as a Failure."
-      look     = "speechpipe dead-letters list, the recording's history (speechpipe explain), and log lines with action=failed."
+      meaning  = "A task, or an upload's event, was delivered ${local.system.subscriptions[local.system.task_topics.stt].max_delivery_attempts} times and never finished. If an attempt failed, give_up ends its stage as a Failure; if none did, it was a backlog, and the task waits again."
+      look     = "speechpipe dead-letters list, the recording's history (speechpipe explain), and the worker's log lines with action=failed."
       do       = "Fix the cause, then run speechpipe dead-letters redrive --all."
     }
     "A function is failing" = {

@@ -10,7 +10,6 @@ module "stage" {
   audience   = "https://${local.prefix}-${each.value}-${local.host}"
   environment = merge(local.environment, {
     SPEECHPIPE_STAGE           = each.key
-    SPEECHPIPE_CONCURRENCY     = tostring(var.concurrency)
     SPEECHPIPE_REQUEST_SECONDS = tostring(local.system.request_seconds)
     SPEECHPIPE_MAX_SECONDS     = var.max_seconds == null ? null : tostring(var.max_seconds)
     # Explicit, so that a missing GPU fails the deployment instead of leaving a worker on the CPU unnoticed.
@@ -24,6 +23,7 @@ module "stage" {
   accelerator         = var.accelerator
   machine             = local.machine
   concurrency         = var.concurrency
+  waiting_room        = local.system.waiting_room
   min_instances       = var.min_instances[each.key]
   max_instances       = var.max_instances[each.key]
   request_seconds     = local.system.request_seconds
@@ -57,6 +57,15 @@ resource "google_pubsub_topic_iam_member" "reconcile_tasks" {
   topic  = each.value.topic
   role   = "roles/pubsub.publisher"
   member = module.function["reconcile"].member
+}
+
+# why: give_up publishes a task again that used up its deliveries without a failed attempt
+resource "google_pubsub_topic_iam_member" "give_up_tasks" {
+  for_each = module.stage
+
+  topic  = each.value.topic
+  role   = "roles/pubsub.publisher"
+  member = module.function["give_up"].member
 }
 
 # why: sweep republishes lost tasks

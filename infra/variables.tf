@@ -73,7 +73,7 @@ variable "models" {
 }
 
 variable "concurrency" {
-  description = "Recordings that a worker instance processes at the same time. Their rows share batches; each file needs memory."
+  description = "Recordings that a worker instance processes at the same time; eight more deliveries wait in it. Their rows share batches; each file needs memory."
   type        = number
   default     = 8
 

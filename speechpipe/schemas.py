@@ -38,6 +38,7 @@ def system() -> dict[str, Any]:
         "ready_path": resources.READY_PATH,
         "alive_path": resources.ALIVE_PATH,
         "request_seconds": resources.REQUEST_SECONDS,
+        "waiting_room": resources.WAITING_ROOM,
         "topics": resources.TOPICS,
         "task_topics": {stage.value: topic for stage, topic in resources.TASK_TOPICS.items()},
         "dead_letter_topic": resources.DEAD_LETTER_TOPIC,

@@ -12,7 +12,7 @@ from speechpipe.contract import Stage
 from speechpipe.contract.errors import SettingsMissing
 from speechpipe.contract.prices import PriceTable
 from speechpipe.contract.prices import read as read_prices
-from speechpipe.contract.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS
+from speechpipe.contract.resources import COMPLETIONS_TOPIC, REQUEST_SECONDS, TASK_TOPICS, WAITING_ROOM
 
 
 class Settings(BaseModel):
@@ -149,15 +149,23 @@ class WorkerSettings(Project, EngineSettings, Pricing, Telemetry, CallerSettings
 
     stage: Stage = Field(alias="SPEECHPIPE_STAGE")
     max_bytes: int = Field(5 * 1024**3, alias="SPEECHPIPE_MAX_BYTES", gt=0)
-    #: Recordings processed in parallel, sharing the model's batches; further requests get 429.
+    #: The slots: recordings processed in parallel, sharing the model's batches.
     concurrency: int = Field(8, alias="SPEECHPIPE_CONCURRENCY", ge=1)
-    #: How long a request may take; an attempt's lease is not extended beyond it.
+    #: Deliveries that may wait for a slot; further requests get 429.
+    waiting_room: int = Field(WAITING_ROOM, alias="SPEECHPIPE_WAITING_ROOM", ge=0)
+    #: How long a request may take, of which it may spend half waiting for a slot. An attempt's lease lasts at most
+    #: twice as long.
     request_seconds: int = Field(REQUEST_SECONDS, alias="SPEECHPIPE_REQUEST_SECONDS", gt=0)
     #: Length of a lease, extended while an attempt runs; after a worker dies, the next attempt waits at most this long
     #: (decision 13).
     lease_seconds: float = Field(30.0, alias="SPEECHPIPE_LEASE_SECONDS", gt=0)
     port: int = Field(8080, alias="PORT")
     host: str = Field("127.0.0.1", alias="SPEECHPIPE_HOST")  #: the images set 0.0.0.0
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How long a delivery waits for a slot; the rest of its request is for the work."""
+        return self.request_seconds / 2
 
 
 class ConsoleSettings(Settings):

@@ -114,7 +114,7 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    STORE_READS = ("recording", "recordings", "known", "unfinished", "lease", "partials")
+    STORE_READS = ("recording", "recordings", "known", "unfinished", "count_unfinished", "lease", "partials")
     READS = (*STORE_READS, "read", "uri", "find", "objects", "download", "open")
 
     def __init__(self, port: object, simulation: Simulation) -> None:
@@ -217,6 +217,11 @@ class Simulation:
 
     def sweep(self) -> SweepReport:
         return sweep(self.world)
+
+    def lose_messages(self) -> None:
+        """Lose everything that is in a queue."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM messages")
 
     def settle(self) -> None:
         """Deliver everything, oldest first, until no messages are left."""

@@ -4,7 +4,7 @@ Rows collect while the engine is busy and run as soon as it is free, so an idle 
 fills its batches without waiting for them. One or two threads run the engine. Each recording submits its rows from its
 own thread:
 
-    with batcher.admit(seconds, tick) as recording:          raises Busy if too much audio is in flight
+    with batcher.admit(seconds, tick) as recording:          waits while too much audio is in flight (`in_flight`)
         futures = [recording.submit(row) for row in rows]    waits while this recording has enough rows in the queue
         results = [recording.result(future) for future in futures]
 
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from speechpipe.contract.errors import Busy
+from workers.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +77,18 @@ class Batcher(Generic[Row, Result]):
         key: Callable[[Row], Hashable],
         seconds: Callable[[Row], float],
         rows_per_batch: int,
-        max_seconds_in_flight: float,
+        in_flight: InFlight | None = None,
         parallel_batches: int = 1,
     ) -> None:
         self._run, self._key, self._seconds = run, key, seconds
         self._rows_per_batch = rows_per_batch
-        self._max_seconds, self._parallel_batches = max_seconds_in_flight, parallel_batches
+        self.in_flight = in_flight or InFlight()
+        self._parallel_batches = parallel_batches
         self._rows_ahead = max(_BATCHES_AHEAD, parallel_batches) * rows_per_batch
         self._changed = threading.Condition()
         #: The recordings with rows in the queue. The first one's oldest row decides on the next batch's key.
         self._turns: deque[Submitter[Row, Result]] = deque()
         self._running: list[_QueuedRow[Row, Result]] = []
-        self._seconds_in_flight = 0.0
         self._closed = False
         self._running_batches = 0
         self._engine_time, self._counted_until = 0.0, time.perf_counter()
@@ -102,25 +103,19 @@ class Batcher(Generic[Row, Result]):
 
     @contextlib.contextmanager
     def admit(self, seconds: float, tick: Callable[[], None] = lambda: None) -> Iterator[Submitter[Row, Result]]:
-        """Admit a recording of the given length. Raises Busy if that would exceed `max_seconds_in_flight`.
+        """Admit a recording of the given length once it fits beside the others, and measure what it takes.
 
-        A recording that exceeds it alone is admitted when there is no other. On exit, its rows that have not run are
-        dropped.
+        Raises Busy if it waits in vain, and at shutdown. On exit, its rows that have not run are dropped.
         """
-        counted = min(seconds, self._max_seconds)
-        with self._changed:
-            if self._closed or self._seconds_in_flight + counted > self._max_seconds:
-                raise Busy(
-                    "the engine is shutting down" if self._closed else "enough audio is in flight in this worker"
-                )
-            self._seconds_in_flight += counted
+        counted = self.in_flight.enter(seconds, tick)
         submitter = Submitter(self, tick)
         try:
             yield submitter
+            self.in_flight.measured(seconds, submitter.usage.engine_seconds)
         finally:
             with self._changed:
-                self._seconds_in_flight -= counted
                 self._drop(submitter)
+            self.in_flight.leave(counted)
 
     def close(self, timeout: float) -> None:
         """Accept no more rows, drop the queued ones, and wait up to `timeout` seconds for running batches.
@@ -128,6 +123,7 @@ class Batcher(Generic[Row, Result]):
         Futures of dropped rows are cancelled, and rows still running after the timeout get Busy. Waiting for either
         raises Busy.
         """
+        self.in_flight.close()
         with self._changed:
             self._closed = True
             for submitter in list(self._turns):

@@ -1,6 +1,7 @@
 """The worker's HTTP service: takes a push delivery, performs one stage, and answers with who retries.
 
     POST /         a task from Pub/Sub      204 done, or never to be retried; 429, 500, 503: redeliver;
+                                            waits for a slot, and gets 429 only if too many wait already, or too long;
                                             401, 403: not an allowed caller, redeliver as well
     GET  /healthz  is the process alive     200, whatever the model does
     GET  /readyz   is it ready for work     200 once the model is loaded and warmed up, else 503 and a reason
@@ -44,6 +45,7 @@ from speechpipe.pipeline.world import WorkerWorld, World, utc_now
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
 from workers.models.device import NoSuchDevice, device_report
 from workers.models.hub import ModelMissing
+from workers.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,9 @@ Load = Callable[[Stage, EngineSettings], Analyse]
 MAX_BODY_BYTES = 15 * 1024**2
 #: How long an analysis may continue after SIGTERM; its lease must be free well before the process is killed.
 DRAIN_SECONDS = 4.0
+#: An attempt may outlive its request: its thread goes on, and the next delivery finds its partial. After the time of
+#: this many requests it counts as hung, and another attempt may take its lease (decision 26).
+LONGEST_REQUESTS = 2
 _RETRY_AFTER = {"Retry-After": "10"}  # seconds
 
 
@@ -68,7 +73,7 @@ class Worker:
         self._engine: Analyse | None = None
         self.failure: str | None = None  #: why the model could not be loaded
         self._leaving, self._stopping = threading.Event(), threading.Event()
-        self._slots = threading.BoundedSemaphore(settings.concurrency)
+        self.slots = Slots(settings.concurrency, room=settings.waiting_room, seconds=settings.waiting_seconds)
         # Not the event loop's threads: an analysis takes minutes.
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="analysis")
 
@@ -99,31 +104,34 @@ class Worker:
     def stop(self) -> None:
         """Take no more work. Analyses may finish within DRAIN_SECONDS; then they stop and free their leases."""
         self._leaving.set()
+        self.slots.close()
         interrupt = threading.Timer(DRAIN_SECONDS, self._stopping.set)
         interrupt.daemon = True
         interrupt.start()
 
     async def deliver(self, body: bytes, delivery: str | None = None) -> Response:
         """Perform what a push request asks for; the status says who retries. `delivery`: the request's traceparent."""
-        reason = self.unready
-        if reason is not None:
-            return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
-        if not self._slots.acquire(blocking=False):
+        if (reason := self.unready) is not None:
+            return _unavailable(reason)
+        if not await self.slots.take():
+            if (reason := self.unready) is not None:
+                return _unavailable(reason)
+            log.info("no slot for a delivery", extra={"action": "full", "stage": self.settings.stage.value})
             return JSONResponse({"error": "every slot is in use"}, status_code=429, headers=_RETRY_AFTER)
         try:
             # Shielded: the slot is freed when the thread ends, not when the client goes away.
             loop = asyncio.get_running_loop()
             return await asyncio.shield(loop.run_in_executor(self._threads, self._handle, body, delivery))
         except RuntimeError:  # the executor is shut down
-            self._slots.release()
-            return JSONResponse({"error": "the worker is shutting down"}, status_code=503, headers=_RETRY_AFTER)
+            self.slots.free()
+            return _unavailable("the worker is shutting down")
 
     def _handle(self, body: bytes, delivery: str | None) -> Response:
         try:
             with bound_fields(stage=self.settings.stage.value):
                 return self._answer(body, delivery)
         finally:
-            self._slots.release()
+            self.slots.free()
 
     def _answer(self, body: bytes, delivery: str | None) -> Response:
         try:
@@ -144,7 +152,7 @@ class Worker:
             Interruptible(self._engine, self._stopping),
             holder=holder,
             lease_seconds=self.settings.lease_seconds,
-            longest_seconds=self.settings.request_seconds,
+            longest_seconds=LONGEST_REQUESTS * self.settings.request_seconds,
         )
 
     def _perform(self, task: Task, holder: str) -> Response:
@@ -224,6 +232,10 @@ def create_app(
     )
     app.state.worker = worker
     return app
+
+
+def _unavailable(reason: str) -> Response:
+    return JSONResponse({"error": reason}, status_code=503, headers=_RETRY_AFTER)
 
 
 def _refusal(callers: oidc.Callers, headers: oidc.Headers) -> Response | None:

@@ -21,6 +21,7 @@ from speechpipe.contract import (
     Options,
     Partial,
     Recording,
+    Requeued,
     Retained,
     Source,
     Stage,
@@ -81,6 +82,10 @@ class Store(Protocol):
         """
         ...
 
+    def count_unfinished(self) -> int:
+        """How many recordings `unfinished` would list."""
+        ...
+
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """List recordings in the order of their last change, starting after a cursor of an earlier page.
 
@@ -121,8 +126,11 @@ class Store(Protocol):
         """
         ...
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
-        """Note when a half's task was last published. Never changes a final recording."""
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
+        """Note when a half's task was last published, and what is known of its copies. Never changes a final recording.
+
+        Best effort: the note may be lost.
+        """
         ...
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.progress import Progress
 
 from speechpipe.cli.arguments import DryRun, connect, parse_time
 from speechpipe.cli.terminal import advance, err, out, print_problem, progress_bar
 from speechpipe.client import Client
 from speechpipe.contract import Source
 from speechpipe.observe.log import printable
+
+#: By default, no more recordings are unfinished at a time: an hour's work for two GPUs if each lasts ten minutes.
+MOST_UNFINISHED = 500
+_TITLE = "backfilling"
 
 
 def backfill(
@@ -28,6 +33,15 @@ def backfill(
         ),
     ],
     rate: Annotated[float, typer.Option(min=0.01, help="Make at most this many recordings per second.")] = 10.0,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--max-unfinished",
+            metavar="N",
+            min=0,
+            help=f"Wait while N or more recordings are unfinished; 0: never. Default: {MOST_UNFINISHED}, with --dir 0.",
+        ),
+    ] = None,
     since: Annotated[
         datetime | None, typer.Option(parser=parse_time, metavar="TIME", help="Skip objects created before TIME.")
     ] = None,
@@ -44,6 +58,9 @@ def backfill(
     ] = None,
 ) -> None:
     """Make recordings of objects whose upload event was lost or predates speechpipe. Skips known objects.
+
+    Keeps the queue short: waits while many recordings are unfinished, and goes
+    on as they finish. Ctrl-C stops it, --resume continues.
 
     The caps and the prefix come from this shell's environment
     (SPEECHPIPE_MAX_*, SPEECHPIPE_UPLOADS_PREFIX), not from the ingest function.
@@ -68,9 +85,12 @@ def backfill(
     path = ledger or _ledger_folder(client) / filling.ledger_name(target, client.project or "")
     book = filling.Ledger(path, target, resume=resume, now=datetime.now(UTC))
     problems = 0
+    if most is None:  # in a folder nothing may be running that would finish any
+        most = 0 if client.directory else MOST_UNFINISHED
     try:
-        with progress_bar("backfilling", sum(1 for _ in sources()) if err.is_terminal else None) as bar:
-            for source, outcome in filling.backfill(sources(), book, client.world, filling.Throttle(rate)):
+        with progress_bar(_TITLE, sum(1 for _ in sources()) if err.is_terminal else None) as bar:
+            brake = filling.Brake(client.backend.store, most, waiting=_shown(bar, most))
+            for source, outcome in filling.backfill(sources(), book, client.world, filling.Throttle(rate), brake):
                 if isinstance(outcome, Exception):
                     problems += 1
                     print_problem(source.uri, outcome)
@@ -83,6 +103,21 @@ def backfill(
         book.close()
     if problems:
         raise typer.Exit(1)
+
+
+def _shown(bar: Progress, most: int) -> Callable[[int | None], None]:
+    """Show that the backfill waits: beside the bar, or as one line for each wait without a terminal."""
+    told = False
+
+    def show(unfinished: int | None) -> None:
+        nonlocal told
+        title = _TITLE if unfinished is None else f"waiting, {unfinished} recordings are unfinished"
+        bar.update(bar.task_ids[0], description=title)
+        if unfinished is not None and not told and not err.is_terminal:
+            err.print(f"{title}: going on below {most} (--max-unfinished)", highlight=False)
+        told = unfinished is not None
+
+    return show
 
 
 def _ledger_folder(client: Client) -> Path:

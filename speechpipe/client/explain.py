@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from speechpipe.contract import Frozen, HalfStatus, Lease, Partial, Quote, Recording, Stage, Status, Time
+from speechpipe.contract import Frozen, HalfStatus, Lease, Partial, Quote, Recording, Requeued, Stage, Status, Time
 from speechpipe.contract.prices import about
 
 _ORDER = (
@@ -125,8 +125,16 @@ def _queued(recording: Recording, stage: Stage) -> list[Moment]:
     half = recording.halves[stage]
     if half.status == HalfStatus.SKIPPED or half.queued_at is None or recording.status is Status.HELD:
         return []
-    detail = f"{_prefix(recording.revision) if stage in recording.rerun else ''}task published"
-    return [Moment(at=half.queued_at, what="queued", stage=stage, detail=detail)]
+    prefix = _prefix(recording.revision) if stage in recording.rerun else ""
+    again = recording.requeued.get(stage, Requeued())
+    detail = f"{prefix}task published" + (" again: it may have been lost" if again.older_at else "")
+    if again.rounds:
+        times = "once" if again.rounds == 1 else f"{again.rounds} times"
+        detail += f"; it used up its deliveries {times}, and no attempt had failed"
+    moments = [Moment(at=half.queued_at, what="queued", stage=stage, detail=detail)]
+    if again.older_at:
+        moments.append(Moment(at=again.older_at, what="queued", stage=stage, detail=f"{prefix}task published"))
+    return moments
 
 
 def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:

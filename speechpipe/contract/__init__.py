@@ -49,7 +49,7 @@ from speechpipe.contract.record import (
     TrendSlice,
     TurningPoint,
 )
-from speechpipe.contract.recording import RESULT_INLINE_BYTES, Attempt, Lease, Recording, Retained
+from speechpipe.contract.recording import RESULT_INLINE_BYTES, Attempt, Lease, Recording, Requeued, Retained
 from speechpipe.contract.task import Cap, Hold, Letter, Options, Quote, Source, Stage, Task, Totals, recording_id
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "Quote",
     "Record",
     "Recording",
+    "Requeued",
     "Retained",
     "Score",
     "Seconds",

@@ -3,7 +3,7 @@
     SpeechpipeError
     ├── Unreadable          not a message for us       204 and an error log     nobody retries
     ├── Rejected            the input can never work   204, partial = Failure   nobody retries
-    ├── Busy                no free slot, lease held   429                      Pub/Sub, with backoff
+    ├── Busy                lease held, engine full    429                      Pub/Sub, with backoff
     ├── Untrusted           not an allowed caller      401 or 403               Pub/Sub, then dead letter
     ├── NotFound            no such recording          (client and CLI)         the caller
     ├── NotFinal            not in a final state       (client and CLI)         the caller, later
@@ -72,7 +72,7 @@ def under_customer_key() -> Rejected:
 
 
 class Busy(SpeechpipeError):
-    """No free slot here, or another attempt holds the lease: redeliver later."""
+    """Another attempt holds the lease, or the engine has no room in time: redeliver later. It is no attempt."""
 
 
 class Untrusted(SpeechpipeError):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from speechpipe.contract import Attempt, Lease
 from speechpipe.contract.errors import Busy
+
+#: Longer than any lease, which is extended piece by piece.
+LONGEST = timedelta(minutes=15)
+#: After this many workers have died during an attempt at the same task, the task is to blame.
+MOST_DEATHS = 20
 
 
 def claimed(lease: Lease, *, holder: str, now: datetime, until: datetime) -> Lease:
@@ -38,6 +43,22 @@ def released(lease: Lease, *, now: datetime, outcome: str, error: str | None) ->
         number=last.number, holder=last.holder, started_at=last.started_at, ended_at=now, outcome=outcome, error=error
     )
     return lease.model_copy(update={"holder": None, "until": None, "attempts": (*lease.attempts[:-1], ended)})
+
+
+def runs(lease: Lease, now: datetime) -> bool:
+    """Whether an attempt holds the lease now. A lease that ends much later comes from a clock that is ahead."""
+    return bool(lease.holder and lease.until and now < lease.until <= now + LONGEST)
+
+
+def failures(lease: Lease) -> int:
+    """How many attempts failed: those that ended in an error of their own.
+
+    A refusal (`busy`), an interruption and a worker that died say nothing about the task, unless workers die of it time
+    and again.
+    """
+    deaths = sum(attempt.outcome == "expired" or attempt.ended_at is None for attempt in lease.attempts)
+    failed = sum(attempt.outcome == "failed" for attempt in lease.attempts)
+    return failed + (deaths if deaths >= MOST_DEATHS else 0)
 
 
 def holds(known: Lease, lease: Lease) -> bool:

@@ -10,6 +10,13 @@ from speechpipe.contract.task import Hold, Options, Quote, Source, Stage
 RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's limit of 1 MiB per document
 
 
+class Requeued(Frozen):
+    """What became of a half's task while it waited (decision 26)."""
+
+    rounds: int = 0  #: how often it became a dead letter although no attempt had failed, and was published again
+    older_at: Time | None = None  #: when the older of its two copies in the queue was published; None: there is one
+
+
 class Retained(Frozen):
     """Why an uploaded object could not be deleted. It has no name: that of an erased object is erased too."""
 
@@ -46,6 +53,7 @@ class Recording(Frozen):
     accepted_at: Time | None = None  #: when its tasks were allowed to be published; counts towards that day's caps
     traceparent: str | None = None  #: root of its trace; None if it is not traced
     halves: dict[Stage, Half]
+    requeued: dict[Stage, Requeued] = {}  #: of halves whose task was published again in this revision
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES
     preview: str | None = None  #: the first words, for lists
@@ -70,7 +78,7 @@ class Attempt(Frozen):
     holder: str  #: host, process and a random part
     started_at: Time
     ended_at: Time | None = None
-    outcome: str | None = None  #: done, failed, superseded, expired
+    outcome: str | None = None  #: done, failed, superseded, expired (its worker died), busy, interrupted
     error: str | None = None  #: class and first line, never content
 
 

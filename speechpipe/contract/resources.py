@@ -85,9 +85,16 @@ DEAD_LETTERS = "dead-letters"
 DEAD_UPLOADS_TOPIC = "dead-uploads"
 TOPICS = (UPLOADS_TOPIC, *TASK_TOPICS.values(), DEAD_LETTER_TOPIC, DEAD_UPLOADS_TOPIC, COMPLETIONS_TOPIC)
 
-#: A busy GPU worker answers 429, and each 429 counts as an attempt: with backoff doubling from 10 s to 600 s, 20
-#: attempts cover about two hours of backlog.
-MAX_DELIVERY_ATTEMPTS = 20
+#: Pub/Sub's maximum. It counts each 429 of a worker whose waiting room is full, so that a message that only met full
+#: workers becomes a dead letter after about three hours; `give_up` then publishes its task again (decision 26).
+MAX_DELIVERY_ATTEMPTS = 100
+#: The longest pause between two deliveries of a task: also the longest that a GPU waits for the last one of a backlog.
+TASK_BACKOFF_SECONDS = 120
+#: How long a task stays in its queue if nobody takes it; after that, Pub/Sub drops it.
+TASK_RETENTION_SECONDS = 7 * DAY_SECONDS
+#: Deliveries that wait in a worker while every slot is in use. Cloud Run sends an instance as many requests as it has
+#: slots and places here. As many as slots, so that the next recording is there whenever one ends.
+WAITING_ROOM = 8
 #: Pub/Sub's maximum. With backoff doubling from 10 s to 600 s, ingest may be down for 15 hours before an upload's event
 #: becomes a dead letter.
 UPLOAD_ATTEMPTS = 100
@@ -115,8 +122,10 @@ SUBSCRIPTIONS = (
             topic=topic,
             push_to=WORKERS[stage],
             ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            maximum_backoff_seconds=TASK_BACKOFF_SECONDS,
             dead_letter_topic=DEAD_LETTER_TOPIC,
             max_delivery_attempts=MAX_DELIVERY_ATTEMPTS,
+            retention_seconds=TASK_RETENTION_SECONDS,
         )
         for stage, topic in TASK_TOPICS.items()
     ),

@@ -40,7 +40,7 @@ from speechpipe.contract import Source, Stage, Task
 from speechpipe.contract.errors import Busy, ErrorCode, Unreadable
 from speechpipe.observe import instrumented, spans
 from speechpipe.observe.spans import OFF, parse_traceparent
-from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.give_up import end
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.interruptible import Interruptible
 from speechpipe.pipeline.join import join
@@ -296,7 +296,7 @@ class Runner:
         with self._tracing.verb(
             "give_up", task.recording_id, parent=parse_traceparent(task.traceparent), stage=task.stage
         ):
-            give_up(task, self._world, code=ErrorCode.MODEL_ERROR, reason=reason)
+            end(task, self._world, code=ErrorCode.MODEL_ERROR, reason=reason)
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):

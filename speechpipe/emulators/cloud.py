@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from speechpipe.contract import Stage, Status, resources
-from speechpipe.contract.resources import Service
+from speechpipe.contract.resources import Service, Subscription
 from speechpipe.emulators import callers, find
 from speechpipe.emulators.deliver import Deliverer
 from speechpipe.emulators.figures import Figures
@@ -86,7 +86,7 @@ class LocalCloud:
     """The whole system on this machine, from `start` to `stop`; also a context manager.
 
     For tests: `workers` returns the command of a stage's worker, `functions` is the folder with the functions' files,
-    and `copies` is how often each event is delivered.
+    `copies` is how often each event is delivered, and `subscriptions` says how messages are pushed.
     """
 
     ids: Ids = field(default_factory=Ids)
@@ -98,6 +98,8 @@ class LocalCloud:
     sweep_seconds: float = resources.SCHEDULES[Service.SWEEP].seconds
     reconcile_seconds: float = resources.SCHEDULES[Service.RECONCILE].seconds
     copies: int = 1
+    patient: bool = False  #: a message waits after a failed push as long as its subscription says, not a second
+    subscriptions: Sequence[Subscription] = resources.SUBSCRIPTIONS
     serve: bool = True  #: False: only the emulators, without functions, workers, pushes or triggers
     report: Callable[[str], None] | None = None  #: called with the name of each process once it is ready
 
@@ -158,7 +160,9 @@ class LocalCloud:
             self._processes.wait(EMULATOR_SECONDS, "pubsub", "firestore", "storage", report=self.report)
             make_topics(self.ids.project, self.ports.pubsub, self.max_attempts)
             if self.serve:
-                self._pusher = Pusher(self.ids.project, self.ports.pubsub, self._front, resources.SUBSCRIPTIONS)
+                self._pusher = Pusher(
+                    self.ids.project, self.ports.pubsub, self._front, self.subscriptions, patient=self.patient
+                )
                 make_trigger(self.ids.project, self.ports.firestore)
                 functions = (name.value for name in resources.FUNCTIONS)
                 self._processes.wait(EMULATOR_SECONDS, *functions, report=self.report)

@@ -21,12 +21,12 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from speechpipe.contract.resources import Subscription
 from speechpipe.emulators.front import Front
 from speechpipe.emulators.setup import exported
+from speechpipe.emulators.window import ACKNOWLEDGING, PushWindow, backoff_seconds
 
 log = logging.getLogger(__name__)
 
-ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
-#: How long a message waits after a failed push. Pub/Sub waits 10 to 600 s; here a person is waiting.
-BACKOFF_SECONDS = 1
+#: How long a message waits after a failed push, where a person is waiting for it.
+QUICK_BACKOFF_SECONDS = 1
 #: How long to wait before asking an emulator again that did not answer.
 PAUSE_SECONDS = 0.5
 #: More pushes at a time than any window allows.
@@ -44,18 +44,11 @@ class Window(Protocol):
         """Hear how a push ended: its status, or None if there was no answer before the deadline."""
 
 
-class FixedWindow:
-    """A window that never changes."""
-
-    def __init__(self, size: int = 2) -> None:
-        self.size = size
-
-    def answered(self, status: int | None) -> None:
-        """Do nothing."""
-
-
 class Pusher:
-    """Pushes the messages of these subscriptions to their services until stopped."""
+    """Pushes the messages of these subscriptions to their services until stopped.
+
+    `patient`: a message waits after a failed push as long as its subscription says, instead of a second.
+    """
 
     def __init__(
         self,
@@ -63,13 +56,15 @@ class Pusher:
         pubsub_port: int,
         front: Front,
         subscriptions: Iterable[Subscription],
-        window: Callable[[], Window] = FixedWindow,
+        window: Callable[[], Window] = PushWindow,
+        *,
+        patient: bool = False,
     ) -> None:
         with exported(PUBSUB_EMULATOR_HOST=f"127.0.0.1:{pubsub_port}"):
             client = SubscriberClient()
         self._client, self._stopping = client, threading.Event()
         pushed = [each for each in subscriptions if each.push_to in front.ports]
-        self._loops = [_Loop(project, each, client, front, window(), self._stopping) for each in pushed]
+        self._loops = [_Loop(project, each, client, front, window(), self._stopping, patient) for each in pushed]
         for loop in self._loops:
             loop.start()
 
@@ -95,11 +90,12 @@ class _Loop(threading.Thread):
         front: Front,
         window: Window,
         stopping: threading.Event,
+        patient: bool,
     ) -> None:
         super().__init__(name=f"push-{subscription.name}", daemon=True)
         self._path = f"projects/{project}/subscriptions/{subscription.name}"
         self._subscription, self._client, self._front = subscription, client, front
-        self._window, self._stopping = window, stopping
+        self._window, self._stopping, self._patient = window, stopping, patient
         self._unanswered, self._changed = 0, threading.Condition()
         self._posts = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=self.name)
 
@@ -134,7 +130,7 @@ class _Loop(threading.Thread):
                 push_body(received, self._path),
                 self._subscription.ack_deadline_seconds,
             )
-            self._settle(received.ack_id, acknowledged=status in ACKNOWLEDGING)
+            self._settle(received, acknowledged=status in ACKNOWLEDGING)
         except GoogleAPICallError as error:
             log.warning("%s: %s", self._subscription.name, type(error).__name__, extra={"action": "redeliver"})
         finally:
@@ -143,13 +139,16 @@ class _Loop(threading.Thread):
                 self._window.answered(status)
                 self._changed.notify()
 
-    def _settle(self, ack_id: str, *, acknowledged: bool) -> None:
+    def _settle(self, received: Any, *, acknowledged: bool) -> None:
         if acknowledged:
-            self._client.acknowledge(subscription=self._path, ack_ids=[ack_id], retry=None)
-        else:
-            self._client.modify_ack_deadline(
-                subscription=self._path, ack_ids=[ack_id], ack_deadline_seconds=BACKOFF_SECONDS, retry=None
-            )
+            self._client.acknowledge(subscription=self._path, ack_ids=[received.ack_id], retry=None)
+            return
+        wait = QUICK_BACKOFF_SECONDS
+        if self._patient:
+            wait = backoff_seconds(self._subscription, max(received.delivery_attempt, 1))
+        self._client.modify_ack_deadline(
+            subscription=self._path, ack_ids=[received.ack_id], ack_deadline_seconds=wait, retry=None
+        )
 
 
 def push_body(received: Any, subscription: str) -> bytes:

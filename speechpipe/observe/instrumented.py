@@ -24,7 +24,19 @@ from speechpipe.observe.spans import AttributeValue, Tracing, record_span, span
 #: Calls that do no I/O (`uri`), or are so frequent that their spans would hide the others (`progress`, `extend`).
 _UNINSTRUMENTED = frozenset({"uri", "progress", "extend"})
 _READS = frozenset(
-    {"recording", "recordings", "known", "unfinished", "changes", "lease", "partials", "read", "find", "download"}
+    {
+        "recording",
+        "recordings",
+        "known",
+        "unfinished",
+        "count_unfinished",
+        "changes",
+        "lease",
+        "partials",
+        "read",
+        "find",
+        "download",
+    }
 )
 
 

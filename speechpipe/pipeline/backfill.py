@@ -26,6 +26,8 @@ from speechpipe.settings import Limits
 
 #: After this many failures in a row, the objects are not to blame.
 FAILURES = 5
+#: How often a backfill that waits for the queue to drain looks at it.
+LOOK_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS backfill (target TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT);
 CREATE TABLE IF NOT EXISTS objects (
@@ -119,8 +121,46 @@ class Throttle:
         self._next = max(now, self._next) + self._pause
 
 
+class Brake:
+    """Waits while `most` recordings or more are unfinished, so that the queue stays short; `most` 0: never.
+
+    A long queue helps nobody: its recordings may meet their deadlines in it, and an upload that somebody waits for has
+    to wait behind it. `waiting` is called with the number of unfinished ones at each look that says to wait, and with
+    None when it goes on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        most: int,
+        *,
+        waiting: Callable[[int | None], None] = lambda unfinished: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store, self._most, self._waiting, self._sleep = store, most, waiting, sleep
+        self._room = 0  # how many more may be made before the next look
+
+    def wait(self) -> None:
+        """Wait until one more recording may be made."""
+        if not self._most:
+            return
+        if not self._room:
+            self._room = self._look()
+        self._room -= 1
+
+    def _look(self) -> int:
+        waited = False
+        while (unfinished := self._store.count_unfinished()) >= self._most:
+            waited = True
+            self._waiting(unfinished)
+            self._sleep(LOOK_SECONDS)
+        if waited:
+            self._waiting(None)
+        return self._most - unfinished
+
+
 def backfill(
-    sources: Iterable[Source], ledger: Ledger, world: World, throttle: Throttle
+    sources: Iterable[Source], ledger: Ledger, world: World, throttle: Throttle, brake: Brake
 ) -> Iterator[tuple[Source, Outcome | Exception | None]]:
     """Make recordings of objects one by one; yield each object's outcome, or the error, as it happens.
 
@@ -133,7 +173,7 @@ def backfill(
             yield source, None
             continue
         try:
-            outcome = _ingested(source, ledger, world, throttle)
+            outcome = _ingested(source, ledger, world, throttle, brake)
         except Exception as error:
             failures += 1
             if failures == FAILURES:
@@ -147,12 +187,13 @@ def backfill(
         ledger.finish(world.clock())
 
 
-def _ingested(source: Source, ledger: Ledger, world: World, throttle: Throttle) -> Outcome:
+def _ingested(source: Source, ledger: Ledger, world: World, throttle: Throttle, brake: Brake) -> Outcome:
     known = world.store.recording(source.recording_id)
     if known and (known.queued_at < ledger.started_at or known.status is Status.ERASED):
         return Outcome.KNOWN
     # A recording made since the start may be ours, cut off before its tasks were published: ingest does what is
     # missing.
+    brake.wait()
     throttle.wait()
     return taken_in(source, world)
 

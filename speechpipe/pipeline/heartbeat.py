@@ -26,8 +26,8 @@ _LAST_SECONDS = 5.0
 class Heartbeat:
     """Holds a lease while the block runs; a context manager.
 
-    `seconds` is the length of the lease. It is never extended past `until`, when the request has ended, because an
-    engine that hangs must not hold a lease for ever.
+    `seconds` is the length of the lease. It is extended as long as the attempt's thread lives, also after its request
+    has ended, but never past `until`, because an engine that hangs must not hold a lease for ever.
     """
 
     def __init__(self, store: Store, lease: Lease, clock: Clock, *, seconds: float, until: datetime | None) -> None:

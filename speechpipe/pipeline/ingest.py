@@ -14,6 +14,7 @@ from speechpipe.contract.options import parse_options
 from speechpipe.pipeline import outcomes
 from speechpipe.pipeline.admission import admitted, check_object
 from speechpipe.pipeline.analyses import copied
+from speechpipe.pipeline.copies import publish_second
 from speechpipe.pipeline.same_content import finished_twin, taken_over
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
@@ -49,7 +50,8 @@ def ingest(source: Source, world: World) -> Recording | None:
     if rejection is None:
         recording, taken = _admitted(recording, others, world)
     done: dict[Stage, Partial] = {}  # a new recording has none
-    if not world.store.create_recording(recording):
+    repeated = not world.store.create_recording(recording)
+    if repeated:
         known = world.store.recording(recording.id)
         if known is None or known.status.is_final or known.status is Status.HELD:
             return known
@@ -63,13 +65,21 @@ def ingest(source: Source, world: World) -> Recording | None:
         return recording
     for stage in recording.options.stages:
         if stage not in done:
-            _begin(recording, stage, rejection, taken.get(stage), world)
+            _begin(recording, stage, rejection, taken.get(stage), world, repeated=repeated)
     action = "rejected" if rejection else "taken_over" if taken else "queued"
     log.info("recording %s", action.replace("_", " "), extra={"action": action, "recording_id": recording.id})
     return recording
 
 
-def _begin(recording: Recording, stage: Stage, rejection: Failure | None, taken: Partial | None, world: World) -> None:
+def _begin(
+    recording: Recording,
+    stage: Stage,
+    rejection: Failure | None,
+    taken: Partial | None,
+    world: World,
+    *,
+    repeated: bool,
+) -> None:
     """Publish a stage's task, or create its partial if it is known already."""
     task = outcomes.task_of(recording, stage, recording.queued_at)
     if rejection:
@@ -79,7 +89,10 @@ def _begin(recording: Recording, stage: Stage, rejection: Failure | None, taken:
         with suppress(NotFound):  # the analysis was deleted from the results bucket: the stage runs
             world.store.create_partial(copied(taken, world))
             return
-    world.bus.publish_task(task)
+    if repeated:
+        publish_second(recording, stage, world)
+    else:
+        world.bus.publish_task(task)
 
 
 def _admitted(

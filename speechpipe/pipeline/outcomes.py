@@ -84,6 +84,7 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
             "status": Status.QUEUED,
             "results_uri": results.uri(f"{recording.id}/r{revision}"),
             "deadline_at": now + allowed,
+            "requeued": {},
             "halves": recording.halves | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again},
             "same_content_as": None,
             "finished_at": None,

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from speechpipe.backends.ports import Progress
 from speechpipe.contract import Analysis, Failure, Lease, Partial, Status, Task
-from speechpipe.contract.errors import Rejected, Unreadable
+from speechpipe.contract.errors import Busy, Rejected, Unreadable
 from speechpipe.contract.options import parse_options
 from speechpipe.observe import log_fields
 from speechpipe.pipeline.admission import check_object
 from speechpipe.pipeline.analyses import stored
 from speechpipe.pipeline.heartbeat import Heartbeat
+from speechpipe.pipeline.interruptible import Interrupted
 from speechpipe.pipeline.progress import expected_at
 from speechpipe.pipeline.world import WorkerWorld
 
@@ -58,11 +59,19 @@ def perform(task: Task, world: WorkerWorld) -> bool:
         return created
     except BaseException as problem:
         error = type(problem).__name__  # the class alone: messages of libraries quote paths and content
+        outcome = _cut_short(problem) or outcome
         raise
     finally:
         store.release(heartbeat.lease, now=world.clock(), outcome=outcome, error=error)
         if outcome != "done":
             _clean_up_if_erased(task, wrote, world)
+
+
+def _cut_short(problem: BaseException) -> str | None:
+    """How an attempt ended that says nothing about its task; None for one that failed."""
+    if isinstance(problem, Interrupted) or not isinstance(problem, Exception):
+        return "interrupted"
+    return "busy" if isinstance(problem, Busy) else None
 
 
 def _clean_up_if_erased(task: Task, wrote: str | None, world: WorkerWorld) -> None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import Frozen, Recording, Stage, Status
+from speechpipe.contract import Frozen, Lease, Recording, Stage, Status, leases
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.pipeline import outcomes
+from speechpipe.pipeline.copies import publish_second, published_at
 from speechpipe.pipeline.erasure import announce_erased
-from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.give_up import end
 from speechpipe.pipeline.join import join
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
 
 log = logging.getLogger(__name__)
 
-#: A task that nobody has taken for this long was lost, or its worker was: sweep publishes it again.
-REPUBLISH_AFTER = timedelta(minutes=15)
+#: A task may be lost if nobody takes it again for this long after an attempt at it ended without an outcome.
+TRIED_AFTER = timedelta(minutes=15)
+#: A task may be lost if nobody has taken it for this long. A shorter wait is only a queue, and copies make it longer.
+WAITED_AFTER = timedelta(hours=6)
 _PAGE = 500  #: unfinished recordings read at a time
 
 
@@ -77,13 +80,25 @@ def _chase(recording: Recording, stage: Stage, world: World) -> list[str]:
     now = world.clock()
     task = outcomes.task_of(recording, stage, now)
     if now >= recording.deadline_at:
-        give_up(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
+        end(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
     lease = world.store.lease(recording.id, stage, recording.revision)
-    times = (recording.halves[stage].queued_at, lease and lease.until, recording.queued_at)
-    # Also while an attempt holds its lease. A time further in the future comes from a wrong clock: do not wait for it.
-    if any(time and abs(now - time) < REPUBLISH_AFTER for time in times):
-        return []
-    world.bus.publish_task(task)
-    world.store.requeued(recording.id, stage, at=now)
-    return ["republished"]
+    may_be_lost = _may_be_lost(published_at(recording, stage), lease, now)
+    return ["republished"] if may_be_lost and publish_second(recording, stage, world) else []
+
+
+def _may_be_lost(published: datetime, lease: Lease | None, now: datetime) -> bool:
+    """Whether a task that was published then may have left its queue without an outcome."""
+    if lease is None or not (tried := [each for each in lease.attempts if each.outcome != "busy"]):
+        return _passed(published, WAITED_AFTER, now)
+    if leases.runs(lease, now):
+        return False
+    ended = tried[-1].ended_at or lease.until or tried[-1].started_at
+    if ended > now:  # by a clock that is ahead, so nobody knows when it ended
+        ended = published
+    return _passed(ended, TRIED_AFTER, now) if published <= ended else _passed(published, WAITED_AFTER, now)
+
+
+def _passed(at: datetime, wait: timedelta, now: datetime) -> bool:
+    """Whether so much time has passed. A time further in the future comes from a wrong clock: do not wait for it."""
+    return abs(now - at) >= wait

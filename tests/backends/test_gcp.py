@@ -20,7 +20,7 @@ from speechpipe.backends.gcp.indexes import COMPOSITE_INDEXES, TIME_TO_LIVE, UNI
 from speechpipe.backends.gcp.storage import GcsUploads
 from speechpipe.cli.quote import Estimate, estimates
 from speechpipe.console.gunzip import Gunzip
-from speechpipe.contract import Source, Stage
+from speechpipe.contract import Requeued, Source, Stage
 from speechpipe.contract.errors import Busy, ErrorCode, Rejected
 from speechpipe.contract.prices import preset
 from speechpipe.settings import FunctionSettings, WorkerSettings, read
@@ -119,7 +119,7 @@ def test_progress_that_cannot_be_written_never_stops_the_work(
     monkeypatch.setattr(DocumentReference, "update", away)
     store.begin(made.id, Stage.STT, attempt=1, at=NOW)
     store.progress(made.id, Stage.STT, 0.5)
-    store.requeued(made.id, Stage.STT, at=LATER)
+    store.requeued(made.id, Stage.STT, at=LATER, known=Requeued())
     with pytest.raises(ServiceUnavailable):
         store.finish(finished(made))
     assert store.recording(made.id) == made

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from speechpipe.backends.ports import Backend, Store
-from speechpipe.contract import Half, HalfStatus, Lease, Recording, Retained, Stage, Status, Totals
+from speechpipe.contract import Half, HalfStatus, Lease, Recording, Requeued, Retained, Stage, Status, Totals
 from speechpipe.contract.errors import Busy
 from speechpipe.pipeline.outcomes import tombstone
 from tests.backends.examples import LATER, NOW, QUOTE, accepted, finished, held, partial, recording
@@ -83,7 +83,7 @@ ODD_LABELS = (
 def test_known_tells_which_ids_have_a_recording(store: Store) -> None:
     for number in range(3):
         store.create_recording(recording(number))
-    store.erase(tombstone(recording(2), NOW))
+    store.erase(tombstone(recording(2), None, NOW))
     ids = [recording(number).id for number in range(5)]
     assert store.known(ids) == set(ids[:3])
     assert store.known(["rec_" + "a" * 26]) == set()
@@ -193,6 +193,7 @@ def test_unfinished_lists_what_is_not_final_or_not_announced_oldest_first(store:
     store.mark_announced(announced.id, 1, LATER)
     assert [r.id for r in store.unfinished()] == [finished_only.id, processing.id, queued.id]
     assert [r.id for r in store.unfinished(limit=1)] == [finished_only.id]
+    assert store.count_unfinished() == 3
     assert store.unfinished()[0].result is None
 
 
@@ -211,14 +212,16 @@ def test_begin_and_requeued_never_change_a_final_recording(store: Store, known: 
     done = finished(known, status)
     store.finish(done)
     store.begin(known.id, Stage.STT, attempt=9, at=LATER)
-    store.requeued(known.id, Stage.STT, at=LATER)
+    store.requeued(known.id, Stage.STT, at=LATER, known=Requeued(rounds=1))
     assert read(store, known) == done
 
 
 def test_requeued_notes_when_the_task_was_published(store: Store, known: Recording) -> None:
-    store.requeued(known.id, Stage.STT, at=LATER)
+    store.requeued(known.id, Stage.STT, at=LATER, known=Requeued(older_at=NOW))
     assert read(store, known).halves[Stage.STT].queued_at == LATER
     assert read(store, known).halves[Stage.SER].queued_at == NOW
+    store.requeued(known.id, Stage.SER, at=LATER, known=Requeued(rounds=2))
+    assert read(store, known).requeued == {Stage.STT: Requeued(older_at=NOW), Stage.SER: Requeued(rounds=2)}
 
 
 def test_progress_shows_a_share_of_one_half(store: Store, known: Recording) -> None:
@@ -252,7 +255,7 @@ def test_late_progress_never_touches_status_or_result(store: Store, known: Recor
 def test_changing_a_recording_that_does_not_exist_creates_nothing(store: Store) -> None:
     store.begin("rec_none", Stage.STT, attempt=1, at=NOW)
     store.progress("rec_none", Stage.STT, 0.5)
-    store.requeued("rec_none", Stage.STT, at=NOW)
+    store.requeued("rec_none", Stage.STT, at=NOW, known=Requeued())
     store.mark_announced("rec_none", 1, NOW)
     assert store.recording("rec_none") is None
 
@@ -564,7 +567,7 @@ def test_changes_lists_all_recordings_at_first_and_then_those_that_changed(store
 def test_every_write_of_a_recording_except_progress_is_a_change(store: Store, known: Recording) -> None:
     writes: list[Callable[[], object]] = [
         lambda: store.begin(known.id, Stage.STT, attempt=1, at=NOW),
-        lambda: store.requeued(known.id, Stage.SER, at=NOW),
+        lambda: store.requeued(known.id, Stage.SER, at=NOW, known=Requeued()),
         lambda: store.finish(finished(known)),
         lambda: store.mark_announced(known.id, 1, LATER),
         lambda: store.revise(next_revision(read(store, known))),

@@ -17,6 +17,7 @@ import pytest
 
 from speechpipe import Client, cli
 from speechpipe.backends.local.folder import FolderUploads
+from speechpipe.backends.local.store import SqliteStore
 from speechpipe.cli import terminal
 from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status
 from speechpipe.embedded import runner
@@ -340,6 +341,18 @@ def test_a_killed_backfill_resumes_and_takes_each_object_once(here: Here) -> Non
     assert (status, counts(out)) == (0, {"new": 40, "known": 0, "held": 0, "rejected": 0, "ignored": 0})
     assert sorted(each.source.name for each in store.recordings(limit=100)) == names
     assert counts(here.run("backfill", "")[1])["known"] == 40  # the ledger was finished, so this is a new backfill
+
+
+def test_a_backfill_says_that_it_waits_for_the_queue_and_goes_on_below_the_limit(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(here.folder, *(f"{number}.wav" for number in range(3)))
+    waiting = [2, 2, 1]  # somebody else's; after that, two may be made before the next look
+    monkeypatch.setattr(SqliteStore, "count_unfinished", lambda store: waiting.pop(0) if waiting else 0)
+    monkeypatch.setattr("speechpipe.pipeline.backfill.LOOK_SECONDS", 0.0)
+    status, out, err = here.run("backfill", "", "--rate", "1000", "--max-unfinished", "2")
+    assert (status, counts(out)["new"], waiting) == (0, 3, [])
+    assert err.splitlines() == ["waiting, 2 recordings are unfinished: going on below 2 (--max-unfinished)"]
 
 
 def test_an_object_that_fails_is_reported_and_retried_on_resume(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

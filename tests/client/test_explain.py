@@ -6,7 +6,7 @@ from speechpipe.client.explain import history
 from speechpipe.contract import Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode
 from speechpipe.pipeline import operations
-from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.give_up import end
 from tests.doubles import FixedEngine, source
 from tests.simulation import Simulation
 
@@ -51,7 +51,7 @@ def test_a_result_that_arrived_late_is_marked() -> None:
 
     class TooSlow(FixedEngine):
         def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
-            give_up(task, sim.world, code=ErrorCode.TIMEOUT, reason="too late")
+            end(task, sim.world, code=ErrorCode.TIMEOUT, reason="too late")
             return super().__call__(path, options, progress)
 
     sim.engines[Stage.STT] = TooSlow(Stage.STT)

@@ -39,8 +39,8 @@ INTENDED = {
         (RESULTS, "storage.objectUser"),
         ("topic completions", "pubsub.publisher"),
     },
-    # Creates a partial, which triggers join.
-    "speechpipe-give-up": OURS,
+    # Creates a partial, which triggers join, or publishes a task again that nobody has failed at.
+    "speechpipe-give-up": OURS | {("topic stt-tasks", "pubsub.publisher"), ("topic ser-tasks", "pubsub.publisher")},
     # Republishes lost tasks, and joins what join missed.
     "speechpipe-sweep": OURS
     | {

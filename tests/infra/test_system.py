@@ -130,7 +130,9 @@ def test_a_worker_gets_as_many_requests_as_its_process_admits(plan: Plan, stage:
     service = services(plan)[resources.WORKERS[stage]]
     settings = read(WorkerSettings, environment(service))
     assert settings.stage is stage
-    assert only(service.values["template"])["max_instance_request_concurrency"] == settings.concurrency
+    admitted = settings.concurrency + settings.waiting_room
+    assert only(service.values["template"])["max_instance_request_concurrency"] == admitted
+    assert settings.waiting_room == resources.WAITING_ROOM
 
 
 @pytest.mark.parametrize("stage", Stage)

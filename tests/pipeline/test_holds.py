@@ -275,7 +275,7 @@ def test_a_release_that_was_interrupted_is_completed_later(completed_by: str) ->
     assert sim.crashes == 1
     assert sim.pending() == []
     if completed_by == "sweep":
-        sim.clock.pass_time(minutes=16)
+        sim.clock.pass_time(hours=6)
         assert sim.sweep().republished == 2
     else:
         release(sim, held.id)
@@ -315,7 +315,7 @@ def test_a_released_recording_completes_despite_repeats_reordering_and_crashes(
         raise AssertionError(f"never settles: {sim.pending()}")
     sim.crash_at = None
     for _ in range(3):
-        sim.clock.pass_time(hours=1)
+        sim.clock.pass_time(hours=7)
         sim.sweep()
         sim.settle()
     recording = sim.only()

@@ -15,7 +15,7 @@ from speechpipe.client.explain import history
 from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound
 from speechpipe.pipeline import analyses, operations
-from speechpipe.pipeline.give_up import give_up
+from speechpipe.pipeline.give_up import end
 from tests.doubles import FixedEngine, source
 from tests.simulation import Crash, Simulation
 
@@ -27,7 +27,7 @@ def done(error: BaseException | None = None) -> Simulation:
     sim.deliver(sim.pending()[0])
     if error:
         task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "ser-tasks")
-        give_up(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="ser failed")
+        end(task, sim.world, code=ErrorCode.MODEL_ERROR, reason="ser failed")
     sim.settle()
     return sim
 

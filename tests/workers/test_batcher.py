@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from speechpipe.contract.errors import Busy
 from workers.batcher import Batcher
+from workers.in_flight import InFlight
 
 PATIENCE = 10.0  # seconds until a test that hangs fails
 
@@ -57,9 +58,9 @@ def make() -> Iterator[Make]:
     made: list[tuple[Engine, Batcher[Row, str]]] = []
 
     def batcher(
-        engine: Engine, *, rows_per_batch: int = 4, max_seconds_in_flight: float = 100.0, parallel_batches: int = 1
+        engine: Engine, *, rows_per_batch: int = 4, in_flight: InFlight | None = None, parallel_batches: int = 1
     ) -> Batcher[Row, str]:
-        made.append((engine, start(engine, rows_per_batch, max_seconds_in_flight, parallel_batches)))
+        made.append((engine, start(engine, rows_per_batch, in_flight, parallel_batches)))
         return made[-1][1]
 
     yield batcher
@@ -69,14 +70,14 @@ def make() -> Iterator[Make]:
 
 
 def start(
-    engine: Engine, rows_per_batch: int, max_seconds_in_flight: float = 100.0, parallel_batches: int = 1
+    engine: Engine, rows_per_batch: int, in_flight: InFlight | None = None, parallel_batches: int = 1
 ) -> Batcher[Row, str]:
     return Batcher(
         engine,
         key=lambda row: row.key,
         seconds=lambda row: row.seconds,
         rows_per_batch=rows_per_batch,
-        max_seconds_in_flight=max_seconds_in_flight,
+        in_flight=in_flight,
         parallel_batches=parallel_batches,
     )
 
@@ -275,9 +276,7 @@ def test_a_row_that_is_too_large_on_its_own_gets_the_error(make: Make) -> None:
 
 
 def test_an_engine_that_loses_rows_is_an_error_and_no_row_gets_anothers_result(make: Make) -> None:
-    batcher: Batcher[Row, str] = Batcher(
-        lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4, max_seconds_in_flight=10
-    )
+    batcher: Batcher[Row, str] = Batcher(lambda rows: [], key=lambda row: 0, seconds=lambda row: 1, rows_per_batch=4)
     with batcher.admit(1) as recording, pytest.raises(RuntimeError, match="0 results for 1 rows"):
         recording.result(recording.submit(Row("x")))
     batcher.close(PATIENCE)
@@ -286,29 +285,108 @@ def test_an_engine_that_loses_rows_is_an_error_and_no_row_gets_anothers_result(m
 # ----------------------------------------------------------------------------------------------------------- bounds
 
 
-def test_over_the_limit_in_flight_it_is_busy_until_a_recording_leaves(make: Make) -> None:
-    batcher = make(Engine(), max_seconds_in_flight=10)
-    with batcher.admit(5):
-        with batcher.admit(5), pytest.raises(Busy), batcher.admit(0.1):
-            pass
-        with batcher.admit(5):
-            pass
+class Waiter(threading.Thread):
+    """A recording that asks to be admitted, and stays until told to leave."""
+
+    def __init__(self, batcher: Batcher[Row, str], seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.admitted, self.leaving = threading.Event(), threading.Event()
+        self.error: BaseException | None = None
+        self._batcher, self._seconds = batcher, seconds
+        before = batcher.in_flight.waiting
+        self.start()
+        until = time.monotonic() + PATIENCE
+        while batcher.in_flight.waiting == before and not self.admitted.is_set() and time.monotonic() < until:
+            time.sleep(0.001)
+
+    def run(self) -> None:
+        try:
+            with self._batcher.admit(self._seconds):
+                self.admitted.set()
+                self.leaving.wait(PATIENCE)
+        except BaseException as error:
+            self.error = error
+
+    def leave(self) -> None:
+        self.leaving.set()
+        self.join(PATIENCE)
 
 
-def test_short_recordings_are_admitted_beside_a_long_one_but_no_second_long_one(make: Make) -> None:
-    batcher = make(Engine(), max_seconds_in_flight=10)
-    with batcher.admit(8), batcher.admit(1) as short:
-        assert short.submit(Row("short")).result(PATIENCE) == "short!"
-        with pytest.raises(Busy), batcher.admit(8):
-            pass
+def audio(limit: float) -> InFlight:
+    """At most this much audio in flight, until a recording was measured."""
+    return InFlight(engine_seconds=PATIENCE, speed=limit / PATIENCE)
 
 
-def test_a_recording_longer_than_the_limit_is_admitted_when_there_is_no_other(make: Make) -> None:
-    batcher = make(Engine(), max_seconds_in_flight=10)
-    with batcher.admit(1), pytest.raises(Busy), batcher.admit(36_000):
+def test_a_recording_that_does_not_fit_waits_until_another_leaves(make: Make) -> None:
+    batcher = make(Engine(), in_flight=audio(10))
+    first, second = Waiter(batcher, 5), Waiter(batcher, 5)
+    assert first.admitted.wait(PATIENCE)
+    assert second.admitted.wait(PATIENCE)
+    third = Waiter(batcher, 0.1)
+    assert batcher.in_flight.waiting == 1
+    assert not third.admitted.is_set()
+    first.leave()
+    assert third.admitted.wait(PATIENCE)
+    second.leave()
+    third.leave()
+
+
+def test_recordings_are_admitted_in_their_order_so_that_a_long_one_is_not_passed_for_ever(make: Make) -> None:
+    batcher = make(Engine(), in_flight=audio(10))
+    running = Waiter(batcher, 4)
+    assert running.admitted.wait(PATIENCE)
+    long = Waiter(batcher, 36_000)  # longer than the limit, so it has to be alone
+    short = Waiter(batcher, 1)
+    assert batcher.in_flight.waiting == 2
+    running.leave()
+    assert long.admitted.wait(PATIENCE)
+    assert batcher.in_flight.waiting == 1
+    long.leave()
+    assert short.admitted.wait(PATIENCE)
+    short.leave()
+
+
+def test_a_recording_that_waits_in_vain_is_busy_and_shows_that_it_is_alive(make: Make) -> None:
+    batcher = make(Engine(), in_flight=InFlight(engine_seconds=0.6, speed=1))
+    ticks: list[int] = []
+    with batcher.admit(1), pytest.raises(Busy), batcher.admit(1, lambda: ticks.append(1)):
         pass
-    with batcher.admit(36_000) as long:
-        assert long.submit(Row("long")).result(PATIENCE) == "long!"
+    assert ticks
+    with batcher.admit(1):  # it left no trace
+        pass
+
+
+def test_a_waiting_recording_is_sent_away_at_shutdown(make: Make) -> None:
+    batcher = make(Engine(), in_flight=audio(10))
+    with batcher.admit(10):
+        waiting = Waiter(batcher, 1)
+        batcher.close(PATIENCE)
+        waiting.join(PATIENCE)
+    assert isinstance(waiting.error, Busy)
+
+
+@pytest.mark.parametrize(("took", "limit"), [(100.0, 300.0 * 600 / 110), (2.0, 300.0 * 600 / 12)])
+def test_the_audio_in_flight_follows_the_measured_speed(took: float, limit: float) -> None:
+    in_flight = InFlight()
+    assert in_flight.limit == 9000  # an assumption that is soon outweighed
+    in_flight.measured(300.0, took)
+    assert in_flight.limit == pytest.approx(limit)
+    for _ in range(100):
+        in_flight.measured(300.0, took)
+    assert in_flight.limit == pytest.approx(300.0 * 300 / took, rel=0.05)
+    in_flight.measured(300.0, 0.0)  # minutes of silence say nothing about the engine
+    assert in_flight.limit == pytest.approx(300.0 * 300 / took, rel=0.05)
+
+
+def test_a_finished_recording_is_measured_and_a_failed_one_is_not(make: Make) -> None:
+    batcher = make(Engine())
+    before = batcher.in_flight.limit
+    with pytest.raises(RuntimeError), batcher.admit(1000) as recording:
+        raise RuntimeError(recording.result(recording.submit(Row("x"))))
+    assert batcher.in_flight.limit == before
+    with batcher.admit(1000) as recording:
+        recording.result(recording.submit(Row("x")))
+    assert batcher.in_flight.limit > before
 
 
 def test_submitting_waits_for_room_and_no_row_is_lost(make: Make) -> None:

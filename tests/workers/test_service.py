@@ -15,7 +15,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from speechpipe.contract.prices import preset
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.world import World
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
-from tests.doubles import START, FixedEngine
+from tests.doubles import START, FixedEngine, SteppedClock
 from tests.media import SAMPLES
 from workers.models import choice
 from workers.service import MAX_BODY_BYTES, Load, create_app
+from workers.slots import Slots
 
 
 def settings(**changes: Any) -> WorkerSettings:
@@ -181,32 +183,86 @@ def test_an_internal_error_answers_500_and_the_redelivery_succeeds(
     assert client.post("/", content=body).status_code == 204
 
 
-def test_without_a_free_slot_the_answer_is_429_without_waiting(
-    serve: Callable[..., TestClient], make_task: Callable[..., Task]
+@pytest.fixture
+def post() -> Iterator[Callable[[TestClient, bytes], Future[int]]]:
+    """Posts a delivery in a thread; the status is the future's result."""
+    with ThreadPoolExecutor(16) as threads:
+        yield lambda client, body: threads.submit(lambda: client.post("/", content=body).status_code)
+
+
+Post = Callable[[TestClient, bytes], "Future[int]"]
+
+
+def slots_of(client: TestClient) -> Slots:
+    return client.app.state.worker.slots  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_delivery_without_a_free_slot_waits_for_one_and_only_a_full_waiting_room_refuses(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], post: Post
 ) -> None:
     gate = threading.Event()
-    client = serve(FixedEngine(Stage.STT, gate=gate), concurrency=2)
-    bodies = [push(make_task(f"{n}.wav")) for n in range(3)]
-    answers: list[int] = []
-    posts = [
-        threading.Thread(target=lambda body=body: answers.append(client.post("/", content=body).status_code))
-        for body in bodies[:2]
-    ]
-    for post in posts:
-        post.start()
-    slots = client.app.state.worker._slots  # type: ignore[attr-defined]
-    wait_until(lambda: slots._value == 0)
-    began = time.monotonic()
-    response = client.post("/", content=bodies[2])
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine, concurrency=2, waiting_room=3)
+    slots, bodies = slots_of(client), [push(make_task(f"{n}.wav")) for n in range(6)]
+    working = [post(client, body) for body in bodies[:2]]
+    wait_until(lambda: engine.runs == 2)
+    waiting = [post(client, body) for body in bodies[2:5]]
+    wait_until(lambda: slots.waiting == 3)
+    response = client.post("/", content=bodies[5])
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) > 0
-    assert time.monotonic() - began < 60  # the engine itself would never return
     assert client.get("/healthz").status_code == 200  # even while the engine is busy
     gate.set()
-    for post in posts:
-        post.join()
-    assert answers == [204, 204]
-    assert client.post("/", content=bodies[2]).status_code == 204
+    assert [each.result(120) for each in working + waiting] == [204] * 5
+    assert client.post("/", content=bodies[5]).status_code == 204
+    assert engine.runs == 6
+
+
+def test_deliveries_get_a_slot_in_the_order_in_which_they_came(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], post: Post
+) -> None:
+    gate, order = threading.Event(), []
+
+    class Noting(FixedEngine):
+        def __call__(self, path: Path, *args: Any) -> Any:
+            order.append(path.read_text())
+            return super().__call__(path, *args)
+
+    client = serve(Noting(Stage.STT, gate=gate), concurrency=1)
+    answers = []
+    for number in range(4):
+        answers.append(post(client, push(make_task(f"{number}.wav"))))
+        wait_until(lambda: len(order) + slots_of(client).waiting == len(answers))
+    gate.set()
+    assert [each.result(120) for each in answers] == [204] * 4
+    assert order == [f"sound of {number}.wav" for number in range(4)]
+
+
+def test_a_delivery_that_waits_in_vain_gets_429_in_time_for_its_request(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], post: Post
+) -> None:
+    gate = threading.Event()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine, concurrency=1, request_seconds=1)
+    first = post(client, push(make_task("0.wav")))
+    wait_until(lambda: engine.runs == 1)
+    assert client.post("/", content=push(make_task("1.wav"))).status_code == 429
+    assert slots_of(client).waiting == 0
+    gate.set()
+    assert first.result(120) == 204
+
+
+def test_a_stopping_worker_sends_away_those_who_wait(
+    serve: Callable[..., TestClient], make_task: Callable[..., Task], post: Post
+) -> None:
+    gate = threading.Event()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine, concurrency=1)
+    first, second = post(client, push(make_task("0.wav"))), post(client, push(make_task("1.wav")))
+    wait_until(lambda: engine.runs == 1 and slots_of(client).waiting == 1)
+    client.app.state.worker.stop()  # type: ignore[attr-defined]
+    assert {first.result(120), second.result(120)} == {429, 503}  # the one that runs is interrupted
+    assert engine.runs == 1
 
 
 def test_a_delivery_whose_lease_another_attempt_holds_gets_429(
@@ -222,6 +278,37 @@ def test_a_delivery_whose_lease_another_attempt_holds_gets_429(
     gate.set()
     first.join()
     assert client.post("/", content=body).status_code == 204
+    assert engine.runs == 1
+
+
+def test_an_attempt_that_outlives_its_request_is_not_run_again_beside_itself(
+    serve: Callable[..., TestClient],
+    backend: Backend,
+    make_task: Callable[..., Task],
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SteppedClock()
+    monkeypatch.setattr("workers.service.utc_now", clock)
+    gate, task = threading.Event(), make_task()
+    engine = FixedEngine(Stage.STT, gate=gate)
+    client = serve(engine, concurrency=2, request_seconds=1, lease_seconds=0.3)
+    first = post(client, push(task))
+    wait_until(lambda: engine.runs == 1)
+
+    def until() -> timedelta:
+        lease = backend.store.lease(task.recording_id, Stage.STT, 1)
+        assert lease is not None
+        assert lease.until is not None
+        return lease.until - clock()
+
+    for _ in range(6):  # one and a half of its requests' time
+        clock.pass_time(seconds=0.25)
+        wait_until(lambda: until() > timedelta(seconds=0.25))  # until it was extended
+        assert client.post("/", content=push(task)).status_code == 429
+    gate.set()
+    assert first.result(120) == 204
+    assert client.post("/", content=push(task)).status_code == 204
     assert engine.runs == 1
 
 

@@ -51,8 +51,6 @@ from workers.emotion.windows import CHUNK_RULES, windows_of
 _BUCKET = SAMPLE_RATE // 2
 #: Windows in one pass of the model.
 _ROWS_PER_BATCH = {"cpu": 4, "cuda": 32}
-#: Audio of all recordings in flight. An admitted recording has to finish within one request.
-_MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
 #: Assumed length of a recording whose header declares none.
 _DEFAULT_SECONDS = 600.0
 
@@ -100,7 +98,6 @@ class EmotionEngine:
             key=self._key,
             seconds=lambda row: row.seconds,
             rows_per_batch=_ROWS_PER_BATCH[model.device.type],
-            max_seconds_in_flight=_MAX_SECONDS_IN_FLIGHT,
             parallel_batches=parallel_batches,
         )
 
@@ -115,7 +112,7 @@ class EmotionEngine:
         return self._vocabulary
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Score a recording's windows. Raises Rejected if it can never work, Busy while too much audio is in flight."""
+        """Score a recording's windows. Raises Rejected if it can never work, Busy if too much audio stays in flight."""
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)

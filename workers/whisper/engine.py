@@ -47,9 +47,6 @@ ROW_SECONDS = 29.0
 _CHUNK_SECONDS = 5.0
 #: Rows in one pass of the model.
 ROWS_PER_BATCH = {"cpu": 8, "cuda": 32}
-#: Audio of all recordings in flight. An admitted recording has to finish within one request, and an L4 is assumed to be
-#: 90 times as fast as speech.
-_MAX_SECONDS_IN_FLIGHT = 12 * 3600.0
 #: Whisper's prompt has room for 223 tokens before the task. Hotwords and prompt get half each if both are given.
 _PROMPT_TOKENS = 223
 #: Assumed length of a recording whose header declares none.
@@ -82,7 +79,6 @@ class WhisperEngine:
             key=self._rows.key,
             seconds=lambda row: row.padded_seconds,
             rows_per_batch=ROWS_PER_BATCH["cuda" if identity.device.startswith("cuda") else "cpu"],
-            max_seconds_in_flight=_MAX_SECONDS_IN_FLIGHT,
             parallel_batches=model.model.num_workers,
         )
 
@@ -92,7 +88,7 @@ class WhisperEngine:
         return Stage.STT
 
     def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Transcribe a recording. Raises Rejected if it can never work, Busy while too much audio is in flight."""
+        """Transcribe a recording. Raises Rejected if it can never work, Busy if too much audio stays in flight."""
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"

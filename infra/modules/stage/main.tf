@@ -2,6 +2,8 @@
 
 locals {
   gpu = var.accelerator != "none"
+  # What an instance works on, and what waits in it for a slot.
+  requests = var.concurrency + var.waiting_room
 }
 
 resource "google_service_account" "runtime" {
@@ -37,7 +39,7 @@ resource "google_cloud_run_v2_service" "worker" {
   template {
     service_account                  = google_service_account.runtime.email
     timeout                          = "${var.request_seconds}s" # under the ack deadline, so that it ends before a redelivery
-    max_instance_request_concurrency = var.concurrency           # what the process admits; further requests go to another instance
+    max_instance_request_concurrency = local.requests            # what the process admits; further requests go to another instance
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2"
     encryption_key                   = var.kms_key
     # New projects have quota only for GPUs without zonal redundancy.
@@ -75,6 +77,7 @@ resource "google_cloud_run_v2_service" "worker" {
         for_each = merge(
           { for name, value in var.environment : name => value if value != null },
           { SPEECHPIPE_PUSH_AUDIENCE = var.audience, SPEECHPIPE_PUSH_CALLERS = google_service_account.caller.email },
+          { SPEECHPIPE_CONCURRENCY = tostring(var.concurrency), SPEECHPIPE_WAITING_ROOM = tostring(var.waiting_room) },
         )
         content {
           name  = env.key

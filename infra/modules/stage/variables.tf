@@ -72,7 +72,13 @@ variable "machine" {
 }
 
 variable "concurrency" {
-  type = number
+  description = "Recordings that an instance processes at the same time: its slots."
+  type        = number
+}
+
+variable "waiting_room" {
+  description = "Deliveries that wait in an instance for a slot."
+  type        = number
 }
 
 variable "min_instances" {

@@ -31,7 +31,7 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from speechpipe.backends.gcp.documents import from_document, plain, to_document
 from speechpipe.backends.ports import Changes
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals, leases
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Requeued, Stage, Status, Totals, leases
 from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
@@ -94,12 +94,20 @@ class FirestoreStore:
 
     def unfinished(self, *, after: Recording | None = None, limit: int = 1000) -> list[Recording]:
         """List recordings without `announced_at`: `revise` resets it, so those that are not final have none."""
-        query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
-        query = query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
-        query = query.order_by("queued_at").order_by("__name__")
+        query = self._unfinished.order_by("queued_at").order_by("__name__")
         if after:
             query = query.start_after({"queued_at": after.queued_at, "__name__": self._recording(after.id)})
         return _fetch_recordings(query.limit(limit).select(_WITHOUT_RESULT))
+
+    def count_unfinished(self) -> int:
+        """Count on the server, by a scan of the same index."""
+        [[result]] = self._unfinished.count().get()
+        return int(result.value)
+
+    @property
+    def _unfinished(self) -> Any:
+        query: Any = self._recordings.where(filter=FieldFilter("announced_at", "==", None))
+        return query.where(filter=FieldFilter("status", "in", [s.value for s in Status if s is not Status.HELD]))
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """List changes by the time of their commit; Firestore's clock follows the order of commits."""
@@ -159,11 +167,11 @@ class FirestoreStore:
             for found in reference.collection(collection).list_documents():
                 found.delete()
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
-        """Note when a half's task was last published."""
-        field = f"halves.{stage.value}.queued_at"
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
+        """Note when a half's task was last published, and what is known of its copies."""
+        fields = {f"halves.{stage.value}.queued_at": at, f"requeued.{stage.value}": to_document(known)}
         with _best_effort("requeued", recording_id):
-            self._swap(recording_id, lambda known: None if _is_final(known) else {field: at})
+            self._swap(recording_id, lambda document: None if _is_final(document) else fields)
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """Compare-and-swap, so that a recording that becomes final meanwhile stays unchanged."""

@@ -11,7 +11,7 @@ from typing import Any
 from speechpipe.backends.local.bus import PARTIAL_CREATED, enqueue, forget
 from speechpipe.backends.local.database import Database
 from speechpipe.backends.ports import Changes
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Stage, Status, Totals, leases
+from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Requeued, Stage, Status, Totals, leases
 from speechpipe.contract.errors import Busy
 
 
@@ -62,6 +62,10 @@ class SqliteStore:
             (*((after.queued_at.isoformat(), after.id) if after else ("", "")), limit),
         )
         return [_recording(row) for row in rows]
+
+    def count_unfinished(self) -> int:
+        """See ports.Store."""
+        return int(self._database.read().execute("SELECT count(*) FROM recordings WHERE open").fetchone()[0])
 
     def changes(self, after: str = "", *, limit: int = 1000) -> Changes:
         """See ports.Store. Triggers number the changes."""
@@ -124,9 +128,14 @@ class SqliteStore:
                 connection.execute(f"DELETE FROM {table} WHERE recording_id = ?", (tombstone.id,))
         self._database.shrink_log()
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime) -> None:
+    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
         """See ports.Store."""
-        self._change(recording_id, lambda body: _half(body, stage).update(queued_at=at.isoformat()))
+
+        def change(body: dict[str, Any]) -> None:
+            _half(body, stage).update(queued_at=at.isoformat())
+            body.setdefault("requeued", {})[stage.value] = known.model_dump(mode="json")
+
+        self._change(recording_id, change)
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """See ports.Store."""
