@@ -15,6 +15,8 @@ from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
 
+_BLOCK_BYTES = 1024 * 1024
+
 
 def finished_twin(recording: Recording, others: Iterable[Recording]) -> Recording | None:
     """The newest completed recording of the same bytes with the same options; None if there is none.
@@ -64,7 +66,10 @@ def _same_bytes(source: Source, partial: Partial, world: World) -> bool:
     """Whether a file has the bytes that a partial is about."""
     try:
         analysis = with_analysis(partial, world).analysis
+        digest = hashlib.sha256()
         with world.uploads.open(source) as file:
-            return analysis is not None and hashlib.file_digest(file, "sha256").hexdigest() == analysis.audio.sha256
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+        return analysis is not None and digest.hexdigest() == analysis.audio.sha256
     except (NotFound, Rejected):  # one of the two is gone
         return False
