@@ -83,9 +83,9 @@ def unpack(packed: bytes) -> bytes:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """A body that is a JSON object, or empty. Raises Refused."""
+    """A body that is a JSON object, null or empty. Raises Refused."""
     try:
-        value = json.loads(body or b"{}")
+        value = json.loads(body or b"{}") or {}  # rclone sends null
     except ValueError:
         raise bad_request("Parse Error") from None
     if not isinstance(value, dict):

@@ -24,7 +24,7 @@ from speechpipe.emulators.gcs.formats import (
 )
 from speechpipe.emulators.gcs.listing import PAGE, Wanted
 from speechpipe.emulators.gcs.media import media
-from speechpipe.emulators.gcs.objects import Conditions, Part
+from speechpipe.emulators.gcs.objects import Conditions, Part, writable
 from speechpipe.emulators.gcs.sessions import Resumable, Sessions
 from speechpipe.emulators.gcs.store import Store
 
@@ -130,7 +130,7 @@ class JsonApi:
             sources = [
                 Part(
                     source["name"],
-                    int(source["generation"]) if "generation" in source else None,
+                    _integer(source.get("generation")),
                     Conditions(generation=_integer(source.get("objectPreconditions", {}).get("ifGenerationMatch"))),
                 )
                 for source in body["sourceObjects"]
@@ -176,7 +176,7 @@ class JsonApi:
             return self.resume(request, bucket)
         name, fields = _named(request, json_object(request.unpacked()), request.header("x-upload-content-type"))
         self._store.check(bucket, name, conditions(request))
-        upload = Resumable(bucket, name, fields, conditions(request), _expected(fields))
+        upload = Resumable(bucket, name, writable(fields), conditions(request), _expected(fields))
         upload_id = self._sessions.begin(upload)
         at = f"{request.base}{request.target}&upload_id={upload_id}"
         return Answer(HTTPStatus.OK, b"", {"location": at, "x-guploader-uploadid": upload_id})
@@ -190,7 +190,10 @@ class JsonApi:
         if finished:
             return json_answer(finished)
         have = len(upload.content)
-        return Answer(HTTPStatus.PERMANENT_REDIRECT, b"", {"range": f"bytes=0-{have - 1}"} if have else {})
+        headers = {"range": f"bytes=0-{have - 1}"} if have else {}
+        if request.header("x-guploader-no-308"):  # Go's library, and so rclone, would follow a 308 as a redirect
+            return Answer(HTTPStatus.OK, b"", headers | {"x-http-status-code-override": "308"})
+        return Answer(HTTPStatus.PERMANENT_REDIRECT, b"", headers)
 
     def cancel(self, request: Request, bucket: str) -> Answer:
         """Give a resumable upload up."""

@@ -19,7 +19,7 @@ from speechpipe.emulators.gcs.objects import Conditions
 from speechpipe.emulators.gcs.sessions import InParts, Sessions
 from speechpipe.emulators.gcs.store import Store
 
-_PATH = re.compile(r"/([-.\w]{3,})/(.+)")
+_PATH = re.compile(r"/(?!(?:storage|upload|resumable|download|batch)/)([-.\w]{3,})/(.+)")
 _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 _HEADERS = {
     "cache-control": "cacheControl",
