@@ -60,7 +60,7 @@ def quote(
     """
     table = read_prices(prices) or preset("l4")
     options = {name.replace("_", "-"): value for name, value in map(split_option, option or ())}
-    parse_options(options)
+    parse_options(options, strict=True)
     with err.status("reading headers"):
         rows = estimates(
             targets,
@@ -132,7 +132,7 @@ def estimates(
         if source is None or isinstance(uploads, str):
             return Estimate(name=name, problem=str(uploads))
         try:
-            admission.check_size(source.size, max_bytes)
+            admission.check_object(source, max_bytes)
             parsed = parse_options({**source.metadata, **options})
             return Estimate(name=name, quote=admission.quote(source, parsed, uploads=uploads, prices=prices))
         except Rejected as error:

@@ -26,8 +26,8 @@ from speechpipe.contract.errors import Held, NotFound, SettingsMissing, WaitTime
 from speechpipe.contract.options import parse_options
 from speechpipe.embedded.engines import find_engines
 from speechpipe.pipeline import operations
+from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.ingest import ingest
-from speechpipe.pipeline.join import with_analysis
 from speechpipe.pipeline.operations import LetterState
 from speechpipe.pipeline.progress import Progress, of_recording
 from speechpipe.pipeline.world import World, utc_now
@@ -139,7 +139,7 @@ class Client:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}")
         metadata = {key.replace("_", "-"): value for key, value in options.items()}
-        parse_options(metadata)
+        parse_options(metadata, strict=True)
         return Submission(self, self.backend.uploads.upload(path, name or path.name, metadata))
 
     def find(self, recording: str) -> Recording | None:

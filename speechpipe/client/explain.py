@@ -75,6 +75,8 @@ def _seen(recording: Recording) -> str:
     detail = f"recording {recording.id}"
     if recording.supersedes:
         detail += f", supersedes {recording.supersedes}"
+    if recording.same_content_as:
+        detail += f", same content as {recording.same_content_as}"
     if options:
         detail += ", options " + ", ".join(f"{name}={value}" for name, value in options.items())
     if recording.quote:
@@ -153,6 +155,8 @@ def _partial(partial: Partial, *, late: bool) -> Moment:
             detail += f", {about(analysis.cost)}"
     else:
         detail = f"result in {partial.analysis_uri}"
+    if partial.same_content_as:
+        detail = f"taken over from {partial.same_content_as}: {detail}"
     if late:
         detail += "; arrived after the stage was given up"
     detail = _prefix(partial.revision) + detail

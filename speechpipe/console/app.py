@@ -119,6 +119,7 @@ class Endpoints:
                 "type": recording.source.content_type,
                 "metadata": recording.source.metadata,
                 "supersedes": recording.supersedes,
+                "same_content_as": recording.same_content_as,
                 "warnings": [caution.message for caution in recording.warnings],
                 "record": recording.artifacts is not None,
                 "may_redrive": recording.may_be_revised,

@@ -59,7 +59,7 @@ class UploadEndpoints:
 
     def _object_name(self, name: str, size: int, options: dict[str, str]) -> str:
         """The name with the bucket's prefix, once name, size and options are valid. Raises Rejected."""
-        parse_options(options)
+        parse_options(options, strict=True)
         self._check_size(size)
         last = name.rpartition("/")[2]
         if not last or last.startswith(".") or last.endswith(METADATA_SUFFIX) or len(name.encode()) > 900:

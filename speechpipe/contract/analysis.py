@@ -50,7 +50,7 @@ class Caution(Frozen):
 
     #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
     #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
-    #: sound_without_speech, short_speech ...
+    #: sound_without_speech, short_speech, unknown_option ...
     code: str
     message: str
 
@@ -223,4 +223,5 @@ class Partial(Frozen):
     analysis: Analysis | None = None
     analysis_uri: str | None = None  #: URI of a large analysis in the results bucket
     failure: Failure | None = None
+    same_content_as: str | None = None  #: id of the recording of the same bytes whose analysis this is
     traceparent: str | None = None  #: trace context in which it was created; the join continues that trace

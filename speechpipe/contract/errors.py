@@ -32,7 +32,8 @@ class ErrorCode(StrEnum):
     TOO_LONG = "too_long"  #: more audio than the configured cap
     NO_AUDIO_STREAM = "no_audio_stream"  #: a readable file without sound, such as a silent video
     DECODE_FAILED = "decode_failed"  #: damaged beyond use
-    INVALID_OPTION = "invalid_option"  #: the object's custom metadata holds an unknown option or an impossible value
+    INVALID_OPTION = "invalid_option"  #: the object's custom metadata holds a misspelt option or an impossible value
+    CUSTOMER_KEY = "customer_key"  #: encrypted under a key of the uploader's own, which nobody here has
     OBJECT_GONE = "object_gone"  #: deleted or overwritten before it could be read
     MODEL_ERROR = "model_error"  #: the engine failed on every attempt
     OUT_OF_MEMORY = "out_of_memory"  #: the engine ran out of memory
@@ -59,6 +60,15 @@ class Rejected(SpeechpipeError):
         super().__init__(f"{code.value}: {message}")
         self.code = code
         self.message = message
+
+
+def under_customer_key() -> Rejected:
+    """What is said of an object that only its uploader can read."""
+    message = (
+        "the file is encrypted under its uploader's own key (CSEK), which Cloud Storage does not keep, so nobody here"
+        " can read it; upload it without that key, or with a key in Cloud KMS"
+    )
+    return Rejected(ErrorCode.CUSTOMER_KEY, message)
 
 
 class Busy(SpeechpipeError):

@@ -1,11 +1,16 @@
-"""Read the object's custom metadata (`x-goog-meta-*`) as `Options`. Every error says what is allowed."""
+"""Read the object's custom metadata (`x-goog-meta-*`) as `Options`. Every error says what is allowed.
+
+Tools that copy files write metadata of their own: rclone and s3fs `mtime`, DataSync `file-owner`. So a name that is
+none of ours is a caution in the record, unless it looks like a misspelt one of ours.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from speechpipe.contract import Options
+from speechpipe.contract import Caution, Options
 from speechpipe.contract.errors import ErrorCode, Rejected
 
 #: Whisper's languages (openai/whisper, tokenizer.py). Kept here so that functions need no engine to check an option.
@@ -15,22 +20,33 @@ LANGUAGES = (
     " sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 ).split()
 
-#: Keys that upload tools add themselves; they are not options.
+#: Names that upload tools add to every file themselves; they are not even worth a caution.
 IGNORED_PREFIXES = ("goog-reserved-", "gcsfuse_", "goog-drive-", "firebasestoragedownloadtokens", "content-")
 
 MAX_TEXT = 1000  #: characters of hotwords or prompt: Whisper keeps about 223 tokens of them
 MAX_REF = 256
 
+#: The name under which a backend reports metadata that it could not read; the value says why.
+UNREADABLE = ".meta.json"
+#: How alike a name must be to count as a misspelt option: `langauge` is, rclone's `mtime` is not.
+_ALIKE = 0.8
+_SHOWN = 5  #: unknown names in a caution
 
-def parse_options(metadata: Mapping[str, str]) -> Options:
-    """Read options. Raises Rejected(invalid_option), which names the option, the value given and what is allowed."""
+
+def parse_options(metadata: Mapping[str, str], *, strict: bool = False) -> Options:
+    """Read options. Raises Rejected(invalid_option), which names the option, the value given and what is allowed.
+
+    A misspelt option is rejected too. Any other unknown name is left alone, because a tool may have written it; with
+    `strict`, for options that somebody has typed for us, it is rejected.
+    """
     values: dict[str, Any] = {}
     for key, value in metadata.items():
         name = key.lower()
-        if name.startswith(IGNORED_PREFIXES):
-            continue
+        if name == UNREADABLE:
+            raise Rejected(ErrorCode.INVALID_OPTION, f"the options in {UNREADABLE} cannot be read: {_shown(value)}")
         if name not in _READERS:
-            raise _invalid(key, value, ", ".join(_READERS), known=False)
+            _check_unknown(key, value, strict=strict)
+            continue
         values[name.replace("-", "_")] = _READERS[name](name, value.strip())
     options = Options(**values)
     if isinstance(options.emotion, tuple) and options.channels != "split":
@@ -38,10 +54,45 @@ def parse_options(metadata: Mapping[str, str]) -> Options:
     return options
 
 
+def unknown_options(metadata: Mapping[str, str]) -> tuple[Caution, ...]:
+    """One caution that names the metadata which was not read as options; none if there is none."""
+    names = sorted(
+        key
+        for key in metadata
+        if (name := key.lower()) not in _READERS and not name.startswith(IGNORED_PREFIXES) and not _meant(name)
+    )
+    if not names:
+        return ()
+    shown = ", ".join(repr(name[:80]) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    message = f"custom metadata that is no option was left alone: {shown}{more}; options are {', '.join(_READERS)}"
+    return (Caution(code="unknown_option", message=message),)
+
+
+def _meant(name: str) -> str | None:
+    """The option that a name is probably a misspelling of. Names of three letters are too like too many."""
+    if name.startswith(IGNORED_PREFIXES):
+        return None
+    candidates = [option for option in _READERS if len(option) > 3]
+    return next(iter(difflib.get_close_matches(name[:80], candidates, n=1, cutoff=_ALIKE)), None)
+
+
+def _check_unknown(key: str, given: str, *, strict: bool) -> None:
+    """Raise Rejected for a name that is probably a misspelt option, and with `strict` for any but the ignored ones."""
+    name = key.lower()
+    meant = _meant(name)
+    if meant or (strict and not name.startswith(IGNORED_PREFIXES)):
+        guess = f"; {meant!r} was probably meant" if meant else ""
+        raise _invalid(key, given, ", ".join(_READERS) + guess, known=False)
+
+
 def _invalid(name: str, given: str, allowed: str, *, known: bool = True) -> Rejected:
-    shown = given if len(given) <= 80 else given[:77] + "..."
     kind = "option" if known else "unknown option"
-    return Rejected(ErrorCode.INVALID_OPTION, f"{kind} {name[:80]!r}: given {shown!r}; allowed: {allowed}")
+    return Rejected(ErrorCode.INVALID_OPTION, f"{kind} {name[:80]!r}: given {_shown(given)}; allowed: {allowed}")
+
+
+def _shown(given: str) -> str:
+    return repr(given if len(given) <= 80 else given[:77] + "...")
 
 
 def _choice(*allowed: str) -> Callable[[str, str], str]:

@@ -141,6 +141,7 @@ class Record(Frozen):
     recording_id: str
     revision: int = 1
     supersedes: str | None = None  #: recording id of the previous upload under the same name
+    same_content_as: str | None = None  #: recording id of an upload of the same bytes whose result was taken over
     status: Status
     source: Source
     audio: Audio | None = None

@@ -21,6 +21,7 @@ class Recording(Frozen):
     source: Source
     options: Options = Options()
     supersedes: str | None = None
+    same_content_as: str | None = None  #: as in the result; while it is queued, the recording that it takes over from
     results_uri: str  #: folder of this revision's artifacts
     queued_at: Time
     deadline_at: Time  #: after it, sweep gives up the missing halves; does not apply while held

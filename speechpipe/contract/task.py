@@ -47,6 +47,7 @@ class Source(Frozen):
     content_type: str | None = None
     crc32c: str | None = None  #: base64, as Cloud Storage gives it
     metadata: dict[str, str] = {}  #: the object's custom metadata, unchanged
+    customer_key: bool = False  #: encrypted under a key of the uploader's own, which Cloud Storage does not keep
     created_at: Time
 
     @property

@@ -70,6 +70,7 @@ def source_from_event(data: object) -> Source:
             content_type=data.get("contentType") or None,
             crc32c=data.get("crc32c") or None,
             metadata=data.get("metadata") or {},
+            customer_key=bool(data.get("customerEncryption")),
             created_at=data["timeCreated"],
         )
         # JSON can escape half a surrogate pair, which no store can hold. Encoding it raises a ValueError.

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from speechpipe.backends.ports import Store, Uploads
 from speechpipe.contract import Cap, Hold, Options, Quote, Recording, Source, Stage, Status, Totals
-from speechpipe.contract.errors import ErrorCode, Rejected
+from speechpipe.contract.errors import ErrorCode, Rejected, under_customer_key
 from speechpipe.contract.prices import PriceTable, money
 from speechpipe.pipeline.probe import probe
 from speechpipe.record.report import clock_time
 from speechpipe.settings import Limits
 
 
-def check_size(size: int, max_bytes: int) -> None:
-    """Raise Rejected for an empty file and for one that is too large."""
-    if size == 0:
+def check_object(source: Source, max_bytes: int) -> None:
+    """Raise Rejected for an object that is empty, too large, or encrypted under the uploader's own key."""
+    if source.size == 0:
         raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
-    if size > max_bytes:
-        raise Rejected(ErrorCode.TOO_LARGE, f"the file has {size} bytes; at most {max_bytes} are allowed here")
+    if source.size > max_bytes:
+        raise Rejected(ErrorCode.TOO_LARGE, f"the file has {source.size} bytes; at most {max_bytes} are allowed here")
+    if source.customer_key:
+        raise under_customer_key()
 
 
 def quote(source: Source, options: Options, *, uploads: Uploads, prices: PriceTable | None) -> Quote:

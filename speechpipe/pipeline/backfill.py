@@ -19,7 +19,7 @@ from speechpipe.backends.ports import Store
 from speechpipe.contract import Recording, Source, Status
 from speechpipe.contract.errors import NotFinal, Rejected
 from speechpipe.contract.options import parse_options
-from speechpipe.pipeline.admission import check_size
+from speechpipe.pipeline.admission import check_object
 from speechpipe.pipeline.ingest import ingest, is_ours
 from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
@@ -172,7 +172,7 @@ def foreseen(source: Source, limits: Limits, store: Store) -> Outcome:
         return Outcome.KNOWN
     try:
         parse_options(source.metadata)
-        check_size(source.size, limits.max_bytes)
+        check_object(source, limits.max_bytes)
     except Rejected:
         return Outcome.REJECTED
     return Outcome.NEW

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from speechpipe.contract import Analysis, Partial, Record, Recording, Status
+from speechpipe.contract import Partial, Record, Recording, Status
 from speechpipe.contract.errors import Rejected, Unreadable
 from speechpipe.observe import log_fields
 from speechpipe.pipeline import outcomes
+from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.erasure import clear
 from speechpipe.pipeline.world import World
 from speechpipe.record.artifacts import render
@@ -55,14 +56,6 @@ def _record(recording: Recording, partials: Iterable[Partial], world: World) -> 
     """The record of this revision; None while a half is missing."""
     chosen = newest(partials, recording)
     return combine(recording, {stage: with_analysis(partial, world) for stage, partial in chosen.items()})
-
-
-def with_analysis(partial: Partial, world: World) -> Partial:
-    """The partial with its analysis, read from the results bucket if it lies there."""
-    if partial.analysis_uri is None:
-        return partial
-    analysis = Analysis.model_validate_json(world.results.read(partial.analysis_uri))
-    return partial.model_copy(update={"analysis": analysis})
 
 
 def _sound(record: Record, world: World) -> bytes | None:

@@ -57,6 +57,7 @@ def finished(recording: Recording, record: Record) -> Recording:
         update={
             "status": record.status,
             "halves": record.halves,
+            "same_content_as": record.same_content_as,
             "finished_at": record.timing.completed_at,
             "result": record if inline else None,
             "preview": record.text[:PREVIEW_CHARACTERS],
@@ -83,6 +84,7 @@ def revised(recording: Recording, stages: Iterable[Stage], now: datetime, result
             "results_uri": results.uri(f"{recording.id}/r{revision}"),
             "deadline_at": now + allowed,
             "halves": recording.halves | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again},
+            "same_content_as": None,
             "finished_at": None,
             "result": None,
             "preview": None,

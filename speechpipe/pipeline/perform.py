@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from speechpipe.backends.ports import Progress
-from speechpipe.contract import PARTIAL_INLINE_BYTES, Analysis, Failure, Lease, Partial, Status, Task
+from speechpipe.contract import Analysis, Failure, Lease, Partial, Status, Task
 from speechpipe.contract.errors import Rejected, Unreadable
 from speechpipe.contract.options import parse_options
 from speechpipe.observe import log_fields
-from speechpipe.pipeline.admission import check_size
+from speechpipe.pipeline.admission import check_object
+from speechpipe.pipeline.analyses import stored
 from speechpipe.pipeline.heartbeat import Heartbeat
 from speechpipe.pipeline.progress import expected_at
 from speechpipe.pipeline.world import WorkerWorld
@@ -110,7 +111,7 @@ def _attempt(
     analysis, failure = None, None
     try:
         parse_options(task.source.metadata)  # a recording rejected for its options may be redriven: reject it again
-        check_size(task.source.size, world.limits.max_bytes)
+        check_object(task.source, world.limits.max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=world.scratch) as folder:
             path = Path(folder) / "input"  # never the uploader's name, which is not ours to trust
             world.uploads.download(task.source, path)
@@ -129,13 +130,7 @@ def _attempt(
         analysis=analysis,
         failure=failure,
     )
-    if analysis is None or len(partial.model_dump_json()) <= PARTIAL_INLINE_BYTES:
-        return partial, analysis
-    # The attempt's number is in the name, so that an attempt that loses the race never shares an object with the
-    # winner.
-    path_in_bucket = f"{task.recording_id}/r{task.revision}/partials/{task.stage.value}.{attempt}.json"
-    uri = world.results.create(path_in_bucket, analysis.model_dump_json().encode(), "application/json")
-    return partial.model_copy(update={"analysis": None, "analysis_uri": uri}), analysis
+    return stored(partial, world), analysis
 
 
 def _partial(of: Task | Partial, world: WorkerWorld) -> Partial | None:

@@ -27,6 +27,7 @@ from speechpipe.contract import (
     Timing,
     Transcript,
 )
+from speechpipe.contract.options import unknown_options
 from speechpipe.record.align import align_segments, summarise
 from speechpipe.record.joining import join_texts
 
@@ -69,6 +70,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         recording_id=recording.id,
         revision=recording.revision,
         supersedes=recording.supersedes,
+        same_content_as=next((i for stage in requested if (i := partials[stage].same_content_as)), None),
         status=status,
         source=recording.source,
         audio=audio,
@@ -85,7 +87,7 @@ def combine(recording: Recording, partials: Mapping[Stage, Partial]) -> Record |
         emotion_vocabulary=emotions.vocabulary if emotions else None,
         summary=summarise(transcript, emotions, audio.duration if audio else 0.0),
         artifacts=_artifacts(recording.results_uri, transcript, emotions),
-        warnings=_warnings(a for a in analyses.values() if a),
+        warnings=_warnings(recording, [a for a in analyses.values() if a]),
         error=_primary_failure(failures),
     )
 
@@ -123,7 +125,7 @@ def _half(recording: Recording, partial: Partial | None) -> Half:
         attempts=partial.attempt,
         progress=1.0,
         model=analysis.model if analysis else None,
-        queued_at=_queued_at(recording, partial.stage),
+        queued_at=None if partial.same_content_as else _queued_at(recording, partial.stage),
         started_at=partial.started_at,
         finished_at=partial.finished_at,
         audio_seconds=analysis.audio.duration if analysis else None,
@@ -180,6 +182,7 @@ def _artifacts(results_uri: str, transcript: Transcript | None, emotions: Emotio
     )
 
 
-def _warnings(analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
+def _warnings(recording: Recording, analyses: Iterable[Analysis]) -> tuple[Caution, ...]:
     """Each caution once: both halves report `no_speech` for a silent file. A code may occur with two messages."""
-    return tuple(dict.fromkeys(caution for analysis in analyses for caution in analysis.cautions))
+    found = (caution for analysis in analyses for caution in analysis.cautions)
+    return tuple(dict.fromkeys((*found, *unknown_options(recording.source.metadata))))

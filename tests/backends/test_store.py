@@ -121,6 +121,20 @@ def test_labels_that_are_no_words_are_read_as_they_were_written(store: Store, kn
     assert store.recording(known.id) == done
 
 
+def test_metadata_under_any_name_is_read_as_it_was_written(store: Store) -> None:
+    long = ("k" * 1001, "é" * 750, "k" * 8000, "\\long " + "0" * 64, "\\long", "k" * 1000)
+    metadata = {name: f"value {number}" for number, name in enumerate((*ODD_LABELS, "__class__", *long))}
+    made = recording()
+    made = made.model_copy(update={"source": made.source.model_copy(update={"metadata": metadata})})
+    assert store.create_recording(made)
+    assert store.recording(made.id) == made
+    done = finished(made)  # its result has the metadata once more, under a longer path
+    assert store.finish(done)
+    assert store.recording(made.id) == done
+    [listed] = store.recordings(uri=made.source.uri)
+    assert listed.source.metadata == metadata
+
+
 def test_lists_have_the_newest_first_and_no_results(store: Store) -> None:
     made = [recording(n, queued_at=NOW + timedelta(seconds=n)) for n in (2, 3, 1)]
     for one in made:

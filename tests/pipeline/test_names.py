@@ -48,7 +48,7 @@ def test_every_name_survives_the_whole_pipeline(name: str) -> None:
 @pytest.mark.parametrize("name", [*ODD_NAMES, PARTED_NAME, LONGEST_NAME])
 def test_a_rejected_recording_keeps_its_name(name: str) -> None:
     sim = Simulation()
-    sim.arrive(source(name, metadata={name[:100]: name}))
+    sim.arrive(source(name, metadata={name[:100]: name, "language": name}))
     sim.settle()
     recording = sim.only()
     assert (recording.status, recording.source.name) == (Status.REJECTED, name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speechpipe.contract import HalfStatus, Recording, Source, Stage, Status, Task
 from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound
-from speechpipe.pipeline import operations, perform
+from speechpipe.pipeline import analyses, operations
 from speechpipe.pipeline.give_up import give_up
 from tests.doubles import FixedEngine, source
 from tests.simulation import Crash, Simulation
@@ -207,7 +207,7 @@ def test_a_worker_that_is_still_running_restores_nothing() -> None:
 
 def test_a_running_worker_with_a_large_analysis_restores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The analysis is in the results bucket before the partial that refers to it, which is then never created."""
-    monkeypatch.setattr(perform, "PARTIAL_INLINE_BYTES", 10)
+    monkeypatch.setattr(analyses, "PARTIAL_INLINE_BYTES", 10)
     sim = Simulation()
     perform_while_erasing(sim)
     assert sim.results.objects == {}

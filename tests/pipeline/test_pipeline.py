@@ -101,7 +101,7 @@ def test_a_new_upload_under_the_same_name_names_the_one_it_supersedes() -> None:
         (source(size=0), ErrorCode.EMPTY_OBJECT),
         (source(size=10**13), ErrorCode.TOO_LARGE),
         (source(metadata={"language": "klingon"}), ErrorCode.INVALID_OPTION),
-        (source(metadata={"colour": "red"}), ErrorCode.INVALID_OPTION),
+        (source(metadata={"langauge": "de"}), ErrorCode.INVALID_OPTION),
     ],
 )
 def test_a_reject_has_a_document_a_reason_and_an_event(upload: Source, code: ErrorCode) -> None:

@@ -1,14 +1,17 @@
-"""Convert contract types to Firestore documents and back: times as timestamps, enums as strings, the rest unchanged.
+r"""Convert contract types to Firestore documents and back: times as timestamps, enums as strings, the rest unchanged.
 
 Firestore keeps microseconds and the contract milliseconds, so times survive unchanged. No list in the contract
 contains a list directly, which Firestore would refuse (https://cloud.google.com/firestore/docs/concepts/data-types).
 
-Firestore refuses `__x__` and an empty name as the key of a map, and labels are keys in `summary.emotion_share`. Such a
-key gets a backslash in front (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
+Labels are keys in `summary.emotion_share`, and the uploader's names are keys in `source.metadata`, but Firestore
+refuses some keys (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields). `__x__` and an
+empty key get a backslash in front. A long key is stored as `\long DIGEST: {key, value}`. A key that begins with a
+backslash gets another, so that all can be told apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -21,6 +24,11 @@ M = TypeVar("M", bound=BaseModel)
 
 #: Keys that Firestore refuses, and those that already begin as such a key is written.
 _REFUSED = re.compile(r"|__.*__|\\.*", re.DOTALL)
+#: Firestore allows 1,500 bytes for the whole path of a field, such as `result.source.metadata.KEY`.
+_LONG_BYTES = 1000
+_LONG = "\\long "
+
+Entry = Callable[[str, Any], tuple[str, Any]]  #: a key and its value, as they are written elsewhere
 
 
 def to_document(model: BaseModel) -> dict[str, Any]:
@@ -36,24 +44,28 @@ def from_document(kind: type[M], document: Mapping[str, Any]) -> M:
 
 def plain(value: Any) -> Any:
     """Convert a value to plain Python types recursively; also removes the Firestore library's own subclasses."""
-    return _plain(value, lambda key: key)
+    return _plain(value, lambda key, item: (key, item))
 
 
-def _plain(value: Any, rename: Callable[[str], str]) -> Any:
+def _plain(value: Any, entry: Entry) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):  # or DatetimeWithNanoseconds, which does not equal the datetime it was made of
         return datetime.fromtimestamp(value.timestamp(), UTC).replace(microsecond=value.microsecond)
     if isinstance(value, Mapping):
-        return {rename(_plain(key, rename)): _plain(item, rename) for key, item in value.items()}
+        return dict(entry(_plain(key, entry), _plain(item, entry)) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return [_plain(item, rename) for item in value]
+        return [_plain(item, entry) for item in value]
     return value
 
 
-def _allowed(key: str) -> str:
-    return f"\\{key}" if _REFUSED.fullmatch(key) else key
+def _allowed(key: str, item: Any) -> tuple[str, Any]:
+    if len(encoded := key.encode()) > _LONG_BYTES:
+        return _LONG + hashlib.sha256(encoded).hexdigest(), {"key": key, "value": item}
+    return (f"\\{key}" if _REFUSED.fullmatch(key) else key), item
 
 
-def _original(key: str) -> str:
-    return key.removeprefix("\\")
+def _original(key: str, item: Any) -> tuple[str, Any]:
+    if key.startswith(_LONG):
+        return item["key"], item["value"]
+    return key.removeprefix("\\"), item

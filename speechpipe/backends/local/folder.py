@@ -21,10 +21,11 @@ from urllib.parse import unquote, urlsplit
 
 from speechpipe.contract import Source
 from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
+from speechpipe.contract.options import UNREADABLE
 
 log = logging.getLogger(__name__)
 
-METADATA_SUFFIX = ".meta.json"
+METADATA_SUFFIX = UNREADABLE
 MAX_NAME_BYTES = 255  #: of a file name, on nearly all file systems
 MAX_METADATA_BYTES = 64 * 1024  #: of a metadata file; Cloud Storage allows 8 KiB in total
 
@@ -189,23 +190,23 @@ def _metadata(sidecar: Path | None) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except OSError:  # a folder of that name, or a file without read permission
-        return {METADATA_SUFFIX: "not a readable file"}
+        return {UNREADABLE: "not a readable file"}
 
 
 def metadata_from(text: bytes) -> dict[str, str]:
-    """Parse custom metadata from a file's text. An error becomes an unknown option, so that ingest reports it."""
+    """Parse custom metadata from a file's text. An error becomes an option that ingest rejects."""
     if len(text) > MAX_METADATA_BYTES:
-        return {METADATA_SUFFIX: f"more than {MAX_METADATA_BYTES} bytes"}
+        return {UNREADABLE: f"more than {MAX_METADATA_BYTES} bytes"}
     try:
         content = json.loads(text.decode())
         if not isinstance(content, dict):
-            return {METADATA_SUFFIX: "not a JSON object of option names and values"}
+            return {UNREADABLE: "not a JSON object of option names and values"}
         read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
         json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a surrogate pair, which no store can hold
     except UnicodeError:
-        return {METADATA_SUFFIX: "not UTF-8 text"}
+        return {UNREADABLE: "not UTF-8 text"}
     except (ValueError, RecursionError):
-        return {METADATA_SUFFIX: "not JSON"}
+        return {UNREADABLE: "not JSON"}
     return read
 
 

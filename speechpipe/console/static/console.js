@@ -339,7 +339,8 @@ async function showRecording(id) {
     make("time", { datetime: moment.at, text: fullTime(moment.at) }), make("span", { class: "dim", text: moment.stage }),
     make("b", { text: moment.what }), make("span", { text: moment.detail, dir: "auto" }))));
   const details = [["ID", recording.id], ["Object", recording.uri], ["Size", fileSize(recording.size)], ["Content type", recording.type ?? "unknown"],
-    ...(recording.supersedes ? [["Supersedes", recording.supersedes]] : []), ...Object.entries(recording.metadata)];
+    ...(recording.supersedes ? [["Supersedes", recording.supersedes]] : []),
+    ...(recording.same_content_as ? [["Same content as", recording.same_content_as]] : []), ...Object.entries(recording.metadata)];
   $("one-source").replaceChildren(...details.flatMap(([name, value]) =>
     [make("dt", { text: name }), make("dd", { text: value, dir: "auto" })]));
   if (fresh) {
