@@ -168,6 +168,15 @@ def md5(content: bytes) -> str:
     return b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
+def customer_key(headers: Message) -> dict[str, Any]:
+    """The field of an object that says under which key of the client's own it is encrypted; none without such a key.
+
+    https://cloud.google.com/storage/docs/encryption/customer-supplied-keys
+    """
+    digest = headers.get("x-goog-encryption-key-sha256")
+    return {"customerEncryption": {"encryptionAlgorithm": "AES256", "keySha256": str(digest)}} if digest else {}
+
+
 def expected_hashes(headers: Message) -> dict[str, str]:
     """The hashes in `X-Goog-Hash` and `Content-MD5`, by the names of an object's fields."""
     names = {"crc32c": "crc32c", "md5": "md5Hash"}

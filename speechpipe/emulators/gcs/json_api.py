@@ -16,6 +16,7 @@ from speechpipe.emulators.gcs.formats import (
     ContentRange,
     Request,
     content_range,
+    customer_key,
     expected_hashes,
     json_object,
     parts,
@@ -137,9 +138,8 @@ class JsonApi:
             ]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise bad_request("Invalid value for sourceObjects") from None
-        return json_answer(
-            self._store.compose(bucket, name, sources, body.get("destination") or {}, conditions(request))
-        )
+        fields = (body.get("destination") or {}) | customer_key(request.headers)
+        return json_answer(self._store.compose(bucket, name, sources, fields, conditions(request)))
 
     def copy(self, request: Request, bucket: str, name: str, to_bucket: str, to_name: str) -> Answer:
         """Copy an object."""
@@ -250,7 +250,9 @@ def _named(request: Request, fields: dict[str, Any], content_type: str | None) -
     encoding = request.query.get("contentEncoding")
     defaults = {"contentType": content_type or "application/octet-stream"}
     defaults |= {"contentEncoding": encoding} if encoding else {}
-    return name, defaults | {key: value for key, value in fields.items() if value is not None}
+    return name, defaults | {key: value for key, value in fields.items() if value is not None} | customer_key(
+        request.headers
+    )
 
 
 def _expected(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from http import HTTPStatus
 
 from speechpipe.emulators.gcs.answers import Answer, Refused
-from speechpipe.emulators.gcs.formats import Request, byte_range, unpack
+from speechpipe.emulators.gcs.formats import Request, byte_range, customer_key, unpack
 from speechpipe.emulators.gcs.objects import Resource, Stored
 
 _FIELDS = {
@@ -30,7 +30,10 @@ def media(request: Request, stored: Stored) -> Answer:
     To a client that does not accept gzip, an object with `Content-Encoding: gzip` goes unpacked and whole
     (https://cloud.google.com/storage/docs/transcoding). Raises Refused.
     """
-    content, headers = stored.content, _headers(stored.resource)
+    content, headers, key = stored.content, _headers(stored.resource), customer_key(request.headers)
+    if stored.resource.get("customerEncryption") != key.get("customerEncryption"):
+        message = "The target object is encrypted by a customer-supplied encryption key."
+        raise Refused(HTTPStatus.BAD_REQUEST, message, "resourceIsEncryptedWithCustomerEncryptionKey")
     if "response-content-disposition" in request.query:
         headers["content-disposition"] = request.query["response-content-disposition"]
     packed = stored.resource.get("contentEncoding") == "gzip"

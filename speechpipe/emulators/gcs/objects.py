@@ -22,6 +22,7 @@ WRITABLE = (
     "contentLanguage",
     "contentType",
     "customTime",
+    "customerEncryption",
     "eventBasedHold",
     "metadata",
     "storageClass",

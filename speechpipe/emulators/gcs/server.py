@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             answer = self.server.answer(request)
         except Exception:  # a defect of ours: without an answer the client would repeat it for half a minute
-            log.exception("a request failed", extra={"action": "failed"})
+            log.exception("a request failed", extra={"action": "emulator_failed"})
             answer = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "The emulator failed.", "internalError").answer
         self._send(answer)
 

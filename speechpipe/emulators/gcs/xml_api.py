@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from speechpipe.emulators.gcs.answers import Answer, Refused, bad_request
-from speechpipe.emulators.gcs.formats import Request, crc32c, expected_hashes
+from speechpipe.emulators.gcs.formats import Request, crc32c, customer_key, expected_hashes
 from speechpipe.emulators.gcs.media import media
 from speechpipe.emulators.gcs.objects import Conditions
 from speechpipe.emulators.gcs.sessions import InParts, Sessions
@@ -103,6 +103,7 @@ def _fields(request: Request) -> dict[str, Any]:
     prefix = "x-goog-meta-"
     metadata = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
     # Headers arrive as Latin-1, but clients send UTF-8.
+    fields |= customer_key(request.headers)
     return fields | {"metadata": {key: _utf8(value) for key, value in metadata.items()}}
 
 
