@@ -6,7 +6,7 @@ import gzip
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def test_preconditions_hold_for_every_method(cloud: Cloud) -> None:
     blob.upload_from_string(b"2", if_generation_match=old)
     assert blob.generation > old
     other = cloud.bucket.blob("q.wav")
-    refused = [
+    refused: list[Callable[[], object]] = [
         lambda: blob.upload_from_string(b"3", if_generation_match=0),
         lambda: blob.upload_from_string(b"3", if_generation_match=old),
         lambda: blob.upload_from_string(b"3", if_metageneration_match=2),
