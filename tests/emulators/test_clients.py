@@ -24,6 +24,7 @@ from tests.emulators.conftest import PREFIX, TEST_SECONDS, WAIT_SECONDS, User
 pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
 
 MIB = 1024 * 1024
+LARGE = 200 * MIB + 8 + ord("0")  #: bytes
 #: By default gcloud puts the parts of a composite upload below the bucket's root, where our prefix alone would hide
 #: them. Without the leading slash they go below the object's folder, so that each of them is announced to `ingest`.
 PARTS = "gcloud/tmp/parallel_composite_uploads/see_gcloud_storage_cp_help_for_details/"
@@ -89,14 +90,15 @@ def curl(user: User) -> Tool:
 @pytest.fixture
 def large(tmp_path: Path) -> Iterator[Path]:
     """A recording of 200 MiB and 20 minutes, each of whose parts differs from the others."""
-    # The last byte of its size is "0", so that it begins with RIFF0, which the canned worker knows.
-    rate, frame, size = 44100, 4, 200 * MIB - MIB + ord("0")
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", size, b"WAVE", b"fmt ", 16, 1, 2, rate, rate * frame, frame, 16)
+    # The last byte of the RIFF header's size is "0": the file begins with RIFF0, which the canned worker knows.
+    rate, frame = 44100, 4
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", LARGE - 8, b"WAVE", b"fmt ", 16, 1, 2, rate, rate * frame, frame, 16)
     file = tmp_path / "large.wav"
     with file.open("wb") as writer:
-        writer.write((head + struct.pack("<4sI", b"data", size - 36)).ljust(MIB, b"\0"))
+        writer.write((head + struct.pack("<4sI", b"data", LARGE - 44)).ljust(MIB, b"\0"))
         for number in range(1, 200):
             writer.write((b"%06d" % number).ljust(MIB, b"\0"))
+        writer.write(bytes(LARGE - 200 * MIB))
     yield file
     file.unlink()
 
@@ -134,7 +136,7 @@ def test_a_large_file_that_gcloud_uploads_in_parts_is_one_recording(user: User, 
     assert blob.component_count > 1  # it was composed
     (recording,) = below(user, f"{PREFIX}gcloud/")
     assert (recording.status, recording.id) == (Status.COMPLETED, user.id_of(blob))
-    assert recording.source.size == 200 * MIB
+    assert recording.source.size == LARGE
     assert names(user, f"{PREFIX}gcloud/") == [f"{PREFIX}gcloud/large.wav"]
 
     again = large.with_name("again.wav")
@@ -148,7 +150,7 @@ def test_gcloud_uploads_a_large_file_with_options_in_one_piece(user: User, gclou
     gcloud.environment["CLOUDSDK_STORAGE_PARALLEL_COMPOSITE_UPLOAD_ENABLED"] = "false"
     gcloud("cp", "--custom-metadata=language=de", large, f"gs://uploads/{PREFIX}whole/large.wav")
     (recording,) = below(user, f"{PREFIX}whole/")
-    assert (recording.status, recording.source.size) == (Status.COMPLETED, 200 * MIB)
+    assert (recording.status, recording.source.size) == (Status.COMPLETED, LARGE)
     assert recording.options.language == "de"
 
 
@@ -231,7 +233,7 @@ def test_rclone_uploads_a_large_file_by_chunks_and_moves_it(user: User, rclone: 
     first, second = f"{PREFIX}chunks/large.wav", f"{PREFIX}chunks/moved.wav"
     rclone("copyto", large, f":gcs:uploads/{first}")
     (recording,) = below(user, f"{PREFIX}chunks/")
-    assert (recording.status, recording.source.size) == (Status.COMPLETED, 200 * MIB)
+    assert (recording.status, recording.source.size) == (Status.COMPLETED, LARGE)
     rclone("moveto", f":gcs:uploads/{first}", f":gcs:uploads/{second}")
     assert names(user, f"{PREFIX}chunks/") == [second]
     assert [final.source.name for final in below(user, f"{PREFIX}chunks/")] == [first, second]
@@ -270,4 +272,4 @@ def test_google_s_library_uploads_in_parts(user: User, large: Path) -> None:
     options = {"chunk_size": 32 * MIB, "worker_type": transfer_manager.THREAD}
     transfer_manager.upload_chunks_concurrently(str(large), blob, **options)
     (recording,) = below(user, f"{PREFIX}parts/")
-    assert (recording.status, recording.source.size) == (Status.COMPLETED, 200 * MIB)
+    assert (recording.status, recording.source.size) == (Status.COMPLETED, LARGE)
