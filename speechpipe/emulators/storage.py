@@ -1,6 +1,8 @@
 """Cloud Storage as a separate process: the emulator in `gcs`, with the two buckets and their notifications.
 
-python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --ingest-port 8081
+    python -m speechpipe.emulators.storage --port 9023 --uploads uploads --results results --ingest-port 8081
+
+Everything is in memory, and ends with the process.
 """
 
 from __future__ import annotations
