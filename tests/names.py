@@ -25,7 +25,7 @@ ODD_NAMES = [
     "deep/er//./call.wav",
     "{}%s%(a)s{0}.wav",
 ]
-#: Those that are normalised paths. A folder, as the Cloud Storage emulator uses, stores the others under other names.
+#: Those that are normalised paths. A folder stores the others under other names.
 FILE_NAMES = [name for name in ODD_NAMES if name == posixpath.normpath(name)]
 #: 1024 bytes, the most that Cloud Storage allows. Each part of the first is short enough for a file name.
 PARTED_NAME = "/".join(["ü" * 100] * 5) + "/" + filled("#1?.wav", 1024 - 5 * 201)

@@ -50,7 +50,6 @@ def _packages() -> list[Finding]:
         "torch": ("speech emotion", "pip install 'speechpipe[ser]'"),
         "transformers": ("speech emotion", "pip install 'speechpipe[ser]'"),
         "functions-framework": ("the functions, for `speechpipe up`", "pip install 'speechpipe[functions]'"),
-        "gcp-storage-emulator": ("the buckets of `speechpipe up`", "pip install 'speechpipe[emulators]'"),
     }
     engines = ("faster-whisper", "torch", "transformers")
     return [_package(name, purpose, remedy, name in engines) for name, (purpose, remedy) in wanted.items()]

@@ -77,10 +77,9 @@ def find() -> Emulators:
 def _check_packages() -> None:
     try:
         import functions_framework
-        import gcp_storage_emulator
     except ModuleNotFoundError as error:
         raise EmulatorsMissing(f"Not found: {error.name}.\n  pip install 'speechpipe[emulators]'") from error
-    del functions_framework, gcp_storage_emulator
+    del functions_framework
 
 
 def _java() -> str | None:

@@ -9,7 +9,7 @@ import pytest
 from speechpipe.contract import Status
 from speechpipe.contract.wire import gs_uri
 from tests.emulators.conftest import PREFIX, TEST_SECONDS, User
-from tests.names import FILE_NAMES, filled
+from tests.names import ODD_NAMES, filled
 
 pytestmark = [pytest.mark.emulators, pytest.mark.timeout(TEST_SECONDS)]
 
@@ -17,7 +17,7 @@ LONGEST = PREFIX + filled("/%\u202e🎧.wav", 1024 - len(PREFIX))
 
 
 def test_objects_of_any_name_become_records_and_events(user: User) -> None:
-    names = [*(PREFIX + name for name in FILE_NAMES), LONGEST]
+    names = [*(PREFIX + name for name in ODD_NAMES), LONGEST]
     dropped = {name: user.drop(b"RIFF0", name, ref="a") for name in names}
     for name, recording in dropped.items():
         final = user.final(recording)
@@ -30,7 +30,7 @@ def test_objects_of_any_name_become_records_and_events(user: User) -> None:
 
 
 def test_a_rejected_object_of_any_name_is_recorded_under_its_name(user: User) -> None:
-    dropped = {name: user.drop(b"", PREFIX + "empty " + name) for name in FILE_NAMES}
+    dropped = {name: user.drop(b"", PREFIX + "empty " + name) for name in ODD_NAMES}
     for name, recording in dropped.items():
         final = user.final(recording)
         assert (final.status, final.source.name) == (Status.REJECTED, PREFIX + "empty " + name)
