@@ -43,13 +43,13 @@ def _isolated_environment(
 
 @pytest.fixture(autouse=True)
 def _isolated_log() -> Iterator[None]:
-    """Entry points set up the log of their process; restore that of the test process afterwards."""
+    """Start with the log of a fresh process: entry points set up that of theirs, some when they are imported."""
     root = logging.getLogger()
-    handlers, level, disabled = root.handlers[:], root.level, root.manager.disable
+    root.setLevel(logging.WARNING)
+    handlers = root.handlers[:]
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.disable(disabled)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

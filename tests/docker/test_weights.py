@@ -19,7 +19,7 @@ from tests.weights import write_wheels
 from workers.models.packages import BASE
 
 MODEL, REVISION = "somebody/whisper", "0123456789" * 4
-FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md")
+FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md", "flax_model.msgpack")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -77,7 +77,8 @@ def test_downloaded_weights_are_found_offline_by_name_and_revision(hub: str, tmp
     cache = {"HF_HUB_CACHE": str(tmp_path), "HOME": str(tmp_path / "home")}
     fetched = python("docker/weights.py stt", MODEL, REVISION, HF_ENDPOINT=hub, **cache)
     assert fetched.returncode == 0, fetched.stderr
-    assert not list(tmp_path.rglob("README.md"))  # files that the engine does not read are not in the image
+    assert list(tmp_path.rglob("README.md"))  # the card, which says for which languages the model is made
+    assert not list(tmp_path.rglob("flax_model.msgpack"))  # files that the engine does not read are not in the image
     names = {"SPEECHPIPE_STT_MODEL": MODEL, "SPEECHPIPE_STT_REVISION": REVISION, "HF_HUB_OFFLINE": "1"}
     ask = (
         "from speechpipe.contract import Stage; from speechpipe.settings import EngineSettings, read;"

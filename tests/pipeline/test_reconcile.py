@@ -207,7 +207,7 @@ def test_killed_at_any_write_and_run_again_it_finishes_both_uploads_once(write: 
         run(sim)
     sim.settle()
     if sim.store.unfinished():  # killed between the document and its tasks, which sweep publishes
-        sim.clock.pass_time(minutes=20)
+        sim.clock.pass_time(hours=7)
         sim.sweep()
         sim.settle()
     assert {each.status for each in sim.store.recordings()} == {Status.COMPLETED}
