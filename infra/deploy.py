@@ -93,10 +93,11 @@ def _print_next_steps(target: Target) -> None:
   gcloud storage cp workers/demo/samples/kennedy_1961.flac gs://$SPEECHPIPE_UPLOADS_BUCKET/
   gcloud storage ls "gs://$SPEECHPIPE_RESULTS_BUCKET/**"
 
-If nothing is there after ten minutes: docs/deploy.md, "If the first upload stays silent". With `make setup`, which also
-installs the engines, the command line waits for the text:
+If nothing is there after ten minutes: docs/deploy.md, "If the first upload stays silent". The command line waits for
+the text; this installs it without the engines:
 
-  .venv/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait""")
+  .venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable .
+  .venv-deploy/bin/speechpipe submit workers/demo/samples/kennedy_1961.flac --wait""")
 
 
 def exports(target: Target) -> None:

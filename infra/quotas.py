@@ -85,7 +85,11 @@ def compare(
         if quota.id in limits:
             yield from _excesses(needs, quota, limits[quota.id], project, region)
     if accelerator in GPUS:
-        yield from _gpu_excesses(needs, GPUS[accelerator], limits, project, region)
+        quota = GPUS[accelerator]
+        if limit := limits.get(quota.id):
+            yield from _excesses(needs, quota, limit, project, region)
+        elif not _already_used(plan, accelerator):
+            yield _unknown(quota, sum(need.total(quota) for need in needs), project, region)
 
 
 def _excesses(needs: Sequence[_Need], quota: Quota, limit: float, project: str, region: str) -> Iterator[Finding]:
@@ -97,8 +101,8 @@ def _excesses(needs: Sequence[_Need], quota: Quota, limit: float, project: str, 
             stage = re.search(r"-(stt|ser)-worker$", need.service)
             lower = f", or set max_instances = {{ {stage[1]} = {fitting} }}" if stage and fitting else ""
             yield Finding(
-                f"{need.service} may start {need.instances} instances with {need.total(quota):g} {quota.unit}, and the"
-                f" quota in {region} is {limit:g}. Request more{lower}:\n"
+                f"{need.service} may start {need.instances} instance{'s' if need.instances > 1 else ''} with"
+                f" {need.total(quota):g} {quota.unit}, and the quota in {region} is {limit:g}. Request more{lower}:\n"
                 + _request(need.total(quota), quota, project, region),
                 certain=True,
             )
@@ -113,27 +117,31 @@ def _excesses(needs: Sequence[_Need], quota: Quota, limit: float, project: str, 
         )
 
 
-def _gpu_excesses(
-    needs: Sequence[_Need], quota: Quota, limits: Mapping[str, float], project: str, region: str
-) -> Iterator[Finding]:
-    limit = limits.get(quota.id, 0)
-    if limit:
-        yield from _excesses(needs, quota, limit, project, region)
-    elif quota is GPUS["nvidia-l4"]:
-        yield Finding(
+def _unknown(quota: Quota, total: float, project: str, region: str) -> Finding:
+    """Return what to know about a GPU for which Google names no quota, or none at all."""
+    if quota is GPUS["nvidia-l4"]:
+        return Finding(
             f"Google names no quota for L4 GPUs in {region}. A new project gets three with the first service that asks"
             " for one, but not in a free trial, and not always in a project that has never paid a bill. If the"
             ' deployment ends with "You do not have quota for using GPUs", request them:\n'
-            f"{_request(3, quota, project, region)}",
+            + _request(3, quota, project, region),
             certain=False,
         )
-    else:
-        total = sum(need.total(quota) for need in needs)
-        yield Finding(
-            f"There is no quota for {quota.unit} in {region}. Request it first, or deploy with ACCELERATOR=nvidia-l4:\n"
-            f"{_request(total, quota, project, region)}",
-            certain=True,
-        )
+    return Finding(
+        f"There is no quota for {quota.unit} in {region}. Request it first, or deploy with ACCELERATOR=nvidia-l4:\n"
+        + _request(total, quota, project, region),
+        certain=True,
+    )
+
+
+def _already_used(plan: PlanJson, accelerator: str) -> bool:
+    """Return whether a service has this GPU before the plan is applied: then there is a quota, named or not."""
+    return any(
+        selector.get("accelerator") == accelerator
+        for change in plan.get("resource_changes", ())
+        for template in (change["change"].get("before") or {}).get("template") or ()
+        for selector in template.get("node_selector") or ()
+    )
 
 
 def _request(amount: float, quota: Quota, project: str, region: str) -> str:

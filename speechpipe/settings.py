@@ -112,7 +112,7 @@ class CallerSettings(Settings):
 
 
 class FunctionSettings(Project, Topics, Limits, Telemetry, CallerSettings):
-    """The functions: ingest, join, give_up, sweep."""
+    """The functions: ingest, join, give_up, sweep, reconcile."""
 
 
 def _read_labels(given: object) -> object:

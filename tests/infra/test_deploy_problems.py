@@ -102,7 +102,7 @@ def test_the_large_gpu_needs_quotas_that_a_new_project_lacks(
     assert ready.changing == []
     said = capsys.readouterr().out
     assert (
-        "speechpipe-stt-worker may start 1 instances with 80 GiB of memory, and the quota in us-central1 is 40" in said
+        "speechpipe-stt-worker may start 1 instance with 80 GiB of memory, and the quota in us-central1 is 40" in said
     )
     assert "There is no quota for RTX PRO 6000 GPUs in us-central1. Request it first" in said
     assert "NvidiaRtxPro6000GpuAllocNoZonalRedundancyPerProjectRegion --dimensions=region=us-central1" in said
@@ -167,6 +167,13 @@ def test_a_raised_quota_of_the_region_counts_more_than_the_default() -> None:
     (default, *_) = NEW_PROJECT
     raised = {**default, "dimensionsInfos": [*default["dimensionsInfos"], *quota(CPU.id, "99000")["dimensionsInfos"]]}
     assert read_limits([raised], REGION) == {CPU.id: 99}
+
+
+@pytest.mark.parametrize(("before", "notes"), [("nvidia-rtx-pro-6000", 0), ("nvidia-l4", 1), (None, 1)])
+def test_a_gpu_that_already_runs_has_a_quota_whether_named_or_not(before: str | None, notes: int) -> None:
+    old = {"template": [{"node_selector": [{"accelerator": before}]}]} if before else None
+    plan = {"resource_changes": [{"type": "google_cloud_run_v2_service", "change": {"before": old}}]}
+    assert len(list(compare(plan, {}, "nvidia-rtx-pro-6000", PROJECT, REGION))) == notes
 
 
 def test_every_service_counts_and_small_ones_in_millis() -> None:
