@@ -16,7 +16,7 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from speechpipe.contract.resources import Service, Subscription
 from speechpipe.emulators import callers
 from speechpipe.emulators.front import MAX_ANSWER_BYTES
-from speechpipe.emulators.push import FixedWindow, Pusher
+from speechpipe.emulators.push import Pusher
 from speechpipe.emulators.setup import exported, subscription_request
 from tests.emulators.conftest import TEST_SECONDS, User, wait_for
 from tests.emulators.target import Target
@@ -57,6 +57,16 @@ def test_an_answer_that_cloud_run_would_not_pass_on_is_a_500(length: int, status
     target.close()
 
 
+class Window:
+    """A window that never changes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def answered(self, status: int | None) -> None:
+        """Do nothing."""
+
+
 @contextmanager
 def pushing(user: User, target: Target, window: int = 2) -> Iterator[Callable[..., object]]:
     """Push what the given function publishes to this target; five attempts at most."""
@@ -71,7 +81,7 @@ def pushing(user: User, target: Target, window: int = 2) -> Iterator[Callable[..
         dead = Subscription(name=f"{name}-dead", topic=f"{name}-dead", push_to=Service.GIVE_UP)
         subscriber.create_subscription(request=subscription_request(project, dead, 5))
         port = user.cloud.ports.pubsub
-        pusher = Pusher(project, port, target.front, [subscription, dead], lambda: FixedWindow(window))
+        pusher = Pusher(project, port, target.front, [subscription, dead], lambda: Window(window))
         yield partial(publisher.publish, f"projects/{project}/topics/{name}")
         pusher.stop()
         for topic in (name, f"{name}-dead"):  # ends the pulls that wait
