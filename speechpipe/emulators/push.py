@@ -103,7 +103,7 @@ class _Loop(threading.Thread):
         while not self._stopping.is_set():
             room = self._room()
             try:
-                # No deadline of ours: the emulator would go on waiting after it, and then hand messages to nobody.
+                # No deadline of ours: a message that is handed out just then would be back only after its own.
                 found = self._client.pull(subscription=self._path, max_messages=room, retry=None, timeout=None)
             except GoogleAPICallError:  # stopped, restarted, or its subscriptions do not exist yet
                 self._stopping.wait(PAUSE_SECONDS)

@@ -57,14 +57,14 @@ def test_an_answer_that_cloud_run_would_not_pass_on_is_a_500(length: int, status
     target.close()
 
 
-class FixedWindow:
-    """A push window that stays as it is."""
+class Window:
+    """A window that never changes."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def answered(self, status: int | None) -> None:
-        """Nothing changes."""
+        """Do nothing."""
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def pushing(user: User, target: Target, window: int = 2) -> Iterator[Callable[..
         dead = Subscription(name=f"{name}-dead", topic=f"{name}-dead", push_to=Service.GIVE_UP)
         subscriber.create_subscription(request=subscription_request(project, dead, 5))
         port = user.cloud.ports.pubsub
-        pusher = Pusher(project, port, target.front, [subscription, dead], lambda: FixedWindow(window))
+        pusher = Pusher(project, port, target.front, [subscription, dead], lambda: Window(window))
         yield partial(publisher.publish, f"projects/{project}/topics/{name}")
         pusher.stop()
         for topic in (name, f"{name}-dead"):  # ends the pulls that wait
