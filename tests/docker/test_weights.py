@@ -19,7 +19,15 @@ from tests.weights import write_wheels
 from workers.models.packages import BASE
 
 MODEL, REVISION = "somebody/whisper", "0123456789" * 4
-FILES = ("config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.json", "README.md", "flax_model.msgpack")
+FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "model.bin",
+    "tokenizer.json",
+    "vocabulary.json",
+    "README.md",
+    "flax_model.msgpack",
+)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
