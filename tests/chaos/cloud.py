@@ -227,9 +227,13 @@ class Run:
         looks, cloud.last_event = cloud.looks, time.monotonic()
 
         def observed() -> bool:
-            """Every event has been received, and every partial read once from beginning to end."""
+            """Every event has been received, and every partial read once from beginning to end.
+
+            A killed worker whose clock was ahead left a lease that counts as free until its end is near; wait for it.
+            """
             quiet = time.monotonic() - cloud.last_event >= QUIET_SECONDS
-            return quiet and announced <= _received(cloud) and cloud.looks >= looks + 2
+            leased = any(map(held, cloud.leases()))
+            return quiet and announced <= _received(cloud) and cloud.looks >= looks + 2 and not leased
 
         self._wait_until(observed, deadline)
 
