@@ -5,10 +5,11 @@
 Each recording takes 0.2 s of an engine that only waits, so the work is 200 s. Pub/Sub's push window and the backoff of
 each message are those of `speechpipe.emulators.window`. The worker is killed with -9 after a third of the recordings,
 and restarted as Cloud Run would. `before` has the rules before decision 26, as far as they matter within the time: no
-waiting room, and a backoff of up to 600 s.
+waiting room, and a backoff of 10 to 600 s.
 
-- busy: the time in which attempts ran, of both slots' time from the first attempt to the end of the last. An attempt
+- busy: the time in which deliveries had a slot, of both slots' time from the first delivery to the end of the last. One
   whose worker was killed counts nothing, and neither does the restart.
+- engine: the same of the engine alone; the rest is for reading and writing documents, and the upload.
 - copies: how often a recording's task was published, seen by a subscription of our own. None leaves the queue before
   its recording has ended, so there are never more in it.
 - refused: deliveries that got a 429.
@@ -32,7 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.backlog_worker import ENGINE_SECONDS
+from benchmarks.backlog_worker import ENGINE_SECONDS, SLOTS_FILE
 from benchmarks.machine import machine
 from speechpipe.backends.gcp.documents import from_document
 from speechpipe.contract import Lease, Stage, Status, resources
@@ -42,7 +43,7 @@ from speechpipe.emulators.setup import exported
 
 SLOTS = 2
 RESULTS = Path(__file__).parent / "results"
-BEFORE_BACKOFF_SECONDS = 600
+BEFORE_BACKOFF_SECONDS = 10, 600
 UPLOADERS = 4
 LOOK_SECONDS = 1.0
 RULES = ("now", "before")
@@ -50,12 +51,15 @@ RULES = ("now", "before")
 
 def cloud_with(rules: str, state: Path) -> LocalCloud:
     """The local cloud with the rules of now or of before."""
-    settings = {"SPEECHPIPE_TRACES": "off", "SPEECHPIPE_CONCURRENCY": str(SLOTS)}
+    settings = {"SPEECHPIPE_TRACES": "off", "SPEECHPIPE_CONCURRENCY": str(SLOTS), SLOTS_FILE: str(state / "slots")}
     subscriptions: Sequence[resources.Subscription] = resources.SUBSCRIPTIONS
     if rules == "before":
         settings["SPEECHPIPE_WAITING_ROOM"] = "0"
+        shortest, longest = BEFORE_BACKOFF_SECONDS
         subscriptions = [
-            replace(each, maximum_backoff_seconds=BEFORE_BACKOFF_SECONDS) if each.dead_letter_topic else each
+            replace(each, minimum_backoff_seconds=shortest, maximum_backoff_seconds=longest)
+            if each.dead_letter_topic
+            else each
             for each in subscriptions
         ]
     return LocalCloud(
@@ -125,6 +129,7 @@ def measure(rules: str, count: int, limit: float) -> dict[str, Any]:
                 each.result()
         print(file=sys.stderr)
         leases = [from_document(Lease, each.to_dict() or {}) for each in documents.collection_group("leases").stream()]
+        slots = [tuple(map(float, line.split())) for line in (Path(name) / "slots").read_text().splitlines()]
         log = (cloud.logs / f"{Service.STT_WORKER.value}.log").read_text(encoding="utf-8", errors="replace")
     return {
         "rules": rules,
@@ -132,23 +137,21 @@ def measure(rules: str, count: int, limit: float) -> dict[str, Any]:
         "seconds": round(passed, 1),
         "killed_after": round(killed, 1),
         "ended": {status.value: number for status, number in found.items() if number},
-        **summary(leases, witness.copies),
+        **summary(slots, leases, witness.copies),
         "refused": log.count('"full"'),
     }
 
 
-def summary(leases: Sequence[Lease], copies: Counter[str]) -> dict[str, Any]:
-    """What the attempts and the published tasks show."""
+def summary(slots: Sequence[tuple[float, ...]], leases: Sequence[Lease], copies: Counter[str]) -> dict[str, Any]:
+    """What the slots, the attempts and the published tasks show."""
     attempts = [attempt for lease in leases for attempt in lease.attempts]
-    whole = [each for each in attempts if each.ended_at and each.outcome == "done"]
-    first, last = min(each.started_at for each in attempts), max(each.ended_at for each in whole if each.ended_at)
-    spent = [(each.ended_at - each.started_at).total_seconds() for each in whole if each.ended_at]
-    seconds = (last - first).total_seconds()
+    done = sum(each.outcome == "done" for each in attempts)
+    seconds = max(freed for _, freed in slots) - min(taken for taken, _ in slots)
     return {
         "work_seconds": round(seconds, 1),
-        "busy": round(sum(spent) / seconds / SLOTS, 3),
-        "engine": round(len(whole) * ENGINE_SECONDS / seconds / SLOTS, 3),
-        "a_second": round(len(whole) / seconds, 2),
+        "busy": round(sum(freed - taken for taken, freed in slots) / seconds / SLOTS, 3),
+        "engine": round(done * ENGINE_SECONDS / seconds / SLOTS, 3),
+        "a_second": round(done / seconds, 2),
         "attempts": _counted(str(len(lease.attempts)) for lease in leases),
         "outcomes": _counted(str(each.outcome) for each in attempts),
         "copies": _counted(str(number) for number in copies.values()),

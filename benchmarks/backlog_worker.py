@@ -1,10 +1,16 @@
-"""The real worker with an engine that only waits: `python -m benchmarks.backlog_worker`, for `benchmarks.backlog`."""
+"""The real worker with an engine that only waits: `python -m benchmarks.backlog_worker`, for `benchmarks.backlog`.
+
+It notes when each slot was taken and freed in the file that SLOTS_FILE names, a line of two times for each delivery.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from starlette.responses import Response
 
 from speechpipe.backends import gcp
 from speechpipe.backends.ports import Progress
@@ -12,8 +18,10 @@ from speechpipe.contract import Analysis, Audio, Language, Model, Options, Stage
 from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from workers.__main__ import serve
+from workers.service import Worker
 
 ENGINE_SECONDS = 0.2
+SLOTS_FILE = "BACKLOG_SLOTS_FILE"
 
 
 class Waiting:
@@ -32,7 +40,22 @@ class Waiting:
         )
 
 
+def noting(handle: Callable[[Worker, bytes, str | None], Response]) -> Callable[[Worker, bytes, str | None], Response]:
+    """The worker's handler, which runs while its delivery has a slot; appends a line when it ends."""
+
+    def noted(worker: Worker, body: bytes, delivery: str | None) -> Response:
+        began = time.time()
+        try:
+            return handle(worker, body, delivery)
+        finally:
+            with open(os.environ[SLOTS_FILE], "a") as file:
+                file.write(f"{began} {time.time()}\n")
+
+    return noted
+
+
 if __name__ == "__main__":
+    Worker._handle = noting(Worker._handle)  # type: ignore[assignment,method-assign]
     settings = read(WorkerSettings)
     configure(settings.log_format)
     os._exit(serve(settings, gcp.connect(settings), lambda stage, _: Waiting()))

@@ -88,7 +88,9 @@ TOPICS = (UPLOADS_TOPIC, *TASK_TOPICS.values(), DEAD_LETTER_TOPIC, DEAD_UPLOADS_
 #: Pub/Sub's maximum. It counts each 429 of a worker whose waiting room is full, so that a message that only met full
 #: workers becomes a dead letter after about three hours; `give_up` then publishes its task again (decision 26).
 MAX_DELIVERY_ATTEMPTS = 100
-#: The longest pause between two deliveries of a task: also the longest that a GPU waits for the last one of a backlog.
+#: The pause between two deliveries of a task, which doubles each time. The longest is also the longest that a GPU waits
+#: for the last task of a backlog; the shortest is what a task costs that met a full worker once.
+SHORTEST_TASK_BACKOFF_SECONDS = 1
 TASK_BACKOFF_SECONDS = 120
 #: How long a task stays in its queue if nobody takes it; after that, Pub/Sub drops it.
 TASK_RETENTION_SECONDS = 7 * DAY_SECONDS
@@ -122,6 +124,7 @@ SUBSCRIPTIONS = (
             topic=topic,
             push_to=WORKERS[stage],
             ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            minimum_backoff_seconds=SHORTEST_TASK_BACKOFF_SECONDS,
             maximum_backoff_seconds=TASK_BACKOFF_SECONDS,
             dead_letter_topic=DEAD_LETTER_TOPIC,
             max_delivery_attempts=MAX_DELIVERY_ATTEMPTS,

@@ -29,6 +29,6 @@ def test_each_failure_halves_the_window_and_one_message_is_always_tried(status: 
     assert sizes == [6, 3, 1, 1, 1, 1]
 
 
-def test_the_backoff_of_a_task_doubles_from_ten_seconds_to_two_minutes() -> None:
+def test_the_backoff_of_a_task_doubles_from_a_second_to_two_minutes() -> None:
     tasks = next(each for each in SUBSCRIPTIONS if each.name == "stt-tasks")
-    assert [backoff_seconds(tasks, failures) for failures in (1, 2, 3, 4, 5, 100)] == [10, 20, 40, 80, 120, 120]
+    assert [backoff_seconds(tasks, failures) for failures in (1, 2, 3, 7, 8, 100)] == [1, 2, 4, 64, 120, 120]
