@@ -87,7 +87,8 @@ def gcp_harness(environment: dict[str, str]) -> Iterator[Harness]:
     def pull_tasks(stage: Stage) -> list[Task]:
         path = f"projects/{environment['GOOGLE_CLOUD_PROJECT']}/subscriptions/{stage.value}-tasks"
         received = subscriber.pull(subscription=path, max_messages=10).received_messages
-        subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in received])
+        if received:
+            subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in received])
         return [wire.task_from_message(one.message.data, dict(one.message.attributes)) for one in received]
 
     def publish_dead_letter(task: Task) -> None:
