@@ -198,9 +198,9 @@ def table(runs: Sequence[dict[str, Any]], where: dict[str, Any]) -> str:
         now, before = by_rules["now"], by_rules["before"]
         lines.append(
             f"Recordings a second, now to before: {now['a_second'] / before['a_second']:.2f}."
-            f" Busy, now to before: {now['busy'] / before['busy']:.2f}."
             f" Refused deliveries a recording: {_refused(now):.2f} now, {_refused(before):.2f} before."
         )
+    lines += [f"{run['rules']}: {run['note']}" for run in runs if "note" in run]
     return "\n".join(lines) + "\n"
 
 
@@ -212,7 +212,7 @@ def write(runs: Sequence[dict[str, Any]], where: dict[str, Any]) -> None:
     """Write the results; those of other rules stay as they are."""
     path = RESULTS / "backlog.json"
     known = json.loads(path.read_text())["runs"] if path.exists() else []
-    by_rules = {run["rules"]: run for run in (*known, *runs)}
+    by_rules = {run["rules"]: run for run in (*known, *runs)}  # a run may have a `note`, written by hand
     ordered = [by_rules[rules] for rules in RULES if rules in by_rules]
     path.write_text(json.dumps({"machine": where, "runs": ordered}, indent=2) + "\n")
     (RESULTS / "backlog.md").write_text(table(json.loads(path.read_text())["runs"], where))
