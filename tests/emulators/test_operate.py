@@ -167,7 +167,8 @@ def test_uploads_whose_event_was_lost_are_found_and_finished_and_the_others_left
     told: set[str] = set()
     # As in two hours: the event of a young upload may still be on its way.
     world = World.over(user.backend, settings, lambda: utc_now() + timedelta(hours=2))
-    report = reconcile(world, utc_now() - timedelta(days=1), tell=lambda source, _: told.add(source.recording_id))
+    with exported(**user.cloud.environment()):  # the publisher is created by the first task
+        report = reconcile(world, utc_now() - timedelta(days=1), tell=lambda source, _: told.add(source.recording_id))
     assert (report.listed, report.looked_up, report.missed, report.new) == (11, 11, 3, 3)
     assert told == lost
     for recording in lost:
