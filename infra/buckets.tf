@@ -149,11 +149,14 @@ resource "google_storage_bucket_iam_member" "worker_results" {
 
 # why: a recording of the same bytes as a finished one gets a copy of its large analyses
 resource "google_storage_bucket_iam_member" "ingest_results" {
-  for_each = toset(["roles/storage.objectViewer", "roles/storage.objectCreator"])
+  for_each = {
+    for pair in setproduct(["ingest", "reconcile"], ["roles/storage.objectViewer", "roles/storage.objectCreator"]) :
+    join(" ", pair) => pair
+  }
 
   bucket = google_storage_bucket.results.name
-  role   = each.key
-  member = module.function["ingest"].member
+  role   = each.value[1]
+  member = module.function[each.value[0]].member
 }
 
 # why: joining reads large analyses, writes the record's files, and deletes those of an erased recording

@@ -54,6 +54,8 @@ INTENDED = {
     "speechpipe-reconcile": OURS
     | {
         (UPLOADS, "storage.objectViewer"),
+        (RESULTS, "storage.objectViewer"),
+        (RESULTS, "storage.objectCreator"),
         ("topic stt-tasks", "pubsub.publisher"),
         ("topic ser-tasks", "pubsub.publisher"),
     },
