@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -195,6 +196,12 @@ class LocalCloud:
     def send(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a service or an emulator; a service that exits is restarted. For tests."""
         self._processes.send(name, number)
+
+    def losing(self, service: Service) -> AbstractContextManager[set[str]]:
+        """Lose the messages to a service during this block; gives the ids of those lost so far. For tests."""
+        if self._pusher is None:
+            raise RuntimeError("nothing is pushed: the local cloud is not running")
+        return self._pusher.losing(service)
 
     def _start_emulators(self, emulators: find.Emulators) -> None:
         ports, plain = self.ports, inherited()

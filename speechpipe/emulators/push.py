@@ -11,14 +11,15 @@ import base64
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud.pubsub_v1 import SubscriberClient
 
-from speechpipe.contract.resources import Subscription
+from speechpipe.contract.resources import Service, Subscription
 from speechpipe.emulators.front import Front
 from speechpipe.emulators.setup import exported
 from speechpipe.emulators.window import ACKNOWLEDGING, PushWindow, backoff_seconds
@@ -63,10 +64,22 @@ class Pusher:
         with exported(PUBSUB_EMULATOR_HOST=f"127.0.0.1:{pubsub_port}"):
             client = SubscriberClient()
         self._client, self._stopping = client, threading.Event()
+        self._lost: dict[Service, set[str]] = {}  # ids of the messages to services whose messages are being lost
         pushed = [each for each in subscriptions if each.push_to in front.ports]
-        self._loops = [_Loop(project, each, client, front, window(), self._stopping, patient) for each in pushed]
+        self._loops = [
+            _Loop(project, each, client, front, window(), self._stopping, self._lost, patient) for each in pushed
+        ]
         for loop in self._loops:
             loop.start()
+
+    @contextmanager
+    def losing(self, service: Service) -> Iterator[set[str]]:
+        """Lose the messages to a service during this block; gives the ids of those lost so far. For tests."""
+        lost = self._lost[service] = set()
+        try:
+            yield lost
+        finally:
+            del self._lost[service]
 
     def stop(self) -> None:
         """Take no more messages. A waiting pull ends when the emulator does: call this before that, then `join`."""
@@ -90,12 +103,13 @@ class _Loop(threading.Thread):
         front: Front,
         window: Window,
         stopping: threading.Event,
+        lost: Mapping[Service, set[str]],
         patient: bool,
     ) -> None:
         super().__init__(name=f"push-{subscription.name}", daemon=True)
         self._path = f"projects/{project}/subscriptions/{subscription.name}"
         self._subscription, self._client, self._front = subscription, client, front
-        self._window, self._stopping, self._patient = window, stopping, patient
+        self._window, self._stopping, self._lost, self._patient = window, stopping, lost, patient
         self._unanswered, self._changed = 0, threading.Condition()
         self._posts = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=self.name)
 
@@ -124,6 +138,11 @@ class _Loop(threading.Thread):
     def _push(self, received: Any) -> None:
         status: int | None = None
         try:
+            lost = self._lost.get(self._subscription.push_to)  # type: ignore[arg-type]
+            if lost is not None:
+                self._settle(received, acknowledged=True)
+                lost.add(received.message.message_id)
+                return
             status = self._front.post(
                 self._subscription.push_to,  # type: ignore[arg-type]  # those without a service are not pushed
                 {"content-type": "application/json"},

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from google.cloud import storage
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.cloud.pubsub_v1 import PublisherClient
 
 from speechpipe.contract import HalfStatus, Recording, Stage, Status, wire
-from speechpipe.contract.resources import DEAD_UPLOADS_TOPIC, UPLOADS_TOPIC, Service
+from speechpipe.contract.resources import DEAD_UPLOADS_TOPIC, Service
 from speechpipe.emulators.setup import exported
 from speechpipe.emulators.storage import notification
 from speechpipe.pipeline.reconcile import reconcile
@@ -132,29 +132,12 @@ def test_a_dead_letter_is_kept_until_an_operator_redrives_its_stage(user: User) 
     assert speechpipe(user, "erase", recording, "--yes").startswith(f"{recording}  erased")
 
 
-def subscriber(user: User) -> tuple[SubscriberClient, str]:
-    """A client, and the path of the subscription that uploads are announced on."""
-    with exported(**user.cloud.environment()):
-        return SubscriberClient(), f"projects/{user.cloud.ids.project}/subscriptions/{UPLOADS_TOPIC}"
-
-
 @contextmanager
 def losing_events(user: User, number: int) -> Iterator[None]:
-    """Stop the pushes to ingest; at the end, throw away the events of this many uploads, and push again."""
-    client, path = subscriber(user)
-    before = client.get_subscription(subscription=path).push_config
-    client.modify_push_config(subscription=path, push_config={})
-    try:
+    """Lose the events of as many uploads as are made in this block."""
+    with user.cloud.losing(Service.INGEST) as lost:
         yield
-        lost: set[str] = set()
-        while len(lost) < number * user.cloud.copies:
-            received = client.pull(subscription=path, max_messages=100, timeout=WAIT_SECONDS).received_messages
-            if received:
-                client.acknowledge(subscription=path, ack_ids=[each.ack_id for each in received])
-            lost |= {each.message.message_id for each in received}
-    finally:
-        client.modify_push_config(subscription=path, push_config=before)
-        client.close()
+        wait_for(lambda: len(lost) >= number * user.cloud.copies)
 
 
 def test_uploads_whose_event_was_lost_are_found_and_finished_and_the_others_left_alone(user: User) -> None:

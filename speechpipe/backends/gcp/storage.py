@@ -105,7 +105,7 @@ class GcsUploads:
 
         Only the fields that `_source` reads are fetched: a page is then a quarter as long.
         """
-        fields = "items(name,generation,size,contentType,crc32c,metadata,timeCreated),nextPageToken"
+        fields = "items(name,generation,size,contentType,crc32c,metadata,timeCreated,customerEncryption),nextPageToken"
         return (_source(blob) for blob in self._client.list_blobs(self._bucket, prefix=prefix, fields=fields))
 
     def delete(self, source: Source) -> Retained | None:
