@@ -70,7 +70,7 @@ def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_the_functions_image_starts_every_function_offline(functions: Image) -> None:
     said = functions.smoke("functions")
-    assert said.count("/ answers 405") == 2
+    assert said.count("/ answers 405") == 1  # join; the others are plain HTTP
     assert said.endswith("smoke functions: passed\n")
 
 
@@ -104,7 +104,7 @@ def test_the_smoke_test_fails_for_a_wrong_image(functions: Image) -> None:
 
 def test_the_smoke_test_fails_if_the_process_cannot_start(functions: Image) -> None:
     broken = Image(**vars(functions) | {"environment": functions.environment | {"PYTHONPATH": "/nowhere"}})
-    with pytest.raises(StepFailed, match="the process ended before / answered 405"):
+    with pytest.raises(StepFailed, match=r"the process ended before /robots\.txt answered 404"):
         broken.smoke("functions")
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from speechpipe.contract import Emotions, Model, Options, Stage
-from speechpipe.contract.errors import Busy, ErrorCode, Rejected
+from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.settings import EngineSettings
 from tests.workers.audio.media import decode, tone, write_audio
 from workers.emotion import classifier
@@ -204,12 +204,6 @@ def test_progress_counts_scored_windows_not_queued_ones(
     assert [share for share, _ in shown] == sorted(share for share, _ in shown)
     assert len({share for share, _ in shown}) > 2
     assert shown[-1][0] == 1.0
-
-
-def test_an_engine_with_enough_audio_in_flight_is_busy(engine_with: Callable[..., EmotionEngine]) -> None:
-    engine = engine_with("layer")
-    with engine._batcher.admit(1e9), pytest.raises(Busy):
-        engine(SAMPLES / "order_inquiry.wav", Options(), lambda _: None)
 
 
 # ------------------------------------------------------------------------------------------------------- recordings
