@@ -20,8 +20,9 @@ def unknown_languages(stt: Analysis, ser: Analysis) -> Iterator[Caution]:
     known = ser.model.languages
     foreign = [language for language in _spoken(stt.value) if language.code not in known]
     if known and foreign:
-        spoken = " and ".join(f"{language.seconds:.0f} s in {language.code}" for language in foreign)
-        message = f"the emotion model learned from {', '.join(known)} according to its card; there are {spoken}"
+        listed = ", ".join(f"'{code}'" for code in known)
+        spoken = " and ".join(f"{language.seconds:.0f} s of '{language.code}'" for language in foreign)
+        message = f"the emotion model's card lists {listed} only, but the recording has {spoken}"
         yield Caution(code="language_unknown_to_model", message=message)
 
 

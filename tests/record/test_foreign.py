@@ -40,7 +40,7 @@ def told(record: Record) -> list[tuple[str, str]]:
 
 def test_a_language_outside_the_models_card_is_told_with_its_seconds() -> None:
     record = joined({"pl": 20.4, "en": 31.0}, ("de", "en"))
-    message = "the emotion model learned from de, en according to its card; there are 20 s in pl"
+    message = "the emotion model's card lists 'de', 'en' only, but the recording has 20 s of 'pl'"
     assert told(record) == [("language_unknown_to_model", message)]
     model = record.halves[Stage.SER].model
     assert model
