@@ -49,7 +49,7 @@ def test_a_language_outside_the_models_card_is_told_with_its_seconds() -> None:
 
 def test_every_such_language_is_in_one_caution_and_a_short_passage_in_none() -> None:
     [(_, message)] = told(joined({"en": 31.0, "pl": 20.0, "cy": 2.0}, ("de",)))
-    assert message.endswith("there are 31 s in en and 20 s in pl")
+    assert message.endswith(", but the recording has 31 s of 'en' and 20 s of 'pl'")
     assert told(joined({"de": 31.0, "cy": 2.0}, ("de",))) == []
 
 
@@ -75,7 +75,7 @@ def test_a_transcript_of_before_that_names_only_its_language_is_told() -> None:
     ser = with_card(partial(Stage.SER), ("de",))
     record = combine(recording(), {Stage.STT: partial(Stage.STT, value=old), Stage.SER: ser})
     assert record
-    assert [message.rpartition("; ")[2] for _, message in told(record)] == ["there are 7 s in pl"]
+    assert [message.rpartition(", but ")[2] for _, message in told(record)] == ["the recording has 7 s of 'pl'"]
 
 
 # --------------------------------------------------------------------------------- calibrated or not, for who reads
