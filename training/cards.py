@@ -130,9 +130,9 @@ or laughter by one of the four.
 - Data: EMO-DB, the Berlin Database of Emotional Speech (Burkhardt and others, 2005), CC0 1.0 as its authors' institute
   publishes it: {all_clips} clips of {all_speakers} of its ten speakers; speaker {without} was left out, who is in the
   demo. Each clip was also heard with other speeds, rooms, microphones, noise, telephone lines and levels.
-- Input: 16 kHz, up to five seconds. The class averages over all positions, so speechpipe fills shorter windows by
-  repetition (`short_windows` in `preprocessor_config.json`); filled with zeros, as by transformers' own pipeline, it is
-  less often right (last row).
+- Input: 16 kHz, one to five seconds. speechpipe gives it windows at their own length (`short_windows` in
+  `preprocessor_config.json`), which costs as much less as they are shorter. Filled with zeros to five seconds, as by
+  transformers' own pipeline, they are told apart as well (last row).
 - Confidence: `calibration` in `config.json` holds a temperature of {temperature}, which divides the logits, and the
   confidence of {sure_from} from which the model is sure. Both were fitted on speakers who were left out, in shifts so
   far from EMO-DB (`foreign`) that only about half are recognised, as in other corpora. From that confidence it is right

@@ -3,7 +3,7 @@
     python -m training.train_voices FOLDER --base BASE     FOLDER: labels.csv (file, emotion, speaker) and its clips
                                                            BASE: a folder with Whisper base in CTranslate2's format
 
-It takes about a quarter of an hour on two CPU cores, most of it for features, which are kept in `--cache`. Everything
+It takes about four minutes on two CPU cores, most of it for features, which are kept in `--cache`. Everything
 is chosen and measured by speakers: one is left out, the head learns from the others, and hears the one it left out. The
 head that is saved never heard the speaker of `--without`, who is in the demo.
 """
@@ -27,7 +27,7 @@ from training import cards
 from training.voice_features import EMOTIONS, LAYERS, Clip, cached, clips, extractor, whisper_config
 
 OUTPUT = Path(__file__).parents[1] / "workers" / "demo" / "models" / "voices"
-TRAINED_ON = ("clean", "mild 1", "mild 2", "mild 3", "mild 4", "mild 5 padded", "mild 6 padded")
+TRAINED_ON = ("clean", "mild 1", "mild 2", "mild 3", "mild 4 long", "mild 5 padded", "mild 6 padded", "mild 7 short")
 HARSH = ("harsh 1", "harsh 2")
 """Beyond what the head was trained for; with clean and mild clips they decide between layers and penalties."""
 
@@ -194,7 +194,7 @@ def save(head: Head, mix: Sequence[float], calibration: dict[str, Any], output: 
     config.calibration = calibration
     config.save_pretrained(output)
     prepare = extractor()
-    prepare.short_windows = "repeat"  # speechpipe's own: fill short windows by repetition
+    prepare.short_windows = "own_length"  # speechpipe's own, see `workers.emotion.own_length`
     prepare.save_pretrained(output)
 
 

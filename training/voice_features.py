@@ -19,7 +19,7 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudio
 
 from training import shifts
 from training.synthesis import RATE, Audio
-from workers.emotion.inputs import repeated
+from workers.emotion.own_length import OwnLengths, log_mel, repeated
 from workers.models.whisper_encoder import encoder_weights
 
 SECONDS, POSITIONS, LAYERS = 5, 250, 3
@@ -72,17 +72,22 @@ def extractor() -> Any:
 def ways(seed: int) -> dict[str, Callable[[Audio], Audio]]:
     """The ways in which every clip is changed: as it is, mildly (to train with), harshly, and single shifts (to test).
 
-    The names that end in `padded` are filled with zeros to five seconds, the others by repetition.
+    The names that end in `padded` are filled with zeros to five seconds, as by transformers' pipeline, those that end
+    in `long` by repetition. The others keep their own length, which is between one and five seconds in `short` ones.
     """
     rng = np.random.default_rng(seed)
-    mild = {name: lambda audio: shifts.mild(audio, rng) for name in ("mild 1", "mild 2", "mild 3", "mild 4")}
-    mild |= {name: mild["mild 1"] for name in ("mild 5 padded", "mild 6 padded")}
+    mild = {
+        f"mild {number}": lambda audio: shifts.mild(audio, rng)
+        for number in ("1", "2", "3", "4 long", "5 padded", "6 padded")
+    }
+    mild["mild 7 short"] = lambda audio: shifts.middle(shifts.mild(audio, rng), rng.uniform(1.0, 2.0))
     return {
         "clean": lambda audio: audio,
         **mild,
         "harsh 1": lambda audio: shifts.harsh(audio, rng),
         "harsh 2": lambda audio: shifts.harsh(audio, rng),
         "clean padded": lambda audio: audio,
+        "clean long": lambda audio: audio,
         "telephone": lambda audio: shifts.telephone(shifts.at_level(audio, -20.0)),
         "noise 10 dB": lambda audio: shifts.noisy(audio, 10, rng),
         "1 s": lambda audio: shifts.middle(audio, 1.0),
@@ -103,12 +108,12 @@ def features(audios: Sequence[Audio], base: Path, threads: int) -> Iterator[Arra
     weights = encoder_weights(base / "model.bin", layers=LAYERS, positions=POSITIONS)
     model.encoder.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     model.encoder.layer_norm.reset_parameters()
-    prepare = extractor()
+    lengths, prepare = OwnLengths(model), extractor()
     with torch.inference_mode():
-        for first in range(0, len(audios), 4):
-            inputs = prepare(list(audios[first : first + 4]), sampling_rate=RATE, return_tensors="pt")
-            states = model.encoder(inputs.input_features, output_hidden_states=True).hidden_states
-            yield from torch.stack([state.mean(1) for state in states], 1).numpy()
+        for audio in audios:
+            inputs = torch.from_numpy(log_mel(prepare, audio))[None]
+            states = lengths(inputs.shape[-1]).encoder(inputs, output_hidden_states=True).hidden_states
+            yield torch.stack([state.mean(1) for state in states], 1)[0].numpy()
 
 
 def cached(found: Sequence[Clip], base: Path, cache: Path, seed: int, threads: int) -> dict[str, Array]:
@@ -117,7 +122,9 @@ def cached(found: Sequence[Clip], base: Path, cache: Path, seed: int, threads: i
     made = {}
     for name, change in ways(seed).items():
         changed = [change(one.audio)[: SECONDS * RATE] for one in found]  # always, as each draws from one generator
-        if not name.endswith("padded"):
+        if name.endswith("padded"):
+            changed = [np.pad(audio, (0, SECONDS * RATE - len(audio))) for audio in changed]
+        elif name.endswith("long"):
             changed = [repeated(audio, SECONDS * RATE) for audio in changed]
         path = cache / f"{name.replace(' ', '_')}.npy"
         if not path.is_file():

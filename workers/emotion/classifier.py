@@ -39,10 +39,10 @@ from workers.emotion import cautions as remarks
 from workers.emotion import conditions
 from workers.emotion.calibration import calibration_of
 from workers.emotion.head import UnreadableModel
-from workers.emotion.inputs import repeated
 from workers.emotion.labels import SETTING, scores_of, sentiment_of, vocabulary_of
 from workers.emotion.levels import Levels
 from workers.emotion.neighbours import speech_in, with_neighbours
+from workers.emotion.own_length import OwnLengths, log_mel, takes_own_lengths
 from workers.emotion.sound import sound_of
 from workers.emotion.tracking import Tracker, Window, work_of
 from workers.emotion.windows import CHUNK_RULES, windows_of
@@ -92,7 +92,7 @@ class EmotionEngine:
         self._vocabulary = vocabulary or vocabulary_of(identity.name, model.config)
         calibration = calibration_of(model.config)
         self._temperature = calibration.temperature if calibration else 1.0
-        self._fills_by_repetition = getattr(extractor, "short_windows", None) == "repeat"
+        self._lengths = OwnLengths(self._model) if takes_own_lengths(extractor) else None
         self._batcher: Batcher[Row, Array] = Batcher(
             self._forward,
             key=self._key,
@@ -184,10 +184,12 @@ class EmotionEngine:
             tracker.show()
 
     def _row(self, window: Array) -> Row:
+        seconds = len(window) / SAMPLE_RATE
+        if self._lengths:
+            return Row(log_mel(self._extractor, window), seconds)
         name = self._extractor.model_input_names[0]
-        audio = repeated(window, self._extractor.n_samples) if self._fills_by_repetition else window
-        features = self._extractor(audio, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
-        return Row(np.asarray(features, np.float32), len(window) / SAMPLE_RATE)
+        features = self._extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")[name][0]
+        return Row(np.asarray(features, np.float32), seconds)
 
     def _scored(
         self, windows: Sequence[Window], logits: Sequence[Array]
@@ -246,8 +248,9 @@ class EmotionEngine:
             extra["attention_mask"] = torch.from_numpy(mask).to(device)
         else:  # without a mask: the same result from the fast attention kernel
             padded = np.stack(inputs)
+        model = self._lengths(padded.shape[-1]) if self._lengths else self._model
         with torch.inference_mode():
-            output = self._model(torch.from_numpy(padded).to(device=device, dtype=dtype), **extra)
+            output = model(torch.from_numpy(padded).to(device=device, dtype=dtype), **extra)
             return list(np.asarray(output.logits.float().cpu().numpy()))
 
 

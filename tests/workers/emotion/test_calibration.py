@@ -1,16 +1,14 @@
-"""Calibration changes confidence and never the order; short windows are filled by repetition."""
+"""Calibration changes confidence and never the order."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from workers.emotion.calibration import Calibration, calibration_of
 from workers.emotion.head import UnreadableModel
-from workers.emotion.inputs import repeated
 
 
 def config(calibration: Any) -> SimpleNamespace:
@@ -29,11 +27,3 @@ def test_a_temperature_that_is_none_is_refused_in_words(given: object) -> None:
         calibration_of(config({"temperature": given}))
     with pytest.raises(UnreadableModel):
         calibration_of(config("warm"))
-
-
-def test_a_short_window_is_repeated_and_a_long_one_stays() -> None:
-    short = np.array([1, 2, 3], np.float32)
-    assert repeated(short, 8).tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
-    assert repeated(short, 3).tolist() == [1, 2, 3]
-    assert repeated(short, 2).tolist() == [1, 2, 3]
-    assert len(repeated(short[:0], 8)) == 0

@@ -142,8 +142,7 @@ def test_transformers_loads_it_and_the_engine_gives_its_scores(base_there: Path)
     assert isinstance(engine, EmotionEngine)
     time = np.arange(16_000) / 16_000
     second = (0.1 * np.sin(2 * np.pi * 180 * time) * np.sin(9 * time)).astype(np.float32)
-    [once], [five] = engine.logits([second]), engine.logits([np.tile(second, 5)])
-    assert np.allclose(once, five, atol=1e-4)  # a short window is filled by repetition
+    [once] = engine.logits([second])
     [scores] = engine.scores([second])
     powers = np.exp(once / model.config.calibration["temperature"])
     assert [score.score for score in scores] == pytest.approx(sorted(powers / powers.sum(), reverse=True), abs=1e-5)
