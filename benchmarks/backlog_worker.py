@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from speechpipe.backends import gcp
 from speechpipe.backends.ports import Progress
-from speechpipe.contract import Analysis, Audio, Language, Model, Options, Stage, Transcript
+from speechpipe.contract import Analysis, Audio, Language, Model, Options, Part, Stage, Transcript
 from speechpipe.observe.log import configure
 from speechpipe.settings import WorkerSettings, read
 from workers.__main__ import serve
@@ -29,7 +29,7 @@ class Waiting:
 
     stage = Stage.STT
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
         """Wait."""
         time.sleep(ENGINE_SECONDS)
         return Analysis(

@@ -66,6 +66,10 @@ class Limits(Pricing):
     retention_days: int = Field(0, alias="SPEECHPIPE_RETENTION_DAYS", ge=0)  #: 0: kept for ever
     #: Recordings up to this size are embedded in their report, so it can play them; 0: none (decision 17).
     embed_bytes: int = Field(1_000_000, alias="SPEECHPIPE_EMBED_BYTES", ge=0, le=MAX_EMBEDDED_BYTES)
+    #: Seconds of audio; a recording of more than a part and a half is analysed in parts of about this length. 0: whole.
+    part_seconds: float = Field(0.0, alias="SPEECHPIPE_PART_SECONDS", ge=0)
+    #: How many parts of a recording may be in a stage's queue at a time.
+    parts_in_flight: int = Field(8, alias="SPEECHPIPE_PARTS_IN_FLIGHT", ge=1)
     # A recording that exceeds one of these is held. Days are in UTC. The daily caps are checked before a recording
     # counts, so simultaneous uploads may exceed them together.
     max_cost: float | None = Field(None, alias="SPEECHPIPE_MAX_COST", gt=0)

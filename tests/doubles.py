@@ -17,6 +17,7 @@ from speechpipe.contract import (
     Language,
     Model,
     Options,
+    Part,
     Quality,
     Segment,
     Source,
@@ -96,7 +97,7 @@ class FixedEngine:
         self.gate = gate
         self.runs = 0
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
         self.runs += 1
         assert path.exists()
         progress(0.5)

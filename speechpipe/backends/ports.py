@@ -19,7 +19,9 @@ from speechpipe.contract import (
     Lease,
     Letter,
     Options,
+    Part,
     Partial,
+    Plan,
     Recording,
     Requeued,
     Retained,
@@ -126,10 +128,12 @@ class Store(Protocol):
         """
         ...
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
-        """Note when a half's task was last published, and what is known of its copies. Never changes a final recording.
+    def requeued(
+        self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued, part: int | None = None
+    ) -> None:
+        """Note when the task of a half, or of a part of one, was last published, and what is known of its copies.
 
-        Best effort: the note may be lost.
+        Never changes a final recording. Best effort: the note may be lost.
         """
         ...
 
@@ -141,8 +145,20 @@ class Store(Protocol):
         """Show how much of a half is done, and when it will be done. Best effort; never touches status or result."""
         ...
 
+    def plan(self, recording_id: str, plan: Plan) -> None:
+        """Decide how a recording is cut into parts, unless that has been decided, or it is final. Durable on return."""
+        ...
+
     def claim(
-        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+        self,
+        recording_id: str,
+        stage: Stage,
+        revision: int,
+        part: int | None = None,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
     ) -> Lease:
         """Take the lease and start its next attempt. Raises Busy while another attempt holds it.
 
@@ -158,19 +174,27 @@ class Store(Protocol):
         """Free a lease and note how its attempt ended. Does nothing if the attempt no longer holds it."""
         ...
 
-    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
-        """Read a stage's lease with its attempts; None before the first attempt."""
+    def lease(self, recording_id: str, stage: Stage, revision: int, part: int | None = None) -> Lease | None:
+        """Read the lease of a stage, or of a part of it, with its attempts; None before the first attempt."""
         ...
 
     def create_partial(self, partial: Partial) -> bool:
-        """Create a partial, which triggers the join.
+        """Create a partial, which triggers the join unless it is that of a part.
 
-        Returns False and changes nothing if that stage and revision has one, or if the recording is erased.
+        Returns False and changes nothing if that stage, revision and part has one, or if the recording is erased.
         """
         ...
 
     def partials(self, recording_id: str) -> list[Partial]:
-        """Read all partials of a recording, of every revision."""
+        """Read all partials of a recording, of every revision, without those of parts."""
+        ...
+
+    def parts(self, recording_id: str, stage: Stage, revision: int) -> list[Partial]:
+        """Read the partials of a stage's parts, in the order of the parts."""
+        ...
+
+    def part_numbers(self, recording_id: str, stage: Stage, revision: int) -> set[int]:
+        """The numbers of the parts that have a partial. Reads nothing else of them."""
         ...
 
     def finish(self, recording: Recording) -> bool:
@@ -271,8 +295,8 @@ class Analyse(Protocol):
         """The stage it runs."""
         ...
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Analyse a whole recording. Raises Rejected for input that can never work. Thread-safe."""
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
+        """Analyse a recording, or a part of it. Raises Rejected for input that can never work. Thread-safe."""
         ...
 
 

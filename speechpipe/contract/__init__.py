@@ -23,6 +23,7 @@ from speechpipe.contract.analysis import (
     LabelScore,
     Language,
     LanguageSeconds,
+    Missing,
     Model,
     Partial,
     Quality,
@@ -50,7 +51,22 @@ from speechpipe.contract.record import (
     TurningPoint,
 )
 from speechpipe.contract.recording import RESULT_INLINE_BYTES, Attempt, Lease, Recording, Requeued, Retained
-from speechpipe.contract.task import Cap, Hold, Letter, Options, Quote, Source, Stage, Task, Totals, recording_id
+from speechpipe.contract.task import (
+    Cap,
+    Hold,
+    Letter,
+    Options,
+    Part,
+    Plan,
+    Quote,
+    Source,
+    Stage,
+    Task,
+    Totals,
+    plan_for,
+    recording_id,
+    work_key,
+)
 
 __all__ = [
     "PARTIAL_INLINE_BYTES",
@@ -79,9 +95,12 @@ __all__ = [
     "LanguageSeconds",
     "Lease",
     "Letter",
+    "Missing",
     "Model",
     "Options",
+    "Part",
     "Partial",
+    "Plan",
     "Quality",
     "Quote",
     "Record",
@@ -108,5 +127,7 @@ __all__ = [
     "Waveform",
     "Word",
     "Work",
+    "plan_for",
     "recording_id",
+    "work_key",
 ]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from speechpipe.contract.base import Cost, Figure, Frozen, Score, ScoreFigure, Seconds, Time
 from speechpipe.contract.errors import ErrorCode
-from speechpipe.contract.task import Stage
+from speechpipe.contract.task import Part, Stage
 
 
 class Model(Frozen):
@@ -200,8 +200,16 @@ class Work(Frozen):
     padded_seconds: Seconds  #: audio that the model computed for them, padding included
 
 
+class Missing(Frozen):
+    """A part of a long recording that could not be analysed."""
+
+    start: Seconds
+    end: Seconds
+    failure: Failure
+
+
 class Analysis(Frozen):
-    """What an engine returns for one recording."""
+    """What an engine returns for one recording, or for a part of one; times are the recording's in both."""
 
     value: Value
     audio: Audio
@@ -210,6 +218,7 @@ class Analysis(Frozen):
     work: Work | None = None  #: None if the engine does not report it
     cost: Cost | None = None  #: of `compute_seconds`; None without a price table
     cautions: tuple[Caution, ...] = ()
+    missing: tuple[Missing, ...] = ()  #: parts that failed; empty unless the recording was analysed in parts
 
 
 PARTIAL_INLINE_BYTES = 128 * 1024  #: well under Eventarc's limit of 512 KB per event
@@ -221,6 +230,7 @@ class Partial(Frozen):
     recording_id: str
     revision: int = 1
     stage: Stage
+    part: Part | None = None  #: None: of the whole recording
     attempt: int = 1
     started_at: Time
     finished_at: Time

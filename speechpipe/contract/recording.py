@@ -5,16 +5,17 @@ from __future__ import annotations
 from speechpipe.contract.analysis import Caution, Failure, Language
 from speechpipe.contract.base import Frozen, Time
 from speechpipe.contract.record import Artifacts, Half, Record, Status, Summary
-from speechpipe.contract.task import Hold, Options, Quote, Source, Stage
+from speechpipe.contract.task import Hold, Options, Plan, Quote, Source, Stage
 
 RESULT_INLINE_BYTES = 256 * 1024  #: well under Firestore's limit of 1 MiB per document
 
 
 class Requeued(Frozen):
-    """What became of a half's task while it waited (decision 26)."""
+    """What became of the task of a half, or of one of its parts, while it waited (decision 26)."""
 
     rounds: int = 0  #: how often it became a dead letter although no attempt had failed, and was published again
     older_at: Time | None = None  #: when the older of its two copies in the queue was published; None: there is one
+    newest_at: Time | None = None  #: when a part's was last published again; for a half it is its `queued_at`
 
 
 class Retained(Frozen):
@@ -48,12 +49,13 @@ class Recording(Frozen):
     queued_at: Time
     deadline_at: Time  #: after it, sweep gives up the missing halves; does not apply while held
     expires_at: Time | None = None  #: for the store's time-to-live
+    plan: Plan | None = None  #: of a recording that is analysed in parts
     quote: Quote | None = None  #: None without a price table or cap, and if the object was gone
     hold: Hold | None = None  #: why it is, or was, held
     accepted_at: Time | None = None  #: when its tasks were allowed to be published; counts towards that day's caps
     traceparent: str | None = None  #: root of its trace; None if it is not traced
     halves: dict[Stage, Half]
-    requeued: dict[Stage, Requeued] = {}  #: of halves whose task was published again in this revision
+    requeued: dict[str, Requeued] = {}  #: by work key (`stt`, `stt.p3`): tasks published again in this revision
     finished_at: Time | None = None
     result: Record | None = None  #: inline while its JSON is at most RESULT_INLINE_BYTES
     preview: str | None = None  #: the first words, for lists
@@ -88,6 +90,7 @@ class Lease(Frozen):
     recording_id: str
     revision: int = 1
     stage: Stage
+    part: int | None = None  #: number of the part; None: the whole recording
     holder: str | None = None  #: None if the lease is free
     until: Time | None = None
     attempts: tuple[Attempt, ...] = ()

@@ -92,12 +92,53 @@ class Totals(Frozen):
     cost: Annotated[float, Field(ge=0)] = 0.0  #: in the price table's currency
 
 
+class Part(Frozen):
+    """A time range of a long recording that is analysed by itself.
+
+    Its ends are where it is cut in the plan. The worker moves each to a pause nearby, by a rule that gives the part on
+    the other side the same cut.
+    """
+
+    number: int = Field(ge=0)  #: counted from 0
+    count: int = Field(ge=2)  #: of the recording's parts
+    start: Seconds
+    end: Seconds | None  #: None: the end of the recording, wherever that is
+
+
+def work_key(stage: Stage, part: int | None) -> str:
+    """What one task is about, for names of documents: `stt` for a stage, `stt.p3` for a part of one."""
+    return stage.value if part is None else f"{stage.value}.p{part}"
+
+
+class Plan(Frozen):
+    """How a long recording is cut into parts of the same length; decided once."""
+
+    seconds: Seconds  #: of the recording, as its header or a first look says
+    count: int = Field(ge=2)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts, in their order."""
+        ends = [round(self.seconds * number / self.count, 3) for number in range(self.count + 1)]
+        return tuple(
+            Part(number=n, count=self.count, start=ends[n], end=ends[n + 1] if n + 1 < self.count else None)
+            for n in range(self.count)
+        )
+
+
+def plan_for(seconds: float, part_seconds: float) -> Plan | None:
+    """The plan for a recording of this length; None if it is no longer than a part and a half."""
+    count = round(seconds / part_seconds)
+    return Plan(seconds=seconds, count=count) if seconds > 1.5 * part_seconds else None
+
+
 class Task(Frozen):
-    """The work that a worker gets: one stage of one revision of a recording."""
+    """The work that a worker gets: one stage of one revision of a recording, or of one part of it."""
 
     recording_id: str
     revision: int = Field(default=1, ge=1)
     stage: Stage
+    part: Part | None = None  #: None: the whole recording
     source: Source
     options: Options
     queued_at: Time

@@ -115,7 +115,8 @@ class _InstrumentedStore(_InstrumentedPort):
 
     def create_partial(self, partial: Partial) -> bool:
         """Create the partial. Only the call that really creates it gets the derived ids: the join has one parent."""
-        ids = spans.creation_context(partial.recording_id, partial.stage, partial.revision)
+        number = partial.part.number if partial.part else None
+        ids = spans.creation_context(partial.recording_id, partial.stage, partial.revision, number)
         relations = _relations(partial.recording_id) or _Relations()
         began = time.time_ns()
         partial = partial.model_copy(update={"traceparent": spans.traceparent(ids)})
@@ -131,9 +132,9 @@ class _InstrumentedStore(_InstrumentedPort):
         )
         return created
 
-    def claim(self, recording_id: str, stage: Stage, revision: int, **times: Any) -> Lease:
+    def claim(self, recording_id: str, stage: Stage, revision: int, part: int | None = None, **times: Any) -> Lease:
         """Claim; then record the time in the queue, and the previous attempt if its worker died before it could."""
-        lease: Lease = self.__getattr__("claim")(recording_id, stage, revision, **times)
+        lease: Lease = self.__getattr__("claim")(recording_id, stage, revision, part, **times)
         *before, this = lease.attempts
         trace.get_current_span().set_attribute("speechpipe.attempt", this.number)
         published = spans.published()

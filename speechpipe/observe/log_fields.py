@@ -21,12 +21,26 @@ def performed(task: Task, partial: Partial, analysis: Analysis | None) -> dict[s
         fields["code"] = partial.failure.code.value
     if analysis is None:
         return fields
-    fields |= {"audio_seconds": analysis.audio.duration, "compute_seconds": analysis.compute_seconds}
+    seconds = analysis.audio.duration
+    if task.part:
+        fields["part"] = task.part.number
+        seconds = max(0.0, seconds - task.part.start)
+    fields |= {"audio_seconds": seconds, "compute_seconds": analysis.compute_seconds}
     if analysis.compute_seconds:
-        fields["rtfx"] = round(analysis.audio.duration / analysis.compute_seconds, 3)
+        fields["rtfx"] = round(seconds / analysis.compute_seconds, 3)
     if analysis.cost:
         fields["cost"] = analysis.cost.amount
     return fields | _shares(analysis.work, analysis.compute_seconds)
+
+
+def gathered(partial: Partial, parts: int) -> dict[str, Any]:
+    """Fields of `gathered`: the parts of a stage have become its partial."""
+    return {
+        "action": "gathered",
+        "recording_id": partial.recording_id,
+        "stage": partial.stage.value,
+        "parts": parts,
+    }
 
 
 def _shares(work: Work | None, compute_seconds: float) -> dict[str, float]:

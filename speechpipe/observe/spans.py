@@ -48,9 +48,9 @@ def root_context(recording_id: str) -> SpanContext:
     return _derived(recording_id, ROOT)
 
 
-def creation_context(recording_id: str, stage: Stage, revision: int) -> SpanContext:
+def creation_context(recording_id: str, stage: Stage, revision: int, part: int | None = None) -> SpanContext:
     """Context of the span that created a partial, and so triggered a join."""
-    return _derived(recording_id, f"{stage.value}.r{revision}")
+    return _derived(recording_id, f"{stage.value}.r{revision}" + ("" if part is None else f".p{part}"))
 
 
 def attempt_context(recording_id: str, holder: str) -> SpanContext:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speechpipe.contract import PARTIAL_INLINE_BYTES, Analysis, Partial
+from speechpipe.contract import PARTIAL_INLINE_BYTES, Analysis, Partial, work_key
 from speechpipe.pipeline.world import World
 
 
@@ -38,4 +38,5 @@ def _path(partial: Partial) -> str:
 
     The attempt's number is in the name, so that an attempt that loses the race never shares an object with the winner.
     """
-    return f"{partial.recording_id}/r{partial.revision}/partials/{partial.stage.value}.{partial.attempt}.json"
+    work = work_key(partial.stage, partial.part.number if partial.part else None)
+    return f"{partial.recording_id}/r{partial.revision}/partials/{work}.{partial.attempt}.json"

@@ -11,10 +11,9 @@ from datetime import timedelta
 from speechpipe.contract import Failure, Half, HalfStatus, Options, Partial, Recording, Source, Stage, Status
 from speechpipe.contract.errors import NotFound, Rejected
 from speechpipe.contract.options import parse_options
-from speechpipe.pipeline import outcomes
+from speechpipe.pipeline import outcomes, parts
 from speechpipe.pipeline.admission import admitted, check_object
 from speechpipe.pipeline.analyses import copied
-from speechpipe.pipeline.copies import publish_second
 from speechpipe.pipeline.same_content import finished_twin, taken_over
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
@@ -81,8 +80,8 @@ def _begin(
     repeated: bool,
 ) -> None:
     """Publish a stage's task, or create its partial if it is known already."""
-    task = outcomes.task_of(recording, stage, recording.queued_at)
     if rejection:
+        task = outcomes.task_of(recording, stage, recording.queued_at)
         world.store.create_partial(outcomes.failed(task, rejection, attempt=0, at=recording.queued_at))
         return
     if taken:
@@ -90,9 +89,9 @@ def _begin(
             world.store.create_partial(copied(taken, world))
             return
     if repeated:
-        publish_second(recording, stage, world)
+        parts.begin_again(recording, stage, world)
     else:
-        world.bus.publish_task(task)
+        parts.begin(recording, stage, recording.queued_at, world)
 
 
 def _admitted(
@@ -102,7 +101,8 @@ def _admitted(
     twin = finished_twin(recording, others)
     taken = taken_over(recording, twin, world) if twin else {}
     if twin is None or not taken:
-        return admitted(recording, store=world.store, uploads=world.uploads, limits=world.limits), {}
+        accepted = admitted(recording, store=world.store, uploads=world.uploads, limits=world.limits)
+        return parts.planned(accepted, world), {}
     untouched = {stage: half.model_copy(update={"queued_at": None}) for stage, half in recording.halves.items()}
     return recording.model_copy(update={"same_content_as": twin.id, "halves": untouched}), taken
 

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from speechpipe.backends.ports import Analyse, Progress
-from speechpipe.contract import Analysis, Options, Stage
+from speechpipe.contract import Analysis, Options, Part, Stage
 from speechpipe.contract.errors import Busy
 
 
@@ -29,7 +29,7 @@ class Interruptible:
         """The engine's stage."""
         return self._engine.stage
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
         """See ports.Analyse. Raises Interrupted."""
 
         def watch(share: float) -> None:
@@ -38,4 +38,4 @@ class Interruptible:
             progress(share)
 
         watch(0.0)
-        return self._engine(path, options, watch)
+        return self._engine(path, options, watch, part)

@@ -17,12 +17,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import HalfStatus, Letter, Record, Recording, Stage, Status
+from speechpipe.contract import Half, HalfStatus, Letter, Record, Recording, Stage, Status
 from speechpipe.contract.errors import NotFinal, NotFound
-from speechpipe.pipeline import outcomes
+from speechpipe.pipeline import outcomes, parts
 from speechpipe.pipeline.erasure import announce_erased
 from speechpipe.pipeline.ingest import ingest
-from speechpipe.pipeline.outcomes import task_of
 from speechpipe.pipeline.world import World
 from speechpipe.record.combine import newest
 
@@ -44,7 +43,7 @@ def release(recording_id: str, world: World) -> Recording:
         raise NotFound(f"there is no recording {recording_id}")
     if recording.status is Status.QUEUED and recording.hold and recording.accepted_at:
         for stage in recording.options.stages:
-            world.bus.publish_task(task_of(recording, stage, recording.accepted_at))
+            parts.begin(recording, stage, recording.accepted_at, world)
     return recording
 
 
@@ -87,7 +86,8 @@ def redrive(recording_id: str, stages: Collection[Stage], world: World) -> Recor
     done = newest(world.store.partials(recording_id), recording)
     for stage in recording.rerun:
         if stage not in done:
-            world.bus.publish_task(task_of(recording, stage, recording.revised_at or world.clock()))
+            parts.keep(recording, stage, world)
+            parts.begin(recording, stage, recording.revised_at or world.clock(), world)
     return recording
 
 
@@ -96,7 +96,12 @@ def to_run_again(recording: Recording) -> tuple[Stage, ...]:
     asked = recording.options.stages
     if not recording.status.is_final:
         return recording.rerun or asked
-    return tuple(stage for stage in asked if recording.halves[stage].status is HalfStatus.FAILED) or asked
+    return tuple(stage for stage in asked if _failed(recording.halves[stage])) or asked
+
+
+def _failed(half: Half) -> bool:
+    """Whether a half has no value, or none for some of its parts."""
+    return half.status is HalfStatus.FAILED or half.error is not None
 
 
 def replay(recording_id: str, world: World) -> Recording:
@@ -151,7 +156,8 @@ def state_of(letter: Letter, store: Store) -> LetterState:
         return LetterState.RESOLVED if recording else LetterState.OPEN
     if recording is None or recording.status is Status.ERASED:
         return LetterState.GONE
-    if recording.halves[letter.task.stage].status is HalfStatus.COMPLETED:
+    half = recording.halves[letter.task.stage]
+    if half.status is HalfStatus.COMPLETED and not _failed(half):
         return LetterState.RESOLVED
     return LetterState.OPEN if recording.status.is_final else LetterState.RUNNING
 

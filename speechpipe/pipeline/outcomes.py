@@ -13,6 +13,7 @@ from speechpipe.contract import (
     Failure,
     Half,
     HalfStatus,
+    Part,
     Partial,
     Record,
     Recording,
@@ -26,12 +27,13 @@ from speechpipe.contract import (
 PREVIEW_CHARACTERS = 200
 
 
-def task_of(recording: Recording, stage: Stage, at: datetime) -> Task:
+def task_of(recording: Recording, stage: Stage, at: datetime, part: Part | None = None) -> Task:
     """The message that tells a stage's worker what to do."""
     return Task(
         recording_id=recording.id,
         revision=recording.revision,
         stage=stage,
+        part=part,
         source=recording.source,
         options=recording.options,
         queued_at=at,
@@ -39,11 +41,12 @@ def task_of(recording: Recording, stage: Stage, at: datetime) -> Task:
 
 
 def failed(task: Task, failure: Failure, *, attempt: int, at: datetime) -> Partial:
-    """The partial of a stage that has no value."""
+    """The partial of a stage, or of a part of one, that has no value."""
     return Partial(
         recording_id=task.recording_id,
         revision=task.revision,
         stage=task.stage,
+        part=task.part,
         attempt=attempt,
         started_at=at,
         finished_at=at,

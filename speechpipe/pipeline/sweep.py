@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from speechpipe.backends.ports import Store
-from speechpipe.contract import Frozen, Lease, Recording, Stage, Status, leases
+from speechpipe.contract import Frozen, Lease, Part, Recording, Stage, Status, leases
 from speechpipe.contract.errors import ErrorCode
-from speechpipe.pipeline import outcomes
+from speechpipe.pipeline import outcomes, parts
 from speechpipe.pipeline.copies import publish_second, published_at
 from speechpipe.pipeline.erasure import announce_erased
 from speechpipe.pipeline.give_up import end
@@ -78,13 +78,24 @@ def _move_forward(recording: Recording, world: World) -> list[str]:
 def _chase(recording: Recording, stage: Stage, world: World) -> list[str]:
     """Give up one missing half, publish its task again, or leave it alone; the report's field, if any."""
     now = world.clock()
-    task = outcomes.task_of(recording, stage, now)
     if now >= recording.deadline_at:
-        end(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
+        for part in parts.missing(recording, stage, world):
+            task = outcomes.task_of(recording, stage, now, part)
+            end(task, world, code=ErrorCode.TIMEOUT, reason="the deadline passed")
         return ["given_up"]
-    lease = world.store.lease(recording.id, stage, recording.revision)
-    may_be_lost = _may_be_lost(published_at(recording, stage), lease, now)
-    return ["republished"] if may_be_lost and publish_second(recording, stage, world) else []
+    if recording.plan is None:
+        return ["republished"] if _publish_if_lost(recording, stage, None, world) else []
+    waiting = parts.in_queue(recording, stage, world)
+    if not waiting:
+        parts.begin_again(recording, stage, world)  # all ended, and whoever ended the last was cut off
+        return ["joined"]
+    return ["republished" for part in waiting if _publish_if_lost(recording, stage, part, world)]
+
+
+def _publish_if_lost(recording: Recording, stage: Stage, part: Part | None, world: World) -> bool:
+    lease = world.store.lease(recording.id, stage, recording.revision, part.number if part else None)
+    lost = _may_be_lost(published_at(recording, stage, part), lease, world.clock())
+    return lost and publish_second(recording, stage, world, part)
 
 
 def _may_be_lost(published: datetime, lease: Lease | None, now: datetime) -> bool:

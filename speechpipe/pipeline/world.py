@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ class World(Backend):
         lease_seconds: float,
         longest_seconds: float | None = None,
         scratch: Path | None = None,
+        length: Callable[[Path], float | None] | None = None,
     ) -> WorkerWorld:
         """The same world, for one delivery of a task to a worker."""
         return WorkerWorld(
@@ -45,6 +47,7 @@ class World(Backend):
             lease_seconds=lease_seconds,
             longest_seconds=longest_seconds,
             scratch=scratch,
+            length=length,
         )
 
 
@@ -56,4 +59,5 @@ class WorkerWorld(World):
     holder: str  #: who holds the lease: another one for each delivery
     lease_seconds: float  #: length of the lease, which is extended while the attempt runs
     longest_seconds: float | None = None  #: from the start; the lease is not extended past it
+    length: Callable[[Path], float | None] | None = None  #: seconds of a file; None: recordings are not cut here
     scratch: Path | None = None  #: where uploads are downloaded to; None: the machine's folder for temporary files

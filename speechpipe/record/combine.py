@@ -31,6 +31,7 @@ from speechpipe.contract.options import unknown_options
 from speechpipe.record.align import align_segments, summarise
 from speechpipe.record.foreign import unknown_languages
 from speechpipe.record.joining import join_texts
+from speechpipe.record.report.charts import clock_time
 
 V = TypeVar("V", Transcript, Emotions)
 
@@ -111,14 +112,29 @@ def _value(analysis: Analysis | None, kind: type[V]) -> V | None:
 
 def _failure(partial: Partial) -> Failure | None:
     if partial.failure is None:
-        return None
+        return _missing(partial)
     return partial.failure.model_copy(update={"stage": partial.stage, "attempts": partial.attempt})
+
+
+def _missing(partial: Partial) -> Failure | None:
+    """The failure of a stage that lacks parts of the recording: which, and why the first of them."""
+    missing = partial.analysis.missing if partial.analysis else ()
+    if not missing:
+        return None
+    failure = missing[0].failure
+    where = ", ".join(f"{clock_time(each.start)} to {clock_time(each.end)}" for each in missing)
+    return Failure(
+        code=failure.code,
+        message=f"missing: {where}; {failure.message}",
+        stage=partial.stage,
+        attempts=failure.attempts or partial.attempt,
+    )
 
 
 def _status(partials: list[Partial]) -> Status:
     failures = [p.failure for p in partials if p.failure]
     if not failures:
-        return Status.COMPLETED
+        return Status.PARTIAL if any(p.analysis and p.analysis.missing for p in partials) else Status.COMPLETED
     if len(failures) < len(partials):
         return Status.PARTIAL
     return Status.REJECTED if all(f.code.is_input for f in failures) else Status.FAILED

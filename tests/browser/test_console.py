@@ -293,7 +293,7 @@ class TranscriptEngine(FixedEngine):
         super().__init__(Stage.STT)
         self._transcript = transcript
 
-    def __call__(self, path: Any, options: Any, progress: Any) -> Any:
+    def __call__(self, path: Any, options: Any, progress: Any, part: Any = None) -> Any:
         return super().__call__(path, options, progress).model_copy(update={"value": self._transcript})
 
 

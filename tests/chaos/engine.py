@@ -17,6 +17,7 @@ from speechpipe.contract import (
     Language,
     Model,
     Options,
+    Part,
     Quality,
     Segment,
     Stage,
@@ -45,7 +46,7 @@ class HashEngine:
         self.stage = stage
         self._runs = runs
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
         body = path.read_bytes()
         kind, number = Kind(body.split()[0].decode()), int(body.split()[1])
         run = self._runs.add(f"{self.stage.value}.{number}")

@@ -50,7 +50,7 @@ def test_a_result_that_arrived_late_is_marked() -> None:
     task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
 
     class TooSlow(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             end(task, sim.world, code=ErrorCode.TIMEOUT, reason="too late")
             return super().__call__(path, options, progress)
 

@@ -155,7 +155,7 @@ def test_a_recording_with_a_stage_that_always_fails_ends_partial(folder: Path, e
 
 def test_a_temporary_failure_is_retried_until_it_succeeds(folder: Path, engines: Engines) -> None:
     class Flaky(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             self.error = OSError("for now") if self.runs < 2 else None
             return super().__call__(path, options, progress)
 

@@ -22,6 +22,7 @@ from speechpipe.contract import (
     Language,
     Model,
     Options,
+    Part,
     Quality,
     Segment,
     Stage,
@@ -51,7 +52,7 @@ class Canned:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
         with path.open("rb") as file:
             content = file.read(8)
         if not content.startswith((b"fail-", b"hang", b"RIFF0")):

@@ -208,7 +208,7 @@ def perform_while_erasing(sim: Simulation) -> Task:
     task = next(Task.model_validate_json(body) for _, topic, body in sim.pending() if topic == "stt-tasks")
 
     class Erased(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             erase(sim)
             return super().__call__(path, options, progress)
 

@@ -170,7 +170,7 @@ def test_of_two_attempts_the_first_to_write_wins() -> None:
     results: list[bool] = []
 
     class Slow(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             if not results:
                 results.append(False)
                 sim.clock.pass_time(seconds=700)  # the lease expires, and another attempt does all the work
@@ -204,7 +204,7 @@ def test_a_running_attempt_shows_progress() -> None:
     left: list[float] = []
 
     class Long(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             for tenth in range(1, 10):
                 sim.clock.pass_time(seconds=20)
                 progress(tenth / 10)
@@ -231,7 +231,7 @@ def test_progress_is_written_at_most_once_a_second() -> None:
         show(recording_id, stage, share, expected_at)
 
     class Eager(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             for hundredth in range(100):
                 sim.clock.pass_time(milliseconds=40)
                 progress(hundredth / 100)
@@ -258,7 +258,7 @@ def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longe
         return extended
 
     class Wedged(FixedEngine):  # reports no progress, as in a download, hours of silence or a slow batch
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             for _ in range(3):
                 beaten.clear()
                 sim.clock.pass_time(seconds=0.25)  # the lease is 0.3 seconds long, the request one second
@@ -281,7 +281,7 @@ def test_an_attempt_that_lost_its_lease_stops_when_it_next_reports_progress(tmp_
     task = first_task(sim)
 
     class Slow(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             sim.clock.pass_time(seconds=1)
             now = sim.clock()
             until = now + timedelta(hours=1)
@@ -321,7 +321,7 @@ def test_a_large_transcript_is_stored_in_the_bucket_and_read_back_whole() -> Non
     many = tuple(segment(i, i + 1, f"word{i} " * 20, i) for i in range(600))
 
     class Talkative(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             analysis = super().__call__(path, options, progress)
             return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})
 
@@ -348,7 +348,7 @@ def test_with_two_attempts_and_large_transcripts_the_record_is_the_winners() -> 
     late: list[bool] = []
 
     class Talkative(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             if not late:
                 late.append(True)
                 sim.clock.pass_time(seconds=700)
@@ -516,7 +516,7 @@ def test_a_value_that_arrives_after_its_stage_was_given_up_makes_the_next_revisi
     task = first_task(sim)
 
     class Late(FixedEngine):
-        def __call__(self, path, options, progress):  # type: ignore[no-untyped-def]
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             sim.clock.pass_time(hours=25)
             sim.sweep()
             sim.settle()

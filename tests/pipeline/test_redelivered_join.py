@@ -92,7 +92,7 @@ class LongEngine(FixedEngine):
         super().__init__(stage)
         self.value = value
 
-    def __call__(self, path: Path, options: Options, progress: Any) -> Analysis:
+    def __call__(self, path: Path, options: Options, progress: Any, part: Any = None) -> Analysis:
         audio = AUDIO.model_copy(update={"duration": TEN_HOURS})
         return super().__call__(path, options, progress).model_copy(update={"value": self.value, "audio": audio})
 

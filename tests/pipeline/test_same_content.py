@@ -129,7 +129,7 @@ def test_other_bytes_another_name_and_other_options_run(other: dict[str, Any]) -
 class Hashing(FixedEngine):
     """An engine that hashes what it analyses, as the decoder does."""
 
-    def __call__(self, path: Any, options: Any, progress: Any) -> Any:
+    def __call__(self, path: Any, options: Any, progress: Any, part: Any = None) -> Any:
         analysis = super().__call__(path, options, progress)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         return analysis.model_copy(update={"audio": analysis.audio.model_copy(update={"sha256": sha256})})
@@ -233,7 +233,7 @@ class Talkative(FixedEngine):
     def __init__(self) -> None:
         super().__init__(Stage.STT)
 
-    def __call__(self, path: Any, options: Any, progress: Any) -> Any:
+    def __call__(self, path: Any, options: Any, progress: Any, part: Any = None) -> Any:
         many = tuple(segment(i, i + 1, f"word{i} " * 20, i) for i in range(600))
         analysis = super().__call__(path, options, progress)
         return analysis.model_copy(update={"value": TRANSCRIPT.model_copy(update={"segments": many})})

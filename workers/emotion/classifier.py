@@ -25,6 +25,7 @@ from speechpipe.contract import (
     LabelScore,
     Model,
     Options,
+    Part,
     Stage,
     Vocabulary,
 )
@@ -111,8 +112,11 @@ class EmotionEngine:
         """What the labels mean."""
         return self._vocabulary
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Score a recording's windows. Raises Rejected if it can never work, Busy if too much audio stays in flight."""
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
+        """Score the windows of a recording, or of a part of it.
+
+        Raises Rejected if it can never work, Busy if too much audio stays in flight.
+        """
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)

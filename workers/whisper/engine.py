@@ -23,6 +23,7 @@ from speechpipe.contract import (
     Caution,
     Model,
     Options,
+    Part,
     Stage,
     Transcript,
     Work,
@@ -87,8 +88,11 @@ class WhisperEngine:
         """Speech to text."""
         return Stage.STT
 
-    def __call__(self, path: Path, options: Options, progress: Progress) -> Analysis:
-        """Transcribe a recording. Raises Rejected if it can never work, Busy if too much audio stays in flight."""
+    def __call__(self, path: Path, options: Options, progress: Progress, part: Part | None = None) -> Analysis:
+        """Transcribe a recording, or a part of it.
+
+        Raises Rejected if it can never work, Busy if too much audio stays in flight.
+        """
         began = time.perf_counter()
         self._check(options)
         split = options.channels == "split"

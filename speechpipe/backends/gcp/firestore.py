@@ -1,4 +1,4 @@
-"""The store on Firestore: `recordings/{id}` with `partials/` and `leases/` under it.
+"""The store on Firestore: `recordings/{id}` with `partials/`, `parts/` and `leases/` under it.
 
 No transactions. Their read locks starve under contention, the Python client retries without a pause, and an `Aborted`
 that a read raises is not retried at all (https://cloud.google.com/firestore/docs/transaction-data-contention). Two
@@ -31,7 +31,19 @@ from google.cloud.firestore_v1.base_query import FieldFilter
 
 from speechpipe.backends.gcp.documents import from_document, plain, to_document
 from speechpipe.backends.ports import Changes
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Requeued, Stage, Status, Totals, leases
+from speechpipe.contract import (
+    HalfStatus,
+    Lease,
+    Partial,
+    Plan,
+    Recording,
+    Requeued,
+    Stage,
+    Status,
+    Totals,
+    leases,
+    work_key,
+)
 from speechpipe.contract.errors import Busy
 
 log = logging.getLogger(__name__)
@@ -163,15 +175,25 @@ class FirestoreStore:
         document = to_document(tombstone)
         reference = self._recording(tombstone.id)
         self._swap(tombstone.id, lambda known: None if known["status"] == Status.ERASED.value else document)
-        for collection in ("partials", "leases"):
+        for collection in ("partials", "parts", "leases"):
             for found in reference.collection(collection).list_documents():
                 found.delete()
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
-        """Note when a half's task was last published, and what is known of its copies."""
-        fields = {f"halves.{stage.value}.queued_at": at, f"requeued.{stage.value}": to_document(known)}
+    def requeued(
+        self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued, part: int | None = None
+    ) -> None:
+        """Note when a task was last published, and what is known of its copies. A key with a dot is quoted."""
+        noted = to_document(known.model_copy(update={"newest_at": None if part is None else at}))
+        fields: dict[str, Any] = {f"requeued.`{work_key(stage, part)}`": noted}
+        if part is None:
+            fields[f"halves.{stage.value}.queued_at"] = at
         with _best_effort("requeued", recording_id):
             self._swap(recording_id, lambda document: None if _is_final(document) else fields)
+
+    def plan(self, recording_id: str, plan: Plan) -> None:
+        """Compare-and-swap."""
+        fields = {"plan": to_document(plan)}
+        self._swap(recording_id, lambda known: None if known.get("plan") or _is_final(known) else fields)
 
     def begin(self, recording_id: str, stage: Stage, *, attempt: int, at: datetime) -> None:
         """Compare-and-swap, so that a recording that becomes final meanwhile stays unchanged."""
@@ -219,14 +241,22 @@ class FirestoreStore:
     # -------------------------------------------------------------------------------------------- leases
 
     def claim(
-        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+        self,
+        recording_id: str,
+        stage: Stage,
+        revision: int,
+        part: int | None = None,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
     ) -> Lease:
         """Take the lease: `create()` the first time, then compare-and-swap."""
-        reference, recording = self._lease(recording_id, stage, revision), self._recording(recording_id)
+        reference, recording = self._lease(recording_id, stage, revision, part), self._recording(recording_id)
         both = self._client.get_all([reference, recording], field_paths=[*Lease.model_fields, "expires_at"])
         found = {each.reference.path: each for each in both}  # in any order
         snapshot, parent = found[reference.path], found[recording.path]
-        known = _lease_of(snapshot) or Lease(recording_id=recording_id, revision=revision, stage=stage)
+        known = _lease_of(snapshot) or Lease(recording_id=recording_id, revision=revision, stage=stage, part=part)
         wanted = leases.claimed(known, holder=holder, now=now, until=until)
         document = to_document(wanted) | {"expires_at": _expiry_of(parent)}
         try:
@@ -250,13 +280,13 @@ class FirestoreStore:
         """Free the lease."""
         self._swap_lease(lease, leases.released(lease, now=now, outcome=outcome, error=error))
 
-    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+    def lease(self, recording_id: str, stage: Stage, revision: int, part: int | None = None) -> Lease | None:
         """Read the lease."""
-        return _lease_of(self._lease(recording_id, stage, revision).get())
+        return _lease_of(self._lease(recording_id, stage, revision, part).get())
 
     def _swap_lease(self, lease: Lease, wanted: Lease) -> bool:
         """Write `wanted` if the attempt in `lease` still holds the lease; return whether it did."""
-        reference = self._lease(lease.recording_id, lease.stage, lease.revision)
+        reference = self._lease(lease.recording_id, lease.stage, lease.revision, lease.part)
         snapshot = reference.get()
         known = _lease_of(snapshot)
         if known is None or not leases.holds(known, lease):
@@ -292,6 +322,23 @@ class FirestoreStore:
         found = [from_document(Partial, document.to_dict() or {}) for document in documents]
         return sorted(found, key=lambda partial: (partial.stage, partial.revision))
 
+    def parts(self, recording_id: str, stage: Stage, revision: int) -> list[Partial]:
+        """Read the partials of a stage's parts by their names, which begin alike: no index is needed for that."""
+        documents = self._parts(recording_id, stage, revision).stream()
+        found = [from_document(Partial, document.to_dict() or {}) for document in documents]
+        return sorted(found, key=lambda partial: partial.part.number if partial.part else 0)
+
+    def part_numbers(self, recording_id: str, stage: Stage, revision: int) -> set[int]:
+        """The numbers are in the documents' names; one field is read because a query must name one."""
+        documents = self._parts(recording_id, stage, revision).select(["revision"]).stream()
+        return {int(document.id.rpartition(".p")[2]) for document in documents}
+
+    def _parts(self, recording_id: str, stage: Stage, revision: int) -> Any:
+        parts = self._recording(recording_id).collection("parts")
+        first, behind = (parts.document(f"{stage.value}.r{revision}.{end}") for end in ("p", "q"))
+        query: Any = parts.where(filter=FieldFilter("__name__", ">=", first))
+        return query.where(filter=FieldFilter("__name__", "<", behind))
+
     # ------------------------------------------------------------------- references and compare-and-swap
 
     @property
@@ -303,12 +350,15 @@ class FirestoreStore:
         return reference
 
     def _partial(self, partial: Partial) -> DocumentReference:
-        name = f"{partial.stage.value}.r{partial.revision}"
-        reference: DocumentReference = self._recording(partial.recording_id).collection("partials").document(name)
+        name, part = f"{partial.stage.value}.r{partial.revision}", partial.part
+        recording = self._recording(partial.recording_id)
+        reference: DocumentReference = recording.collection("parts" if part else "partials").document(
+            f"{name}.p{part.number}" if part else name
+        )
         return reference
 
-    def _lease(self, recording_id: str, stage: Stage, revision: int) -> DocumentReference:
-        name = f"{stage.value}.r{revision}"
+    def _lease(self, recording_id: str, stage: Stage, revision: int, part: int | None) -> DocumentReference:
+        name = f"{stage.value}.r{revision}" + ("" if part is None else f".p{part}")
         reference: DocumentReference = self._recording(recording_id).collection("leases").document(name)
         return reference
 
@@ -322,7 +372,7 @@ class FirestoreStore:
         *,
         once: bool = False,
     ) -> bool:
-        """Write the fields that `change` makes of status, revision and `announced_at`; False if it makes none.
+        """Write what `change` makes of status, revision, plan and `announced_at`; False if it makes nothing.
 
         After a conflict, fields that have the wanted values already count as written, because the reply to our own
         write may have been lost. With `once` they count as another caller's. Raises FailedPrecondition after
@@ -330,7 +380,7 @@ class FirestoreStore:
         """
         reference = self._recording(recording_id)
         for attempt in range(_MAX_SWAPS):
-            snapshot = reference.get(field_paths=["status", "revision", "announced_at"])
+            snapshot = reference.get(field_paths=["status", "revision", "announced_at", "plan"])
             known = snapshot.to_dict()
             fields = change(known) if known else None
             if fields is None:

@@ -23,6 +23,9 @@ CREATE TRIGGER IF NOT EXISTS recording_changed AFTER UPDATE OF body ON recording
 CREATE TABLE IF NOT EXISTS partials (
     recording_id TEXT, stage TEXT, revision INTEGER, body TEXT NOT NULL,
     PRIMARY KEY (recording_id, stage, revision));
+CREATE TABLE IF NOT EXISTS parts (
+    recording_id TEXT, stage TEXT, revision INTEGER, part INTEGER, body TEXT NOT NULL,
+    PRIMARY KEY (recording_id, stage, revision, part));
 CREATE TABLE IF NOT EXISTS leases (
     recording_id TEXT, stage TEXT, revision INTEGER, body TEXT NOT NULL,
     PRIMARY KEY (recording_id, stage, revision));

@@ -11,7 +11,19 @@ from typing import Any
 from speechpipe.backends.local.bus import PARTIAL_CREATED, enqueue, forget
 from speechpipe.backends.local.database import Database
 from speechpipe.backends.ports import Changes
-from speechpipe.contract import HalfStatus, Lease, Partial, Recording, Requeued, Stage, Status, Totals, leases
+from speechpipe.contract import (
+    HalfStatus,
+    Lease,
+    Partial,
+    Plan,
+    Recording,
+    Requeued,
+    Stage,
+    Status,
+    Totals,
+    leases,
+    work_key,
+)
 from speechpipe.contract.errors import Busy
 
 
@@ -124,16 +136,28 @@ class SqliteStore:
                 name, generation = erased.source.name, erased.source.generation
                 connection.execute("DELETE FROM objects WHERE name = ? AND generation = ?", (name, generation))
                 _update_recording(connection, tombstone)
-            for table in ("partials", "leases"):
+            for table in ("partials", "parts", "leases"):
                 connection.execute(f"DELETE FROM {table} WHERE recording_id = ?", (tombstone.id,))
         self._database.shrink_log()
 
-    def requeued(self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued) -> None:
+    def requeued(
+        self, recording_id: str, stage: Stage, *, at: datetime, known: Requeued, part: int | None = None
+    ) -> None:
+        """See ports.Store."""
+        noted = known.model_copy(update={"newest_at": None if part is None else at}).model_dump(mode="json")
+
+        def change(body: dict[str, Any]) -> None:
+            if part is None:
+                _half(body, stage).update(queued_at=at.isoformat())
+            body.setdefault("requeued", {})[work_key(stage, part)] = noted
+
+        self._change(recording_id, change)
+
+    def plan(self, recording_id: str, plan: Plan) -> None:
         """See ports.Store."""
 
         def change(body: dict[str, Any]) -> None:
-            _half(body, stage).update(queued_at=at.isoformat())
-            body.setdefault("requeued", {})[stage.value] = known.model_dump(mode="json")
+            body["plan"] = body.get("plan") or plan.model_dump(mode="json")
 
         self._change(recording_id, change)
 
@@ -166,12 +190,20 @@ class SqliteStore:
             )
 
     def claim(
-        self, recording_id: str, stage: Stage, revision: int, *, holder: str, now: datetime, until: datetime
+        self,
+        recording_id: str,
+        stage: Stage,
+        revision: int,
+        part: int | None = None,
+        *,
+        holder: str,
+        now: datetime,
+        until: datetime,
     ) -> Lease:
         """See ports.Store."""
         with self._database.write() as connection:
-            held = _lease(connection, recording_id, stage, revision)
-            held = held or Lease(recording_id=recording_id, revision=revision, stage=stage)
+            held = _lease(connection, recording_id, stage, revision, part)
+            held = held or Lease(recording_id=recording_id, revision=revision, stage=stage, part=part)
             lease = leases.claimed(held, holder=holder, now=now, until=until)
             _put_lease(connection, lease)
         return lease
@@ -179,7 +211,7 @@ class SqliteStore:
     def extend(self, lease: Lease, until: datetime) -> Lease:
         """See ports.Store."""
         with self._database.write() as connection:
-            held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
+            held = _lease(connection, lease.recording_id, lease.stage, lease.revision, lease.part)
             if held is None or not leases.holds(held, lease):
                 raise Busy(f"the lease on {lease.stage.value} of {lease.recording_id} was lost")
             held = held.model_copy(update={"until": until})
@@ -189,13 +221,13 @@ class SqliteStore:
     def release(self, lease: Lease, *, now: datetime, outcome: str, error: str | None = None) -> None:
         """See ports.Store."""
         with self._database.write() as connection:
-            held = _lease(connection, lease.recording_id, lease.stage, lease.revision)
+            held = _lease(connection, lease.recording_id, lease.stage, lease.revision, lease.part)
             if held and leases.holds(held, lease):
                 _put_lease(connection, leases.released(held, now=now, outcome=outcome, error=error))
 
-    def lease(self, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+    def lease(self, recording_id: str, stage: Stage, revision: int, part: int | None = None) -> Lease | None:
         """See ports.Store."""
-        return _lease(self._database.read(), recording_id, stage, revision)
+        return _lease(self._database.read(), recording_id, stage, revision, part)
 
     def free_leases(self) -> None:
         """Expire every lease: their holders ran under the runner's lock, which the caller now holds."""
@@ -210,6 +242,8 @@ class SqliteStore:
             row = _select(connection, partial.recording_id)
             if row is not None and Status(row["status"]) is Status.ERASED:
                 return False
+            if partial.part is not None:
+                return _insert_part(connection, partial, partial.part.number)
             created = connection.execute(
                 "INSERT OR IGNORE INTO partials VALUES (?, ?, ?, ?)",
                 (partial.recording_id, partial.stage.value, partial.revision, partial.model_dump_json()),
@@ -225,6 +259,19 @@ class SqliteStore:
             "SELECT body FROM partials WHERE recording_id = ? ORDER BY stage, revision", (recording_id,)
         )
         return [Partial.model_validate_json(row["body"]) for row in rows]
+
+    def parts(self, recording_id: str, stage: Stage, revision: int) -> list[Partial]:
+        """See ports.Store."""
+        rows = self._database.read().execute(
+            "SELECT body FROM parts WHERE recording_id = ? AND stage = ? AND revision = ? ORDER BY part",
+            (recording_id, stage.value, revision),
+        )
+        return [Partial.model_validate_json(row["body"]) for row in rows]
+
+    def part_numbers(self, recording_id: str, stage: Stage, revision: int) -> set[int]:
+        """See ports.Store."""
+        query = "SELECT part FROM parts WHERE recording_id = ? AND stage = ? AND revision = ?"
+        return {row["part"] for row in self._database.read().execute(query, (recording_id, stage.value, revision))}
 
     def finish(self, recording: Recording) -> bool:
         """See ports.Store."""
@@ -292,10 +339,17 @@ def _half(body: dict[str, Any], stage: Stage) -> dict[str, Any]:
     return half
 
 
-def _lease(connection: sqlite3.Connection, recording_id: str, stage: Stage, revision: int) -> Lease | None:
+def _insert_part(connection: sqlite3.Connection, partial: Partial, number: int) -> bool:
+    row = (partial.recording_id, partial.stage.value, partial.revision, number, partial.model_dump_json())
+    return bool(connection.execute("INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?, ?)", row).rowcount)
+
+
+def _lease(
+    connection: sqlite3.Connection, recording_id: str, stage: Stage, revision: int, part: int | None
+) -> Lease | None:
     row = connection.execute(
         "SELECT body FROM leases WHERE recording_id = ? AND stage = ? AND revision = ?",
-        (recording_id, stage.value, revision),
+        (recording_id, work_key(stage, part), revision),
     ).fetchone()
     return Lease.model_validate_json(row["body"]) if row else None
 
@@ -303,5 +357,5 @@ def _lease(connection: sqlite3.Connection, recording_id: str, stage: Stage, revi
 def _put_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)",
-        (lease.recording_id, lease.stage.value, lease.revision, lease.model_dump_json()),
+        (lease.recording_id, work_key(lease.stage, lease.part), lease.revision, lease.model_dump_json()),
     )
