@@ -114,7 +114,17 @@ class MemoryResults:
 class CrashingPort:
     """A port whose writes are counted, and which raises Crash before or after the chosen one."""
 
-    STORE_READS = ("recording", "recordings", "known", "unfinished", "count_unfinished", "lease", "partials")
+    STORE_READS = (
+        "recording",
+        "recordings",
+        "known",
+        "unfinished",
+        "count_unfinished",
+        "lease",
+        "partials",
+        "parts",
+        "part_numbers",
+    )
     READS = (*STORE_READS, "read", "uri", "find", "objects", "download", "open")
 
     def __init__(self, port: object, simulation: Simulation) -> None:
@@ -148,7 +158,8 @@ class Simulation:
         self.database = Database(file)
         self.store, self.bus = SqliteStore(self.database), LocalBus(self.database)
         self.uploads, self.results = MemoryUploads(), MemoryResults()
-        self.engines = {stage: FixedEngine(stage) for stage in Stage}
+        self.engines: dict[Stage, Any] = {stage: FixedEngine(stage) for stage in Stage}
+        self.length: Callable[[Path], float | None] | None = None  #: what the decoder says of a file
         self.crash_at = crash_at
         self.crashes = 0
         self._writes = -1
@@ -211,7 +222,11 @@ class Simulation:
     ) -> bool:
         limits = self.limits.model_copy(update={"max_bytes": WORKER_MAX_BYTES})
         world = replace(self.world, limits=limits).attempt(
-            self.engines[task.stage], holder=holder, lease_seconds=lease_seconds, longest_seconds=longest_seconds
+            self.engines[task.stage],
+            holder=holder,
+            lease_seconds=lease_seconds,
+            longest_seconds=longest_seconds,
+            length=self.length,
         )
         return perform(task, world)
 

@@ -30,6 +30,7 @@ def claimed(lease: Lease, *, holder: str, now: datetime, until: datetime) -> Lea
         recording_id=lease.recording_id,
         revision=lease.revision,
         stage=lease.stage,
+        part=lease.part,
         holder=holder,
         until=until,
         attempts=(*attempts, attempt),
