@@ -78,7 +78,10 @@ def _audio(parts: Sequence[Partial], found: Sequence[Analysis]) -> Audio:
     """What the decoder found, with the whole's length: the end of the last part, or where a missing one was to end."""
     ends = [one.audio.duration for one in found] + [p.part.end or p.part.start for p in parts if p.failure and p.part]
     duration = max(ends)
-    return found[0].audio.model_copy(update={"duration": duration, "waveforms": _waveforms(parts, duration)})
+    digest = max(one.audio.sha256 for one in found)  # only the first part's worker computes it
+    return found[0].audio.model_copy(
+        update={"duration": duration, "sha256": digest, "waveforms": _waveforms(parts, duration)}
+    )
 
 
 def _waveforms(parts: Sequence[Partial], duration: float) -> tuple[Waveform, ...]:

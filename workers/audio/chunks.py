@@ -70,6 +70,10 @@ class Audio(Protocol):
     def channels(self) -> int:
         """How many channels a block has."""
 
+    @property
+    def start(self) -> float:
+        """Where the first sample is, in seconds of the recording."""
+
     def __iter__(self) -> Iterator[npt.NDArray[np.int16]]:
         """Yield the blocks."""
 
@@ -80,7 +84,7 @@ def speech_chunks(stream: Audio, rules: ChunkRules, channels: Sequence[int] | No
     `channels`: the channels to read, all by default. Raises whatever iterating over the stream raises.
     """
     chosen = range(stream.channels) if channels is None else channels
-    chunkers = [_ChannelChunker(channel, rules) for channel in chosen]
+    chunkers = [_ChannelChunker(channel, rules, stream.start) for channel in chosen]
     for block in stream:
         for chunker in chunkers:
             yield from chunker.feed(block[chunker.channel])
@@ -91,22 +95,23 @@ def speech_chunks(stream: Audio, rules: ChunkRules, channels: Sequence[int] | No
 class _ChannelChunker:
     """One channel's detector, its open chunk, and the audio that chunks may still need."""
 
-    def __init__(self, channel: int, rules: ChunkRules) -> None:
+    def __init__(self, channel: int, rules: ChunkRules, start: float) -> None:
         self.channel = channel
+        self._start = start  # seconds: the detector counts from there
         self._rules = rules
         self._detector = Detector(longest=max(rules.longest, MAX_UNBROKEN) - 2 * rules.pad)
         self._open: list[Span] = []
         self._pad_before = rules.pad  # how much of the pause before the open chunk is its padding
         self._closed: deque[tuple[Span, tuple[Span, ...]]] = deque()
         self._audio = np.zeros(0, np.int16)
-        self._offset = 0  # where in the channel this audio starts, in samples
+        self._offset = round(start * SAMPLE_RATE)  # where in the channel this audio starts, in samples
 
     def feed(self, samples: npt.NDArray[np.int16]) -> Iterator[Chunk]:
         self._audio = np.concatenate([self._audio, samples])
         for span in self._detector.feed(samples):
             self._add(span)
         silence = max(self._rules.gap, 2 * self._rules.pad)
-        if self._open and self._detector.decided - self._open[-1].end >= silence:
+        if self._open and self._decided - self._open[-1].end >= silence:
             self._close(len(self._open), math.inf)
         yield from self._ready(ended=False)
         self._forget()
@@ -122,7 +127,12 @@ class _ChannelChunker:
     def _end(self) -> float:
         return (self._offset + len(self._audio)) / SAMPLE_RATE
 
-    def _add(self, span: Span) -> None:
+    @property
+    def _decided(self) -> float:
+        return self._start + self._detector.decided
+
+    def _add(self, found: Span) -> None:
+        span = Span(self._start + found.start, self._start + found.end)
         if self._open and span.start - self._open[-1].end >= self._rules.gap:
             self._close(len(self._open), span.start)
         self._open.append(span)
@@ -141,7 +151,9 @@ class _ChannelChunker:
     def _close(self, count: int, next_start: float) -> None:
         spans, self._open = tuple(self._open[:count]), self._open[count:]
         pad_after = min(self._rules.pad, (next_start - spans[-1].end) / 2)
-        self._closed.append((Span(max(0.0, spans[0].start - self._pad_before), spans[-1].end + pad_after), spans))
+        self._closed.append(
+            (Span(max(self._start, spans[0].start - self._pad_before), spans[-1].end + pad_after), spans)
+        )
         self._pad_before = pad_after
 
     def _ready(self, *, ended: bool) -> Iterator[Chunk]:
@@ -149,9 +161,9 @@ class _ChannelChunker:
         while self._closed:
             span, spans = self._closed[0]
             if span.length < self._rules.shortest:
-                start = max(0.0, (span.start + span.end - self._rules.shortest) / 2)
+                start = max(self._start, (span.start + span.end - self._rules.shortest) / 2)
                 if ended:
-                    start = min(start, max(0.0, self._end - self._rules.shortest))
+                    start = min(start, max(self._start, self._end - self._rules.shortest))
                 span = Span(start, start + self._rules.shortest)
             if span.end > self._end:
                 if not ended:
@@ -164,7 +176,7 @@ class _ChannelChunker:
     def _forget(self) -> None:
         """Drop the audio that no chunk can need any more."""
         needed = min(
-            self._detector.decided,
+            self._decided,
             self._open[0].start if self._open else math.inf,
             self._closed[0][0].start if self._closed else math.inf,
         )

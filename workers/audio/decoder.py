@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -53,10 +53,13 @@ class Facts:
     cautions: tuple[Caution, ...] = ()
 
 
-def decode_stream(path: Path, *, split: bool = False, max_seconds: float) -> Generator[Head | Block | Facts]:
+def decode_stream(
+    path: Path, *, split: bool = False, max_seconds: float, start: int = 0, stop: int | None = None
+) -> Generator[Head | Block | Facts]:
     """Decode a file's best audio stream to 16 kHz int16, mixed down to mono or with its channels kept apart (`split`).
 
-    Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts.
+    Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts. `start` and `stop` are samples
+    of the recording: what lies before and behind is left out, and Facts are of what was decoded.
 
     Raises Rejected with empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a
     picture, a silent video), decode_failed (no samples) or too_long (more than `max_seconds`; with `split` all channels
@@ -69,12 +72,12 @@ def decode_stream(path: Path, *, split: bool = False, max_seconds: float) -> Gen
             raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
         with open_container(path, file) as container:
             if _declares_at_most(max_seconds, container):
-                yield from _decoded(container, file, split=split, max_seconds=max_seconds)
+                yield from _decoded(container, file, (start, stop), split=split, max_seconds=max_seconds)
                 return
             if _has_packet_after(max_seconds, container):
                 raise too_long(max_seconds)
         with open_container(path, file) as container:  # reopened, since seeking has changed its state
-            yield from _decoded(container, file, split=split, max_seconds=max_seconds)
+            yield from _decoded(container, file, (start, stop), split=split, max_seconds=max_seconds)
 
 
 def _declares_at_most(seconds: float, container: InputContainer) -> bool:
@@ -97,28 +100,49 @@ def _has_packet_after(seconds: float, container: InputContainer) -> bool:
 
 
 def _decoded(
-    container: InputContainer, file: BufferedReader, *, split: bool, max_seconds: float
+    container: InputContainer,
+    file: BufferedReader,
+    wanted: tuple[int, int | None],
+    *,
+    split: bool,
+    max_seconds: float,
 ) -> Generator[Head | Block | Facts]:
+    start, stop = wanted
     decoder = StreamDecoder(container, audio_stream(container), split=split, max_seconds=max_seconds)
     yield Head(container.duration / 1e6 if container.duration else None)
     waveform = WaveformBuilder()
     with contextlib.closing(decoder.blocks()) as blocks:
-        for block in blocks:
+        for block in _within(blocks, start, stop):
             waveform.add(block)
             yield block
-    if decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
+    if stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
     file.seek(0)
     audio = Audio(
         duration=decoder.samples / SAMPLE_RATE,
         channels=decoder.channels,
         sample_rate=decoder.rate,
-        sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+        sha256="" if start else hashlib.file_digest(file, "sha256").hexdigest(),  # once for a recording in parts
         format=decoder.format,
         waveforms=waveform.waveforms(),
     )
+    if stop is not None:  # what the header says of the end is not known to be wrong
+        yield Facts(audio)
+        return
     declared = declared_seconds(decoder, audio.duration, file)
     yield Facts(audio, tuple(cautions(decoder, audio.duration, declared)))
+
+
+def _within(blocks: Iterator[Block], start: int, stop: int | None) -> Iterator[Block]:
+    """The samples from `start` to `stop` of a stream's blocks."""
+    position = 0
+    for block in blocks:
+        first, position = position, position + block.shape[1]
+        kept = block[:, max(0, start - first) : None if stop is None else max(0, stop - first)]
+        if kept.shape[1]:
+            yield kept
+        if stop is not None and position >= stop:
+            return
 
 
 def _size(file: BufferedReader) -> int:

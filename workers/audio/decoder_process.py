@@ -134,7 +134,8 @@ def _send_audio(request: dict[str, Any], out: socket.socket) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default kills; something else may have been inherited
     signal.setitimer(signal.ITIMER_REAL, stall)
     try:
-        for part in decode_stream(Path(request["path"]), split=request["split"], max_seconds=request["max_seconds"]):
+        wanted = {name: request[name] for name in ("split", "max_seconds", "start", "stop")}
+        for part in decode_stream(Path(request["path"]), **wanted):
             match part:
                 case Head():
                     send(b"H", json.dumps(part.expected_seconds).encode())

@@ -58,11 +58,13 @@ class DecoderLost(RuntimeError):
 class AudioStream:
     """The audio of a recording that is being decoded; iterate over it once. Made by `open_audio`."""
 
-    def __init__(self, path: Path, *, split: bool, max_seconds: float) -> None:
+    def __init__(self, path: Path, *, split: bool, max_seconds: float, start: int = 0, stop: int | None = None) -> None:
         request = {
             "path": str(path.resolve(strict=True)),
             "split": split,
             "max_seconds": max_seconds,
+            "start": start,
+            "stop": stop,
             "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_PER_SECOND,
         }
         self._child: int | None
@@ -80,6 +82,7 @@ class AudioStream:
         except BaseException:
             self.close()
             raise
+        self.start = start / SAMPLE_RATE  #: where the first sample is, in seconds of the recording
         #: Channels of every block: 1, or all those of the source with `split`.
         self.channels = 1 if self._first is None else len(self._first)
 
@@ -159,12 +162,14 @@ class AudioStream:
         return DecoderLost(f"the decoder process was lost (wait status {status})")
 
 
-def open_audio(path: Path, *, split: bool = False, max_seconds: float) -> AudioStream:
+def open_audio(
+    path: Path, *, split: bool = False, max_seconds: float, start: int = 0, stop: int | None = None
+) -> AudioStream:
     """Start to decode a file in a separate process. Arguments and errors are those of `decoder.decode_stream`.
 
     Raises Rejected here if nothing can be decoded, else during iteration if an error shows later; DecoderLost in both.
     """
-    return AudioStream(path, split=split, max_seconds=max_seconds)
+    return AudioStream(path, split=split, max_seconds=max_seconds, start=start, stop=stop)
 
 
 def _damaged() -> Rejected:

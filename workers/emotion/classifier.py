@@ -34,7 +34,7 @@ from speechpipe.observe import spans
 from workers.audio import vad
 from workers.audio.chunks import Audio, speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import open_audio
+from workers.audio.parts import open_part
 from workers.batcher import Batcher, Submitter
 from workers.emotion import cautions as remarks
 from workers.emotion import conditions
@@ -120,11 +120,11 @@ class EmotionEngine:
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)
-        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+        with open_part(path, part, split=split, max_seconds=self._max_seconds) as stream:
             channels = _channels(chosen, stream.channels)
             levels = Levels(stream, channels)
-            tracker.seconds, tracker.channels = stream.expected_seconds, len(channels)
-            seconds = len(channels) * (stream.expected_seconds or _DEFAULT_SECONDS)
+            tracker.start, tracker.seconds, tracker.channels = stream.start, stream.expected_seconds, len(channels)
+            seconds = len(channels) * ((stream.expected_seconds or stream.start + _DEFAULT_SECONDS) - stream.start)
             with self._batcher.admit(seconds, tracker.show) as rows:
                 with spans.span("prepare"):  # the first windows are scored while the rest is being decoded
                     windows = list(self._submit(levels, channels, rows, tracker))

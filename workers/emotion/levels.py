@@ -19,6 +19,7 @@ _FRAME = SAMPLE_RATE // 25
 FRAMES_PER_SECOND = SAMPLE_RATE / _FRAME
 #: Decibels below full scale. Quieter frames count as silent.
 SILENCE = -45.0
+_NOTHING = -100.0
 #: Samples: the periods of voices, from a scream of 1 kHz to a deep voice of 75 Hz.
 _SHORTEST_PERIOD, _LONGEST_PERIOD = SAMPLE_RATE // 1000, SAMPLE_RATE // 75
 #: A frame is periodic from this autocorrelation, and no voice with this share of its power at two frequencies.
@@ -32,13 +33,19 @@ class Levels:
     def __init__(self, stream: Audio, channels: Sequence[int]) -> None:
         self._stream = stream
         self._rest = {channel: np.zeros(0, np.int16) for channel in channels}
-        self._decibels: dict[int, list[npt.NDArray[np.float32]]] = {channel: [] for channel in channels}
-        self._voiced: dict[int, list[npt.NDArray[np.bool_]]] = {channel: [] for channel in channels}
+        before = round(stream.start * FRAMES_PER_SECOND)  # of a part: silence, so that frames count from the beginning
+        self._decibels = {channel: [np.full(before, _NOTHING, np.float32)] for channel in channels}
+        self._voiced = {channel: [np.zeros(before, np.bool_)] for channel in channels}
 
     @property
     def channels(self) -> int:
         """How many channels a block has."""
         return self._stream.channels
+
+    @property
+    def start(self) -> float:
+        """Where the first sample is, in seconds of the recording."""
+        return self._stream.start
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int16]]:
         for block in self._stream:
@@ -54,11 +61,11 @@ class Levels:
 
     def decibels(self, channel: int) -> npt.NDArray[np.float32]:
         """A channel's levels so far, shape (frames,), in decibels of full scale."""
-        return np.concatenate([np.zeros(0, np.float32), *self._decibels[channel]])
+        return np.concatenate(self._decibels[channel])
 
     def voiced(self, channel: int) -> npt.NDArray[np.bool_]:
         """Where a channel sounds like a voice so far, shape (frames,)."""
-        return np.concatenate([np.zeros(0, np.bool_), *self._voiced[channel]])
+        return np.concatenate(self._voiced[channel])
 
 
 def _voiced(frames: npt.NDArray[np.float32], loud: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

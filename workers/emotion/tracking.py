@@ -40,7 +40,8 @@ class Tracker:
     """
 
     def __init__(self, progress: Progress) -> None:
-        self.seconds: float | None = None  #: the recording's length: expected, and exact once it is decoded
+        self.start = 0.0  #: where the audio begins, in seconds of the recording
+        self.seconds: float | None = None  #: where it ends: expected, and exact once it is decoded
         self.channels = 1
         self.pending: deque[Window] = deque()  #: in the order they were submitted
         self._scored_until: dict[int, float] = {}  #: seconds of the recording, by channel
@@ -60,8 +61,9 @@ class Tracker:
         while self.pending and self.pending[0].logits.done():
             window = self.pending.popleft()
             self._scored_until[window.channel] = window.span.end
-        if self.seconds:
-            share = sum(self._scored_until.values()) / (self.channels * self.seconds)
+        if self.seconds and self.seconds > self.start:
+            scored = sum(until - self.start for until in self._scored_until.values())
+            share = scored / (self.channels * (self.seconds - self.start))
             self._share = max(self._share, min(share, 0.99))  # 1 only once the result is complete
         self._progress(self._share)
 

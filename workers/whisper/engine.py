@@ -33,7 +33,7 @@ from speechpipe.observe import spans
 from workers.audio import vad
 from workers.audio.chunks import ChunkRules, speech_chunks
 from workers.audio.decoder import SAMPLE_RATE, as_float
-from workers.audio.reader import open_audio
+from workers.audio.parts import open_part
 from workers.batcher import Batcher
 from workers.whisper.languages import SURE
 from workers.whisper.rows import WINDOW_FRAMES, Row, RowResult, WhisperRows
@@ -97,9 +97,9 @@ class WhisperEngine:
         self._check(options)
         split = options.channels == "split"
         rules = ChunkRules(gap=_GAP, pad=_PAD, longest=min(_CHUNK_SECONDS, self._row_seconds))
-        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+        with open_part(path, part, split=split, max_seconds=self._max_seconds) as stream:
             shown = ShownProgress(stream, progress)
-            seconds = stream.channels * (stream.expected_seconds or _DEFAULT_SECONDS)
+            seconds = stream.channels * ((stream.expected_seconds or stream.start + _DEFAULT_SECONDS) - stream.start)
             with self._batcher.admit(seconds, shown.repeat) as submitter:
                 transcription = Transcription(
                     self._rows,

@@ -18,6 +18,7 @@ from speechpipe.backends.ports import Progress
 from speechpipe.contract import Language, Options
 from workers.audio.chunks import Chunk, phrases
 from workers.audio.decoder import SAMPLE_RATE
+from workers.audio.parts import PartStream
 from workers.audio.reader import AudioStream
 from workers.audio.vad import Span
 from workers.batcher import Submitter
@@ -278,16 +279,18 @@ class Transcription:
 class ShownProgress:
     """A recording's progress as reported, which never falls."""
 
-    def __init__(self, stream: AudioStream, progress: Progress) -> None:
-        self.seconds = stream.expected_seconds  #: the recording's length: expected, and exact once it is decoded
+    def __init__(self, stream: AudioStream | PartStream, progress: Progress) -> None:
+        self.seconds = stream.expected_seconds  #: where the audio ends: expected, and exact once it is decoded
+        self._start = stream.start
         self._channels = stream.channels
         self._progress = progress
         self._share = 0.0
 
     def update(self, channels: Iterable[Channel]) -> None:
         """Report the share that has been transcribed, over all channels."""
-        if self.seconds:
-            done = sum(channel.transcribed_until for channel in channels) / (self._channels * self.seconds)
+        if self.seconds and self.seconds > self._start:
+            done = sum(max(0.0, channel.transcribed_until - self._start) for channel in channels)
+            done /= self._channels * (self.seconds - self._start)
             self._share = min(1.0, max(self._share, done))
         self._progress(self._share)
 

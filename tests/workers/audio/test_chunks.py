@@ -32,7 +32,7 @@ def sound_of(name: str, *, split: bool = False) -> Sound:
 
 def chunked(sound: Sound, rules: ChunkRules, sizes: Iterator[int]) -> list[Chunk]:
     """The chunks of one channel whose audio arrives in blocks of these sizes."""
-    chunker = _ChannelChunker(0, rules)
+    chunker = _ChannelChunker(0, rules, 0.0)
     found: list[Chunk] = []
     at = 0
     while at < len(sound):
@@ -90,7 +90,7 @@ def test_a_short_chunk_is_widened_but_not_beyond_the_recording() -> None:
 
 def test_buffered_audio_does_not_grow_with_the_length() -> None:
     (sound,) = sound_of("changing_mood.m4a")
-    chunker = _ChannelChunker(0, TEXT)
+    chunker = _ChannelChunker(0, TEXT, 0.0)
     buffered = []
     for _ in range(10):
         for at in range(0, len(sound), 16_000):

@@ -34,7 +34,7 @@ class Stream:
 
     def __init__(self, channels: Sequence[Samples]) -> None:
         self._samples = (np.clip(np.stack(channels), -1, 1) * 32767).astype(np.int16)
-        self.channels = len(channels)
+        self.channels, self.start = len(channels), 0.0
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int16]]:
         for at in range(0, self._samples.shape[1], RATE):
