@@ -25,6 +25,8 @@ S = TypeVar("S", bound=Settings)
 
 #: The most audio that a report may embed, bytes: with more, the page opens slowly.
 MAX_EMBEDDED_BYTES = 32 << 20
+#: Shorter parts would be mostly what neighbours read twice to find the same cut.
+LEAST_PART_SECONDS = 120
 
 
 class Project(Settings):
@@ -57,7 +59,24 @@ class Pricing(Settings):
     prices: Annotated[PriceTable | None, BeforeValidator(_parse_prices)] = Field(None, alias="SPEECHPIPE_PRICES")
 
 
-class Limits(Pricing):
+class PartSettings(Settings):
+    """How long recordings are cut into parts (decision 36)."""
+
+    #: Seconds of audio; a recording of more than a part and a half is analysed in parts of about this length. 0: never.
+    part_seconds: float = Field(600.0, alias="SPEECHPIPE_PART_SECONDS", ge=0)
+    #: How many parts of a recording may be in a stage's queue at a time.
+    parts_in_flight: int = Field(8, alias="SPEECHPIPE_PARTS_IN_FLIGHT", ge=1)
+
+    @model_validator(mode="after")
+    def _require_room(self) -> Self:
+        if 0 < self.part_seconds < LEAST_PART_SECONDS:
+            raise ValueError(
+                f"SPEECHPIPE_PART_SECONDS: given {self.part_seconds:g}; allowed: 0, or {LEAST_PART_SECONDS} and more"
+            )
+        return self
+
+
+class Limits(Pricing, PartSettings):
     """Caps and deadlines, with the prices that the cost caps need."""
 
     prefix: str = Field("", alias="SPEECHPIPE_UPLOADS_PREFIX")  #: objects outside it are ignored
@@ -66,10 +85,6 @@ class Limits(Pricing):
     retention_days: int = Field(0, alias="SPEECHPIPE_RETENTION_DAYS", ge=0)  #: 0: kept for ever
     #: Recordings up to this size are embedded in their report, so it can play them; 0: none (decision 17).
     embed_bytes: int = Field(1_000_000, alias="SPEECHPIPE_EMBED_BYTES", ge=0, le=MAX_EMBEDDED_BYTES)
-    #: Seconds of audio; a recording of more than a part and a half is analysed in parts of about this length. 0: whole.
-    part_seconds: float = Field(0.0, alias="SPEECHPIPE_PART_SECONDS", ge=0)
-    #: How many parts of a recording may be in a stage's queue at a time.
-    parts_in_flight: int = Field(8, alias="SPEECHPIPE_PARTS_IN_FLIGHT", ge=1)
     # A recording that exceeds one of these is held. Days are in UTC. The daily caps are checked before a recording
     # counts, so simultaneous uploads may exceed them together.
     max_cost: float | None = Field(None, alias="SPEECHPIPE_MAX_COST", gt=0)
@@ -148,7 +163,7 @@ class EngineSettings(Settings):
     max_seconds: int = Field(10 * 3600, alias="SPEECHPIPE_MAX_SECONDS", gt=0)  #: of audio, counted while decoding
 
 
-class WorkerSettings(Project, EngineSettings, Pricing, Telemetry, CallerSettings):
+class WorkerSettings(Project, EngineSettings, Pricing, PartSettings, Telemetry, CallerSettings):
     """A GPU worker: one stage."""
 
     stage: Stage = Field(alias="SPEECHPIPE_STAGE")

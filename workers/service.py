@@ -43,6 +43,7 @@ from speechpipe.pipeline.interruptible import Interruptible
 from speechpipe.pipeline.perform import perform
 from speechpipe.pipeline.world import WorkerWorld, World, utc_now
 from speechpipe.settings import EngineSettings, Limits, WorkerSettings
+from workers.audio.reader import length_of
 from workers.models.device import NoSuchDevice, device_report
 from workers.models.hub import ModelMissing
 from workers.slots import Slots
@@ -67,7 +68,13 @@ class Worker:
     def __init__(self, settings: WorkerSettings, backend: Backend, load: Load, tracing: Tracing = OFF) -> None:
         self.settings = settings
         backend = instrumented.instrument(backend, tracing, instrumented.GOOGLE)
-        self._world = World.over(backend, Limits(max_bytes=settings.max_bytes, prices=settings.prices), utc_now)
+        limits = Limits(
+            max_bytes=settings.max_bytes,
+            prices=settings.prices,
+            part_seconds=settings.part_seconds,
+            parts_in_flight=settings.parts_in_flight,
+        )
+        self._world = World.over(backend, limits, utc_now)
         self._load = load
         self._tracing = tracing
         self._engine: Analyse | None = None
@@ -153,6 +160,7 @@ class Worker:
             holder=holder,
             lease_seconds=self.settings.lease_seconds,
             longest_seconds=LONGEST_REQUESTS * self.settings.request_seconds,
+            length=length_of,
         )
 
     def _perform(self, task: Task, holder: str) -> Response:

@@ -115,18 +115,36 @@ def run(
     console: WithConsole = True,
     models: Models = "auto",
     device: Device = "auto",
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes to work in, which share the cores. Each has models of its own in memory. Long recordings"
+            " are divided among them.",
+        ),
+    ] = 1,
 ) -> None:
     """Process a folder: make a record of every recording in it. Needs no cloud; can be stopped and resumed any time."""
     if not directory.is_dir():
         raise NotFound(f"there is no folder {directory}; create it and put recordings in it")
     from speechpipe.embedded.runner import Runner
 
-    settings = read(EngineSettings, {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device})
+    environ = {**os.environ, "SPEECHPIPE_MODELS": models, "SPEECHPIPE_DEVICE": device}
+    settings = read(EngineSettings, environ)
     client = Client(directory)
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
     with ExitStack() as stack:
-        runner = stack.enter_context(Runner(directory, lambda: _find_engines(settings), read(Limits), traces=traces))
+        runner = stack.enter_context(
+            Runner(
+                directory,
+                lambda: _find_engines(settings),
+                read(Limits),
+                traces=traces,
+                workers=workers,
+                environ=environ,
+            )
+        )
         if watch:
             err.print(f"watching {directory} for recordings; Ctrl-C stops")
             if console:

@@ -75,6 +75,17 @@ def fetch_model(name: str, on_bytes: Callable[[int, int], None] | None = None) -
     return _with_engines(fetch)
 
 
+def length_of(path: Path) -> float | None:
+    """How long a file's sound is, in seconds; None if it cannot be decoded. Raises EngineUnavailable."""
+
+    def measure() -> float | None:
+        from workers.audio import reader
+
+        return reader.length_of(path)
+
+    return _with_engines(measure)
+
+
 def verify_models() -> list[CheckedFile]:
     """Hash every file of a model whose hash is known. Raises EngineUnavailable."""
 

@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import shutil
 import socket
 import threading
@@ -36,15 +35,13 @@ from speechpipe.backends.local.database import Database
 from speechpipe.backends.local.folder import FolderResults, FolderUploads
 from speechpipe.backends.local.store import SqliteStore
 from speechpipe.backends.ports import Analyse, Backend
-from speechpipe.contract import Source, Stage, Task
-from speechpipe.contract.errors import Busy, ErrorCode, Unreadable
+from speechpipe.contract import Source, Stage
+from speechpipe.embedded.consumer import Consumer, Performer
+from speechpipe.embedded.crew import Crew
 from speechpipe.observe import instrumented, spans
-from speechpipe.observe.spans import OFF, parse_traceparent
-from speechpipe.pipeline.give_up import end
+from speechpipe.observe.spans import OFF
 from speechpipe.pipeline.ingest import ingest
-from speechpipe.pipeline.interruptible import Interruptible
 from speechpipe.pipeline.join import join
-from speechpipe.pipeline.perform import perform
 from speechpipe.pipeline.sweep import sweep
 from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import Limits
@@ -53,16 +50,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 LoadEngine = Callable[[], Analyse]
 
-MAX_ATTEMPTS = 5  #: failed attempts before a task is given up
-MAX_CRASHES = 20  #: times the process may die during a task before the task is given up; people do press Ctrl-C
-LEASE_SECONDS = 60.0  #: extended while the engine runs; the next start frees the leases of a killed runner
 SCAN_SECONDS = 0.5
-IDLE_SECONDS = 0.05
 SWEEP_SECONDS = 60.0
-MAX_BACKOFF_SECONDS = 60.0
 MOST_TRACES = 64 << 20  #: bytes; a larger file of traces is set aside at the next start, and one such file is kept
 ABANDONED_SECONDS = 24 * 3600.0  #: a partial upload that has not changed for this long is deleted
-UNUSABLE_SECONDS = 1.0  #: between retries while the folder's state cannot be written, for example on a full disk
 
 
 class AlreadyRunning(Exception):
@@ -74,11 +65,19 @@ class Runner:
 
     `engines` finds the models and returns what loads each stage's engine. That runs in the stage's own thread, so
     whichever stage is ready begins. `traces` takes the values of SPEECHPIPE_TRACES; if empty, traces go to a file
-    beside the folder's state.
+    beside the folder's state. With more than one of `workers`, so many processes perform the tasks, with engines of
+    their own, and `environ` has their settings.
     """
 
     def __init__(
-        self, directory: Path, engines: Callable[[], Mapping[Stage, LoadEngine]], limits: Limits, *, traces: str = ""
+        self,
+        directory: Path,
+        engines: Callable[[], Mapping[Stage, LoadEngine]],
+        limits: Limits,
+        *,
+        traces: str = "",
+        workers: int = 1,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         state = self.directory / STATE_FOLDER
@@ -92,6 +91,8 @@ class Runner:
         self._scratch, self._staging, self._state = state / "scratch", state / "staging", state
         self.results = FolderResults(state / "results", self._staging)
         self._engines = engines
+        self._workers, self._environ = workers, os.environ if environ is None else environ
+        self._crew: Crew | None = None
         self._limits = limits
         self._traces = traces or str(state / TRACES_FILE)
         self._tracing = OFF
@@ -100,6 +101,7 @@ class Runner:
         self._world: World
         self._failure: Exception | None = None
         self._stopping = threading.Event()
+        self._consumer = Consumer(self.bus, self._stopping)
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
         self._seen: dict[str, tuple[str, int]] = {}  # name -> generation and size at the last scan
@@ -131,7 +133,18 @@ class Runner:
         self.bus.recover()
         self._spawn("scan", self._scan_forever)
         self._spawn("sweep", self._sweep_forever)
-        self._spawn("functions", partial(self._serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
+        self._spawn("functions", partial(self._consumer.serve, {FINALIZED: self._ingest, PARTIAL_CREATED: self._join}))
+        if self._workers > 1:
+            self._crew = Crew(
+                self.directory,
+                self._workers,
+                self.bus,
+                self.store,
+                environ=self._environ,
+                traces=self._traces,
+                failed=self._fail,
+            )
+            return self
         for stage, load in engines.items():
             self._spawn(stage.value, partial(self._analyse, stage, load))
         return self
@@ -141,12 +154,17 @@ class Runner:
     ) -> None:
         """Stop soon; unfinished work stays for the next start."""
         self._stopping.set()
+        if self._crew:
+            self._crew.stop()
         for thread in self._threads:
             thread.join()
         self._tracing.shutdown()
         self._database.close()
         if self._lock:
             self._lock.close()
+
+    def _fail(self, reason: Exception) -> None:
+        self._failure = reason
 
     def check(self) -> None:
         """Raise what kept an engine from loading, so that its stage never begins."""
@@ -224,44 +242,16 @@ class Runner:
         except Exception as error:
             self._failure = error
             return
-        self._serve({task_topic(stage): self._performer(engine)})
-
-    def _serve(self, handlers: Mapping[str, Callable[[Message], None]]) -> None:
-        while not self._stopping.is_set():
-            idle = True
-            for topic, handle in handlers.items():
-                message = self._insist(partial(self.bus.take, topic))
-                if message:
-                    idle = False
-                    self._deliver(message, handle)
-            if idle:
-                self._stopping.wait(IDLE_SECONDS)
-
-    def _insist(self, call: Callable[[], T]) -> T | None:
-        """Call until it works or the runner stops: a disk may be full for an hour, and the thread must survive that."""
-        while True:
-            try:
-                return call()
-            except Exception:
-                log.exception("the folder's state could not be written", extra={"action": "state_failed"})
-                if self._stopping.wait(UNUSABLE_SECONDS):
-                    return None
-
-    def _deliver(self, message: Message, handle: Callable[[Message], None]) -> None:
-        """Run a handler. The type of its exception decides what becomes of the message (see `contract.errors`)."""
-        try:
-            handle(message)
-        except Unreadable as error:
-            log.error("dropped a message: %s", error, extra={"action": "unreadable"})
-        except Busy:
-            self._insist(partial(self.bus.redeliver, message, 1.0, count_attempt=False))
-            return
-        except Exception:
-            log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
-            delay = min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
-            self._insist(partial(self.bus.redeliver, message, delay))
-            return
-        self._insist(partial(self.bus.acknowledge, message))
+        performer = Performer(
+            engine,
+            self._world,
+            self.bus,
+            holder=self._holder,
+            scratch=self._scratch,
+            stopping=self._stopping,
+            tracing=self._tracing,
+        )
+        self._consumer.serve({task_topic(stage): performer})
 
     def _ingest(self, message: Message) -> None:
         source = Source.model_validate_json(message.body)
@@ -274,29 +264,6 @@ class Runner:
         cause = spans.creation_context(recording_id, Stage(body["stage"]), revision) if "stage" in body else None
         with self._tracing.verb("join", recording_id, parent=cause):
             join(recording_id, revision, self._world)
-
-    def _performer(self, engine: Analyse) -> Callable[[Message], None]:
-        world, analyse = self._world, Interruptible(engine, self._stopping)
-
-        def deliver(message: Message) -> None:
-            task = Task.model_validate_json(message.body)
-            if message.attempts > MAX_ATTEMPTS or message.crashes >= MAX_CRASHES:
-                # The dead letter first: a second one does no harm.
-                self.bus.publish_dead_letter(task, message.attempts + message.crashes - 1)
-                self._give_up(task)
-                return
-            holder = f"{self._holder}-{secrets.token_hex(4)}"  # another one for each delivery
-            with self._tracing.perform(task, holder):
-                perform(task, world.attempt(analyse, holder=holder, lease_seconds=LEASE_SECONDS, scratch=self._scratch))
-
-        return deliver
-
-    def _give_up(self, task: Task) -> None:
-        reason = f"{task.stage.value} failed"
-        with self._tracing.verb(
-            "give_up", task.recording_id, parent=parse_traceparent(task.traceparent), stage=task.stage
-        ):
-            end(task, self._world, code=ErrorCode.MODEL_ERROR, reason=reason)
 
     def _sweep_forever(self) -> None:
         while not self._stopping.wait(SWEEP_SECONDS):

@@ -31,7 +31,7 @@ LEAST_BITRATE = 4_000
 def planned(recording: Recording, world: World) -> Recording:
     """The recording with its plan, if its header tells exactly how long it is, and that is longer than a part."""
     seconds = world.limits.part_seconds
-    if not seconds or recording.source.size * 8 < LEAST_BITRATE * seconds:
+    if not may_be_longer(recording.source.size, seconds):
         return recording
     length, exact = (recording.quote.audio_seconds, recording.quote.exact) if recording.quote else (0.0, False)
     if recording.quote is None:
@@ -43,6 +43,11 @@ def planned(recording: Recording, world: World) -> Recording:
         length, exact = found.seconds, found.exact
     plan = plan_for(length, seconds) if exact else None
     return recording.model_copy(update={"plan": plan}) if plan else recording
+
+
+def may_be_longer(size: int, part_seconds: float) -> bool:
+    """Whether a file of this size may be longer than a part; without parts it never is."""
+    return part_seconds > 0 and size * 8 >= LEAST_BITRATE * part_seconds
 
 
 def begin(recording: Recording, stage: Stage, at: datetime, world: World) -> None:

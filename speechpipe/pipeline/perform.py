@@ -219,7 +219,7 @@ def _attempt(
 
 def _plan(path: Path, world: WorkerWorld) -> Plan | None:
     """How a file is to be cut into parts, by the length that the decoder finds; None if it is not."""
-    if not world.limits.part_seconds or world.length is None:
+    if world.length is None or not parts.may_be_longer(path.stat().st_size, world.limits.part_seconds):
         return None
     seconds = world.length(path)
     return plan_for(seconds, world.limits.part_seconds) if seconds else None

@@ -23,7 +23,7 @@ from typing import Any, cast
 from speechpipe.backends.local import STATE_FOLDER, bus, store
 from speechpipe.backends.local.bus import LocalBus
 from speechpipe.contract import Stage
-from speechpipe.embedded import runner
+from speechpipe.embedded import consumer, runner
 from speechpipe.settings import Limits
 from tests.chaos import faults
 from tests.chaos.books import LEASE_SECONDS
@@ -59,8 +59,8 @@ def main() -> None:
     logging.disable(logging.ERROR)  # thousands of tracebacks of injected faults
     threading.excepthook = _die
     for name, value in FASTER.items():
-        setattr(runner, name, value)
-    runner.MAX_ATTEMPTS = MAX_ATTEMPTS
+        setattr(runner if hasattr(runner, name) else consumer, name, value)
+    consumer.MAX_ATTEMPTS = MAX_ATTEMPTS
     engines = {stage: HashEngine(stage, Counters(given.counters / "runs")) for stage in Stage}
     work = runner.Runner(given.folder, ready(engines), Limits(), traces="off")
     if not given.calm:

@@ -17,7 +17,7 @@ from speechpipe.backends.local.bus import LocalBus
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
 from speechpipe.contract.errors import EngineUnavailable
-from speechpipe.embedded import runner
+from speechpipe.embedded import consumer
 from speechpipe.embedded.runner import AlreadyRunning, Runner
 from speechpipe.pipeline.outcomes import completion_event
 from speechpipe.settings import Limits
@@ -148,7 +148,7 @@ def test_a_recording_with_a_stage_that_always_fails_ends_partial(folder: Path, e
     (recording,) = by_name(connect(folder)).values()
     assert recording.status == Status.PARTIAL
     assert recording.error is not None
-    assert recording.error.attempts == runner.MAX_ATTEMPTS == engines[Stage.SER].runs
+    assert recording.error.attempts == consumer.MAX_ATTEMPTS == engines[Stage.SER].runs
     assert recording.preview == "where is my order it is late"
     assert [event.data.status for event in connect(folder).completions.receive(1)] == [Status.PARTIAL]
 

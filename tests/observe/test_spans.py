@@ -165,7 +165,7 @@ def test_a_folders_recording_is_one_connected_trace_without_its_name(folder: Pat
 
 
 def test_failed_attempts_and_giving_up_are_in_the_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speechpipe.embedded.runner.MAX_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("speechpipe.embedded.consumer.MAX_BACKOFF_SECONDS", 0.01)
     (folder / "a.wav").write_bytes(b"audio")
     engines = {stage: FixedEngine(stage) for stage in Stage}
     engines[Stage.SER].error = RuntimeError("broken")

@@ -184,7 +184,7 @@ def test_parts_cover_the_recording_without_gap_or_overlap() -> None:
 def test_a_length_that_no_header_tells_is_found_by_the_first_attempt() -> None:
     sim = simulation()
     sim.length = lambda path: float(SECONDS)
-    sim.arrive(source("stream.webm", size=19_200_000))
+    sim.arrive(source("stream.webm" + "x" * 400_000, size=19_200_000))  # its content is its name
     sim.settle()
     assert sim.only().status is Status.COMPLETED
     for engine in sim.engines.values():

@@ -21,8 +21,8 @@ from workers.audio.waveform import WaveformBuilder
 
 #: Seconds. A cut is at most so far from the plan's, and voice activity detection begins so long before that.
 NEAR, _RUN_UP = 30.0, 4.0
-#: Samples. Cuts are multiples of this, so that levels (`workers.emotion.levels`) of a part begin with a whole frame.
-_GRID = SAMPLE_RATE // 25
+#: Samples. Cuts are multiples of this: whole frames of voice activity detection (512) and of levels (640).
+_GRID = 4 * 640
 
 
 class PartStream:

@@ -41,6 +41,7 @@ _FILE_TO_BLAME = {
 #: get longer, because the child reads them to their end to compute a checksum.
 STALL_SECONDS = 20.0
 _READ_BYTES_PER_SECOND = 200e6
+_LONGEST_SECONDS = 100 * 3600.0
 _MAX_BYTES = 1 << 26  #: of one message
 _MAX_MESSAGE = 500  #: characters of an error message shown to the user
 #: The environment variables passed to the decoder process: no credentials, no addresses.
@@ -170,6 +171,22 @@ def open_audio(
     Raises Rejected here if nothing can be decoded, else during iteration if an error shows later; DecoderLost in both.
     """
     return AudioStream(path, split=split, max_seconds=max_seconds, start=start, stop=stop)
+
+
+def length_of(path: Path) -> float | None:
+    """How long a file's sound is, in seconds: from its header or, without one, by decoding all of it.
+
+    None if it cannot be decoded; `open_audio` tells why. Raises DecoderLost.
+    """
+    try:
+        with open_audio(path, max_seconds=_LONGEST_SECONDS) as stream:
+            if stream.expected_seconds:
+                return stream.expected_seconds
+            for _ in stream:
+                pass
+            return stream.audio.duration
+    except Rejected:
+        return None
 
 
 def _damaged() -> Rejected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator
@@ -78,10 +79,15 @@ class LocalBus:
             return None
         with self.database.write() as connection:
             row = connection.execute(
-                "UPDATE messages SET attempts = attempts + 1, taken = 1, visible_at = :hidden WHERE id ="
+                "UPDATE messages SET attempts = attempts + 1, taken = :process, visible_at = :hidden WHERE id ="
                 " (SELECT id FROM messages WHERE topic = :topic AND visible_at <= :now ORDER BY id LIMIT 1)"
                 " RETURNING id, body, attempts, crashes",
-                {"topic": topic, "now": time.time(), "hidden": time.time() + VISIBILITY_SECONDS},
+                {
+                    "topic": topic,
+                    "now": time.time(),
+                    "hidden": time.time() + VISIBILITY_SECONDS,
+                    "process": os.getpid(),
+                },
             ).fetchone()
         return Message(row["id"], topic, row["body"], row["attempts"], row["crashes"]) if row else None
 
@@ -102,13 +108,16 @@ class LocalBus:
                 (time.time() + delay, 0 if count_attempt else 1, message.id),
             )
 
-    def recover(self) -> None:
-        """Make every hidden message visible, after their consumer died. A delivery under way counts as a crash."""
+    def recover(self, process: int | None = None) -> None:
+        """Make hidden messages visible, after their consumer died: every one, or those that this process took.
+
+        A delivery under way counts as a crash.
+        """
         with self.database.write() as connection:
             connection.execute(
-                "UPDATE messages SET attempts = attempts - taken, crashes = crashes + taken, taken = 0, visible_at = 0"
-                " WHERE topic NOT IN (?, ?)",
-                _OUTGOING,
+                "UPDATE messages SET attempts = attempts - (taken > 0), crashes = crashes + (taken > 0), taken = 0,"
+                " visible_at = 0 WHERE topic NOT IN (?, ?) AND (? IS NULL OR taken = ?)",
+                (*_OUTGOING, process, process),
             )
 
     def backlog(self) -> dict[str, int]:
