@@ -17,7 +17,7 @@ from speechpipe.backends.local.bus import LocalBus
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
 from speechpipe.contract.errors import EngineUnavailable
-from speechpipe.embedded import consumer
+from speechpipe.embedded import consumer, runner
 from speechpipe.embedded.runner import AlreadyRunning, Runner
 from speechpipe.pipeline.outcomes import completion_event
 from speechpipe.settings import Limits
@@ -35,7 +35,7 @@ def engines() -> Engines:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SCAN_SECONDS", 0.05)
-    monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(consumer, "MAX_BACKOFF_SECONDS", 0.05)
 
 
 @contextmanager
@@ -242,7 +242,7 @@ def test_a_crash_of_the_process_does_not_count_as_a_failed_attempt(folder: Path)
 def test_a_recording_that_crashes_the_process_every_time_is_given_up(
     folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "MAX_CRASHES", 0)
+    monkeypatch.setattr(consumer, "MAX_CRASHES", 0)
     add_file(folder, "a.wav")
     with running(folder, engines) as work:
         until(work.idle)
@@ -252,7 +252,7 @@ def test_a_recording_that_crashes_the_process_every_time_is_given_up(
 
 
 def test_every_thread_survives_a_full_disk(folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "UNUSABLE_SECONDS", 0.01)
+    monkeypatch.setattr(consumer, "UNUSABLE_SECONDS", 0.01)
     full = dict.fromkeys(("take", "acknowledge", "redeliver"), 5)  # calls that fail
     counting = threading.Lock()
 
