@@ -58,11 +58,13 @@ class DecoderLost(RuntimeError):
 class AudioStream:
     """The audio of a recording that is being decoded; iterate over it once. Made by `open_audio`."""
 
-    def __init__(self, path: Path, *, split: bool, max_seconds: float) -> None:
+    def __init__(self, path: Path, *, split: bool, max_seconds: float, track: int | None, language: str | None) -> None:
         request = {
             "path": str(path.resolve(strict=True)),
             "split": split,
             "max_seconds": max_seconds,
+            "track": track,
+            "language": language,
             "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_PER_SECOND,
         }
         self._child: int | None
@@ -159,12 +161,14 @@ class AudioStream:
         return DecoderLost(f"the decoder process was lost (wait status {status})")
 
 
-def open_audio(path: Path, *, split: bool = False, max_seconds: float) -> AudioStream:
+def open_audio(
+    path: Path, *, split: bool = False, max_seconds: float, track: int | None = None, language: str | None = None
+) -> AudioStream:
     """Start to decode a file in a separate process. Arguments and errors are those of `decoder.decode_stream`.
 
     Raises Rejected here if nothing can be decoded, else during iteration if an error shows later; DecoderLost in both.
     """
-    return AudioStream(path, split=split, max_seconds=max_seconds)
+    return AudioStream(path, split=split, max_seconds=max_seconds, track=track, language=language)
 
 
 def _damaged() -> Rejected:
