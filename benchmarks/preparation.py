@@ -92,7 +92,9 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
 
     def frames() -> None:
         with path.open("rb") as file, opening.open_container(path, file) as container:
-            stream = opening.audio_stream(container)
+            stream = container.streams.best("audio")
+            assert isinstance(stream, AudioStream)
+            opening.check(stream)
             exhaust(StreamDecoder(container, stream, split=False, max_seconds=seconds + 60)._frames())
 
     decoding = cost(frames)

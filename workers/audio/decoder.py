@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -27,12 +28,15 @@ from speechpipe.contract import Audio, Caution
 from speechpipe.contract.errors import ErrorCode, Rejected
 from workers.audio.declared import cautions, declared_seconds
 from workers.audio.frames import StreamDecoder, too_long
-from workers.audio.opening import MAX_CHANNELS, audio_stream, open_container
+from workers.audio.opening import MAX_CHANNELS, check, open_container
 from workers.audio.samples import SAMPLE_RATE, Block, Samples, as_float
+from workers.audio.seeking import begin_at
+from workers.audio.timeline import MAX_GAP
+from workers.audio.tracks import Choice, choose
+from workers.audio.wav import Repair, repair
 from workers.audio.waveform import WaveformBuilder
 
 __all__ = ["MAX_CHANNELS", "SAMPLE_RATE", "Block", "Facts", "Head", "Samples", "as_float", "decode_stream"]
-
 
 _AFTER_SEEKING = 2000  #: packets to read, at most, from the index entry to the position sought
 _MIN_SECONDS = 0.02  #: a file with less audio is not a recording
@@ -54,94 +58,128 @@ class Facts:
 
 
 def decode_stream(
-    path: Path, *, split: bool = False, max_seconds: float, start: int = 0, stop: int | None = None
+    path: Path,
+    *,
+    split: bool = False,
+    max_seconds: float,
+    track: int | None = None,
+    language: str | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Generator[Head | Block | Facts]:
-    """Decode a file's best audio stream to 16 kHz int16, mixed down to mono or with its channels kept apart (`split`).
+    """Decode a file's best sound track to 16 kHz int16, mixed down to mono or with its channels kept apart (`split`).
 
-    Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts. `start` and `stop` are samples
-    of the recording: what lies before and behind is left out, and Facts are of what was decoded.
+    Yields one Head, then blocks of shape (channels, n) as they are decoded, then Facts. Times are those of a player:
+    silence stands where the file has none. `track` chooses a track, from 1; `language` is a hint for that choice.
+    `start` and `stop` are samples of the recording: what lies before and behind is left out, and is not even read where
+    the format allows that (`seeking`). Facts are then of what was decoded.
 
     Raises Rejected with empty_object, unsupported_format (not recognised or not on the list), no_audio_stream (a
-    picture, a silent video), decode_failed (no samples) or too_long (more than `max_seconds`; with `split` all channels
-    together may have twice that). too_long is raised immediately if a packet far into the file shows it, else when the
-    decoded samples exceed the limit.
+    picture, a silent video), invalid_option (no such track), decode_failed (no samples) or too_long (more than
+    `max_seconds`; with `split` all channels together may have twice that). too_long is raised immediately if a packet
+    far into the file shows it, else when the decoded samples exceed the limit.
     """
     # Kept open throughout: with FFmpeg's own descriptor, it uses up what the limited process may open.
     with path.open("rb") as file:
         if _size(file) == 0:
             raise Rejected(ErrorCode.EMPTY_OBJECT, "the file is empty (0 bytes)")
-        with open_container(path, file) as container:
-            if _declares_at_most(max_seconds, container):
-                yield from _decoded(container, file, (start, stop), split=split, max_seconds=max_seconds)
+        wav = repair(file) or Repair(None)
+        job = _Job(file, wav.unread_seconds, split, max_seconds, start, stop)
+        with open_container(path, file, wav.source) as container:
+            choice = choose(container, wanted=track, language=language)
+            options = _options(container, choice)
+            whole = options is None and _declares_at_most(max_seconds, container)
+            if whole and not choice.disturbed and not start:
+                yield from _decoded(container, choice, job)
                 return
-            if _has_packet_after(max_seconds, container):
+            if not whole and _has_packet_after(max_seconds, container, choice):
                 raise too_long(max_seconds)
-        with open_container(path, file) as container:  # reopened, since seeking has changed its state
-            yield from _decoded(container, file, (start, stop), split=split, max_seconds=max_seconds)
+        with open_container(path, file, wav.source, options) as container:  # again, since seeking changed its state
+            if not start or begin_at(container, container.streams[choice.index], start / SAMPLE_RATE):
+                yield from _decoded(container, choice, job, sought=bool(start))
+                return
+        with open_container(path, file, wav.source, options) as container:
+            yield from _decoded(container, choice, job)
+
+
+@dataclass(frozen=True)
+class _Job:
+    file: BufferedReader
+    unread_seconds: float  #: of sound that is there and cannot be read
+    split: bool
+    max_seconds: float
+    start: int  #: in samples
+    stop: int | None
+
+
+def _options(container: InputContainer, choice: Choice) -> dict[str, str] | None:
+    """How to open an MP4 whose edit list says that nothing is to be played: with its sound at its place."""
+    stream = container.streams[choice.index]
+    empty = "mp4" in container.format.name and not container.duration and stream.duration == 0
+    return {"advanced_editlist": "0"} if empty else None
 
 
 def _declares_at_most(seconds: float, container: InputContainer) -> bool:
     return container.duration is not None and container.duration / 1e6 <= 1.01 * seconds + 1
 
 
-def _has_packet_after(seconds: float, container: InputContainer) -> bool:
+def _has_packet_after(seconds: float, container: InputContainer, choice: Choice) -> bool:
     """Whether a file has a packet later than `seconds`, asked if its header declares too long a duration or none.
 
-    If it has, nothing needs to be decoded and analysed first, for example hours of silence in a small file.
+    If it has, nothing needs to be decoded and analysed first, for example hours of silence in a small file. A packet
+    that is more than MAX_GAP later says nothing: the clock has jumped.
     """
-    stream = audio_stream(container)
+    stream = container.streams[choice.index]
     try:
         container.seek(round(seconds * 1e6))
-        base, first = stream.time_base or 0, stream.start_time or 0
-        times = (packet.pts for packet in itertools.islice(container.demux(stream), _AFTER_SEEKING))
-        return any(time is not None and (time - first) * base > seconds for time in times)
+        base, origin = stream.time_base or 0, (container.start_time or 0) / 1e6
+        packets = itertools.islice(container.demux(stream), _AFTER_SEEKING)
+        times = (float(packet.pts * base) - origin for packet in packets if packet.pts is not None)
+        return next((time for time in times if time > seconds), math.inf) <= seconds + MAX_GAP
     except (av.error.FFmpegError, IndexError):  # not every format supports seeking; see also `StreamDecoder._packets`
         return False
 
 
 def _decoded(
-    container: InputContainer,
-    file: BufferedReader,
-    wanted: tuple[int, int | None],
-    *,
-    split: bool,
-    max_seconds: float,
+    container: InputContainer, choice: Choice, job: _Job, *, sought: bool = False
 ) -> Generator[Head | Block | Facts]:
-    start, stop = wanted
-    decoder = StreamDecoder(container, audio_stream(container), split=split, max_seconds=max_seconds)
+    stream = container.streams[choice.index]
+    assert isinstance(stream, av.AudioStream)
+    check(stream)
+    decoder = StreamDecoder(container, stream, split=job.split, max_seconds=job.max_seconds, sought=sought)
     yield Head(container.duration / 1e6 if container.duration else None)
     waveform = WaveformBuilder()
     with contextlib.closing(decoder.blocks()) as blocks:
-        for block in _within(blocks, start, stop):
+        for block in _within(blocks, decoder, job):
             waveform.add(block)
             yield block
-    if stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
+    if job.stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
-    file.seek(0)
+    job.file.seek(0)
     audio = Audio(
         duration=decoder.samples / SAMPLE_RATE,
         channels=decoder.channels,
         sample_rate=decoder.rate,
-        sha256="" if start else hashlib.file_digest(file, "sha256").hexdigest(),  # once for a recording in parts
+        sha256="" if job.start else hashlib.file_digest(job.file, "sha256").hexdigest(),  # once for all parts
         format=decoder.format,
         waveforms=waveform.waveforms(),
     )
-    if stop is not None:  # what the header says of the end is not known to be wrong
-        yield Facts(audio)
+    if job.stop is not None:  # what the header says of the end is not known to be wrong
+        yield Facts(audio, (choice.caution,) if choice.caution else ())
         return
-    declared = declared_seconds(decoder, audio.duration, file)
-    yield Facts(audio, tuple(cautions(decoder, audio.duration, declared)))
+    declared = declared_seconds(decoder, audio.duration, job.file)
+    found = cautions(decoder, audio.duration, declared, job.unread_seconds)
+    yield Facts(audio, (*found, *((choice.caution,) if choice.caution else ())))
 
 
-def _within(blocks: Iterator[Block], start: int, stop: int | None) -> Iterator[Block]:
-    """The samples from `start` to `stop` of a stream's blocks."""
-    position = 0
+def _within(blocks: Iterator[Block], decoder: StreamDecoder, job: _Job) -> Iterator[Block]:
+    """The samples of the stretch that is wanted."""
     for block in blocks:
-        first, position = position, position + block.shape[1]
-        kept = block[:, max(0, start - first) : None if stop is None else max(0, stop - first)]
+        first = decoder.samples - block.shape[1]
+        kept = block[:, max(0, job.start - first) : None if job.stop is None else max(0, job.stop - first)]
         if kept.shape[1]:
             yield kept
-        if stop is not None and position >= stop:
+        if job.stop is not None and decoder.samples >= job.stop:
             return
 
 

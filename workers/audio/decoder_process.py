@@ -38,6 +38,14 @@ HEADER = struct.Struct("<cBI")
 #: Address space of a child, of which its libraries take 0.22 GB.
 MEMORY_BYTES = 1 << 30
 _REPLY_BYTES = 1 << 16
+_ARGUMENTS = (
+    "start",
+    "stop",
+    "split",
+    "max_seconds",
+    "track",
+    "language",
+)  #: of `decode_stream`, as a request names them
 #: Seconds of processor time: a base, and a share of the longest audio allowed. Most files need a thousandth of theirs.
 _CPU_SECONDS, _CPU_SHARE = 60.0, 0.05
 _OUT = 3  #: file descriptor of a child's only socket
@@ -134,8 +142,8 @@ def _send_audio(request: dict[str, Any], out: socket.socket) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default kills; something else may have been inherited
     signal.setitimer(signal.ITIMER_REAL, stall)
     try:
-        wanted = {name: request[name] for name in ("split", "max_seconds", "start", "stop")}
-        for part in decode_stream(Path(request["path"]), **wanted):
+        path, wanted = Path(request["path"]), {name: request[name] for name in _ARGUMENTS}
+        for part in decode_stream(path, **wanted):
             match part:
                 case Head():
                     send(b"H", json.dumps(part.expected_seconds).encode())

@@ -1,4 +1,4 @@
-"""Decode one audio stream to blocks: skip invalid packets, count samples, resample, mix."""
+"""Decode one audio stream to blocks: skip invalid packets, count samples, resample, mix, and keep a player's time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 
 from speechpipe.contract.errors import ErrorCode, Rejected
+from workers.audio.holes import Holes
+from workers.audio.layouts import plain
+from workers.audio.mixing import Mixer
 from workers.audio.opening import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from workers.audio.samples import SAMPLE_RATE, Block
+from workers.audio.timeline import Timeline
 
 #: Limit on samples before resampling, as a rate: a forged high sample rate makes hours look like minutes.
 RAW_RATE = 192_000
@@ -23,14 +27,28 @@ _MAX_STALLS = 100  #: consecutive demuxer errors after which the file counts as 
 
 
 class StreamDecoder:
-    """Decodes one stream: counts its samples, skips invalid frames, and resamples."""
+    """Decodes one stream: counts its samples, skips invalid frames, resamples, mixes, and fills gaps with silence."""
 
-    def __init__(self, container: InputContainer, stream: av.AudioStream, *, split: bool, max_seconds: float) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        stream: av.AudioStream,
+        *,
+        split: bool,
+        max_seconds: float,
+        sought: bool = False,
+    ) -> None:
+        """`sought`: decoding begins in the middle."""
         self.container, self.stream, self.split, self.max_seconds = container, stream, split, max_seconds
+        self.sought = sought
         self.channels = self.rate = 0  # of the first frame; the header may say otherwise
-        self.layout = "mono"
         self.raw_samples = self.samples = 0  # per channel, before and after resampling
         self.invalid = self.interrupted = 0  # invalid packets, and how many of these come before a valid one
+        #: Players count from the earliest track, which for FFmpeg is the container's start.
+        self.origin = None if container.start_time is None else container.start_time / 1e6
+        self.timeline = Timeline(self.origin, max_seconds)
+        self.mixer = Mixer()
+        self.holes = Holes(container.format.name)
 
     @property
     def format(self) -> str:
@@ -40,16 +58,21 @@ class StreamDecoder:
 
     def blocks(self) -> Generator[Block]:
         """Yield int16 blocks of shape (channels, n) at 16 kHz. Raises Rejected(too_long)."""
-        setup: tuple[str, str, int] | None = None
+        setup: tuple[str, int, int] | None = None
         fifo, resampler = AudioFifo(), AudioResampler()
         for frame in self._frames():
-            now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if now != setup:  # the first frame, or a chained stream continues with other parameters
+            if setup is None:
+                self._begin(frame)
+            now = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+            silence = self.timeline.silence_before(frame.time)
+            if now != setup or silence:  # the first frame, a gap, or a chained stream with other parameters
                 if setup is not None:
                     yield from self._resampled(fifo, resampler, flush=True)
                 setup = now
                 self._start(frame)
-                fifo, resampler = AudioFifo(), AudioResampler("s16", self.layout, SAMPLE_RATE)
+                fifo, resampler = AudioFifo(), AudioResampler("s16", self._layout(setup[1]), SAMPLE_RATE)
+                yield from self._silence(silence)
+            self.timeline.position += frame.samples / frame.sample_rate
             frame.pts = None  # the fifo refuses gaps
             fifo.write(frame)
             if fifo.samples >= _BLOCK:
@@ -57,16 +80,37 @@ class StreamDecoder:
         if setup is not None:
             yield from self._resampled(fifo, resampler, flush=True)
 
+    def _begin(self, frame: AudioFrame) -> None:
+        """Count from the first frame's place, if decoding begins in the middle (`seeking`)."""
+        if self.sought and frame.time is not None:
+            self.timeline.position = max(0.0, frame.time - (self.origin or 0.0))
+            self.samples = round(self.timeline.position * SAMPLE_RATE)
+
     def _start(self, frame: AudioFrame) -> None:
-        if not MIN_RATE <= frame.sample_rate <= MAX_RATE or frame.layout.nb_channels > MAX_CHANNELS:
+        channels = frame.layout.nb_channels
+        if not MIN_RATE <= frame.sample_rate <= MAX_RATE or not 0 < channels <= MAX_CHANNELS:
             raise Rejected(ErrorCode.DECODE_FAILED, "the audio in the file is damaged beyond use")
         if not self.rate:
-            self.channels, self.rate = frame.layout.nb_channels, frame.sample_rate
-            self.layout = frame.layout.name if self.split else "mono"
+            self.channels, self.rate = channels, frame.sample_rate
+
+    def _layout(self, channels: int) -> str:
+        """The resampler's output for frames of so many channels: a mean by FFmpeg of two, all of more for the mixer."""
+        if self.split:
+            return plain(self.channels)
+        return plain(channels) if channels > 2 else "mono"
+
+    def _silence(self, seconds: float) -> Iterator[Block]:
+        left = round(seconds * SAMPLE_RATE)
+        while left:
+            size = min(left, _BLOCK)
+            yield self._counted(np.zeros((self.channels if self.split else 1, size), np.int16))
+            left -= size
 
     def _resampled(self, fifo: AudioFifo, resampler: AudioResampler, *, flush: bool = False) -> Iterator[Block]:
         frames = [frame for frame in (fifo.read(0, partial=True),) if frame is not None]
         for frame in [*frames, None] if flush else frames:
+            if frame is not None and frame.layout.nb_channels == 2 and not self.split:
+                self.mixer.stereo(frame)
             try:
                 converted = resampler.resample(frame)
             except (av.error.FFmpegError, ValueError):  # a damaged frame claims a layout that does not exist
@@ -74,20 +118,24 @@ class StreamDecoder:
                 return
             for made in converted:
                 block = made.to_ndarray().astype(np.int16, copy=False).reshape(-1, made.layout.nb_channels).T
-                self.samples += block.shape[1]
-                if self.samples > self._max_samples(SAMPLE_RATE):
-                    raise too_long(self.max_seconds, self.channels if self.split else 1)
-                yield block
+                yield self._counted(self.mixer.many(block) if len(block) > 1 and not self.split else block)
+
+    def _counted(self, block: Block) -> Block:
+        self.samples += block.shape[1]
+        if self.samples > self._max_samples(SAMPLE_RATE):
+            raise too_long(self.max_seconds, self.channels if self.split else 1)
+        return block
 
     def _frames(self) -> Iterator[AudioFrame]:
         bad_before = 0  # invalid packets since the last valid one
         for packet in self._packets():
+            missing = self.holes.after(packet)
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, UnicodeError):
                 self.invalid += 1
                 bad_before += 1
-                continue
+                frames = []
             for frame in frames:
                 if not isinstance(frame, AudioFrame) or not frame.samples:
                     continue
@@ -97,6 +145,8 @@ class StreamDecoder:
                 if self.raw_samples > self._max_samples(RAW_RATE):
                     raise too_long(self.max_seconds, self.channels if self.split else 1)
                 yield frame
+            if missing:
+                self.timeline.lost(missing)
 
     def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
         """Yield packets up to the end. After a demuxer error, continue with what can still be read."""

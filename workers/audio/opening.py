@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from io import BufferedReader
+from collections.abc import Mapping
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 
 from speechpipe.contract.errors import ErrorCode, Rejected
+from workers.audio.layouts import take_layout
 
 #: Demuxers that may open an upload: no playlists, images, devices or anything else that opens a second file.
 FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf,asf,au,avi,flv,mpegts"
@@ -40,13 +42,20 @@ _SIGNATURES = (
 )  # fmt: skip
 
 
-def open_container(path: Path, file: BufferedReader) -> InputContainer:
-    """Open a file under the allow lists. Error messages are our own, since FFmpeg's contain paths."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
+def open_container(
+    path: Path, file: BufferedReader, source: RawIOBase | None = None, options: Mapping[str, str] | None = None
+) -> InputContainer:
+    """Open a file, or what is to be read in its place, under the allow lists.
+
+    Error messages are our own, since FFmpeg's contain paths.
+    """
+    limits = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
+    # With `file:` a name like `concat:a|b` stays a file name. Tags in an unknown encoding are ignored, not fatal.
+    what = source or f"file:{path.resolve()}"
     try:
-        # With `file:` a name like `concat:a|b` stays a file name. Tags in an unknown encoding are ignored, not fatal.
-        return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)
+        return av.open(what, mode="r", metadata_errors="ignore", options={**limits, **(options or {})})
     except (av.error.FFmpegError, ValueError):
+        file.seek(0)
         raise _open_failure(file.read(16)) from None
 
 
@@ -60,19 +69,17 @@ def _open_failure(head: bytes) -> Rejected:
     return Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
 
 
-def audio_stream(container: InputContainer) -> av.AudioStream:
-    """The stream to decode. Raises Rejected if there is none that can be."""
-    stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream):
-        raise Rejected(ErrorCode.NO_AUDIO_STREAM, "the file has no audio track")
+def check(stream: av.AudioStream) -> None:
+    """Raise Rejected for a stream that no decoder can read, or whose header claims what is no sound."""
     try:
-        rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+        rate = stream.codec_context.sample_rate
     except AttributeError:  # no decoder for this codec
         raise Rejected(
             ErrorCode.UNSUPPORTED_FORMAT, "the sound in this file is in a codec that cannot be read here"
         ) from None
+    channels = take_layout(stream.codec_context)
     if rate and not MIN_RATE <= rate <= MAX_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, f"the file claims a sample rate of {rate} Hz: it is damaged")
     if channels > MAX_CHANNELS:
-        raise Rejected(ErrorCode.DECODE_FAILED, f"the file claims {channels} channels: it is damaged")
-    return stream
+        message = f"the file has {channels} channels: at most {MAX_CHANNELS} can be read here"
+        raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)

@@ -59,13 +59,25 @@ class DecoderLost(RuntimeError):
 class AudioStream:
     """The audio of a recording that is being decoded; iterate over it once. Made by `open_audio`."""
 
-    def __init__(self, path: Path, *, split: bool, max_seconds: float, start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        split: bool,
+        max_seconds: float,
+        track: int | None,
+        language: str | None,
+        start: int,
+        stop: int | None,
+    ) -> None:
         request = {
             "path": str(path.resolve(strict=True)),
             "split": split,
             "max_seconds": max_seconds,
             "start": start,
             "stop": stop,
+            "track": track,
+            "language": language,
             "stall_seconds": STALL_SECONDS + path.stat().st_size / _READ_BYTES_PER_SECOND,
         }
         self._child: int | None
@@ -164,13 +176,22 @@ class AudioStream:
 
 
 def open_audio(
-    path: Path, *, split: bool = False, max_seconds: float, start: int = 0, stop: int | None = None
+    path: Path,
+    *,
+    split: bool = False,
+    max_seconds: float,
+    track: int | None = None,
+    language: str | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> AudioStream:
     """Start to decode a file in a separate process. Arguments and errors are those of `decoder.decode_stream`.
 
     Raises Rejected here if nothing can be decoded, else during iteration if an error shows later; DecoderLost in both.
     """
-    return AudioStream(path, split=split, max_seconds=max_seconds, start=start, stop=stop)
+    return AudioStream(
+        path, split=split, max_seconds=max_seconds, track=track, language=language, start=start, stop=stop
+    )
 
 
 def length_of(path: Path) -> float | None:

@@ -36,14 +36,16 @@ def read(path: Path, plan: Plan, **options: bool) -> list[tuple[float, np.ndarra
     return found
 
 
-CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3", "m4a": "aac"}
+CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3", "m4a": "aac", "ogg": "libopus", "webm": "libopus"}
+EXACT = ("wav", "flac", "mp3")  #: the others' decoders hear a little differently after a jump
 
 
 @pytest.mark.parametrize("kind", CODECS)
 def test_the_parts_of_a_recording_are_the_whole_and_end_in_pauses(
     speech: np.ndarray, tmp_path: Path, kind: str
 ) -> None:
-    path = write_audio(tmp_path / f"speech.{kind}", [speech], codec=CODECS[kind])
+    rate = 48_000 if CODECS[kind] == "libopus" else RATE
+    path = write_audio(tmp_path / f"speech.{kind}", [np.repeat(speech, rate // RATE)], codec=CODECS[kind], rate=rate)
     with open_audio(path, max_seconds=3600) as stream:
         whole = np.concatenate(list(stream), axis=1)
         audio = stream.audio
@@ -55,7 +57,8 @@ def test_the_parts_of_a_recording_are_the_whole_and_end_in_pauses(
         assert samples.shape[1] > 0
     joined = np.concatenate([samples for _, samples, _ in parts], axis=1)
     assert joined.shape == whole.shape
-    assert np.abs(joined.astype(int) - whole).max() <= 1
+    differ = np.sqrt(np.mean((joined - whole.astype(float)) ** 2)) / np.sqrt(np.mean(whole.astype(float) ** 2))
+    assert differ < (1e-4 if kind in EXACT else 0.02)
     spans = find(whole[0].astype(np.float32) / 32768)
     for number, (start, _, _) in enumerate(parts[1:], 1):
         assert abs(start - number * audio.duration / 3) <= NEAR

@@ -213,7 +213,16 @@ def run_child(
         yield
 
     monkeypatch.setattr(decoder_process, "decode_stream", decode_stream)
-    request = {"path": str(path), "split": False, "max_seconds": 20, "stall_seconds": 30.0, **limits}
+    asked = {
+        "path": str(path),
+        "split": False,
+        "max_seconds": 20,
+        "track": None,
+        "language": None,
+        "start": 0,
+        "stop": None,
+    }
+    request = {**asked, "stall_seconds": 30.0, **limits}
     (ours, theirs), (control, other) = socket.socketpair(), socket.socketpair()
     with ours, control, other:
         status = os.waitpid(decoder_process._start_child(request, theirs, control), 0)[1]
