@@ -198,16 +198,23 @@ def metadata_from(text: bytes) -> dict[str, str]:
     if len(text) > MAX_METADATA_BYTES:
         return {UNREADABLE: f"more than {MAX_METADATA_BYTES} bytes"}
     try:
-        content = json.loads(text.decode())
+        content = json.loads(text.decode("utf-8-sig"))  # editors on Windows begin with a byte order mark
         if not isinstance(content, dict):
             return {UNREADABLE: "not a JSON object of option names and values"}
-        read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+        read = {str(key): _as_text(value) for key, value in content.items() if value is not None}
         json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a surrogate pair, which no store can hold
     except UnicodeError:
         return {UNREADABLE: "not UTF-8 text"}
     except (ValueError, RecursionError):
         return {UNREADABLE: "not JSON"}
     return read
+
+
+def _as_text(value: object) -> str:
+    """A value of JSON as one would write it in an object's metadata: a list with commas."""
+    if isinstance(value, list):
+        return ", ".join(map(_as_text, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class FolderResults:
