@@ -44,7 +44,7 @@ class FolderUploads:
 
     def download(self, source: Source, into: Path) -> None:
         """See ports.Uploads."""
-        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        gone = _gone()
         path = self._existing(source)
         try:
             shutil.copyfile(path, into)
@@ -56,7 +56,7 @@ class FolderUploads:
     @contextmanager
     def open(self, source: Source) -> Iterator[BinaryIO]:
         """See ports.Uploads."""
-        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        gone = _gone()
         try:
             file = self._existing(source).open("rb")
         except FileNotFoundError:
@@ -94,6 +94,14 @@ class FolderUploads:
         """See ports.Uploads."""
         path = self._path(name)
         return self._source(path) if path.is_file() else None
+
+    def current(self, source: Source) -> Source:
+        """See ports.Uploads."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = self._source(self._existing(source))
+            if found.generation == source.generation:
+                return found
+        raise _gone()
 
     def delete(self, source: Source) -> None:
         """See ports.Uploads. Deletes the file's metadata too. A folder retains nothing."""
@@ -156,6 +164,10 @@ class FolderUploads:
             metadata=_metadata(_sidecar(path)),
             created_at=_time(stat.st_mtime),
         )
+
+
+def _gone() -> Rejected:
+    return Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
 
 
 def _is_text(name: str) -> bool:
