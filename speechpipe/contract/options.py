@@ -191,7 +191,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "initial-prompt": _hint,
     "channels": _choice(
         mix="mono mixed mixdown merge merged single 1",
-        split="stereo separate separated separately dual multi multichannel each both 2",
+        split="stereo separate separated separately dual multi multichannel each 2",
     ),
     "emotion": _emotion,
     "ref": _ref,
