@@ -121,6 +121,33 @@ def test_only_the_failed_half_is_redriven(here: Here, partial: str) -> None:
         assert words in story
 
 
+def test_a_corrected_option_takes_effect_with_the_next_redrive(here: Here) -> None:
+    (recording_id,) = here.submit("call.wav")
+    sidecar = here.folder / "call.wav.meta.json"
+    sidecar.write_text('{"language": "Deutsch"}')
+    expected = [recording_id, "stt", "and", "ser,", "with", "changed", "options", "call.wav"]
+    assert here.run("redrive", "call.wav", "--stage", "ser", "--dry-run")[1].split() == expected
+    assert here.recording(recording_id).revision == 1
+    status, out, _ = here.run("redrive", "call.wav", "--stage", "ser")
+    assert (status, out.split()) == (0, expected)
+    here.work()
+    done = here.recording(recording_id)
+    assert (done.status, done.revision, done.options.language) == (Status.COMPLETED, 2, "de")
+    sidecar.write_text('{"language": "klingon"}')
+    status, _, err = here.run("redrive", "call.wav")
+    assert status == 1
+    assert "'klingon'" in err
+    assert here.recording(recording_id) == done
+    sidecar.write_text('{"emotion": "no"}')
+    assert here.run("redrive", "call.wav", "--stage", "ser")[1].split()[1:6] == [
+        "stt,",
+        "with",
+        "changed",
+        "options",
+        "call.wav",
+    ]
+
+
 def test_a_redrive_since_a_time_continues_where_it_stopped_and_skips_what_was_redriven(here: Here) -> None:
     ids = here.submit(*(f"{number}.wav" for number in range(5)))
     here.run("redrive", ids[2], "--stage", "stt")  # as if it had been stopped after this recording
