@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## Run the sample recordings through the whole pipeline with genuine Whisper, and count its words
 	@rm -rf demo-out && mkdir demo-out
 	@cp workers/demo/samples/*.* demo-out/ && rm -f demo-out/samples.json demo-out/SOURCES.md
-	$(BIN)/speechpipe run demo-out --models demo
+	$(BIN)/speechpipe run demo-out --models demo --settle 0
 	@echo && $(BIN)/python -m benchmarks.demo demo-out
 
 test: setup ## Run all tests, including those on the emulators where these are installed

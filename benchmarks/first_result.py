@@ -29,6 +29,7 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from speechpipe.contract import Stage
+from speechpipe.embedded.runner import SETTLE_SECONDS
 from speechpipe.settings import EngineSettings
 from workers.models.choice import find
 
@@ -56,7 +57,8 @@ def ours(model: str, recording: Path) -> dict[str, float]:
     """Seconds until `speechpipe run` shows the text and the record, and ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copyfile(recording, folder / recording.name)  # now, as by somebody who has just dropped it
+        shutil.copyfile(recording, folder / recording.name)
+        time.sleep(SETTLE_SECONDS)  # a file that has just been written is waited for, in case more of it comes
         chosen = {"SPEECHPIPE_STT_MODEL": model, "HF_HUB_OFFLINE": "1", "SPEECHPIPE_DEVICE": "cpu"}
         terminal, inner = pty.openpty()
         began = time.perf_counter()

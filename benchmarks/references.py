@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from speechpipe.contract.options import LANGUAGES
+from speechpipe.contract.languages import LANGUAGES
 
 LIST = "refs.csv"
 #: Names of each role's column.

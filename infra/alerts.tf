@@ -15,7 +15,7 @@ locals {
       duration = "300s"
       meaning  = "The oldest task has waited for more than ${var.queue_age_seconds} s: the workers cannot keep up, or are not running."
       look     = "The worker's instances and GPU utilisation on the dashboard, its log, and the GPU quota."
-      do       = "Raise max_instances within the quota; fix the worker if it fails; a mere backlog drains by itself."
+      do       = "Raise max_instances within the quotas of GPUs, CPUs and memory; fix the worker if it fails; a mere backlog drains by itself."
     }
     "Upload events are old" = {
       severity = "ERROR"

@@ -1,5 +1,6 @@
-# Tasks end up here (uploads' events: upload_events.tf) once their delivery attempts are used up. give_up ends the stage as a Failure if an attempt failed, and
-# publishes the task again if none did; a second subscription keeps the messages for people (`speechpipe dead-letters`).
+# Tasks end up here once their delivery attempts are used up (uploads' events: upload_events.tf). give_up ends the stage as a
+# Failure if an attempt failed, and publishes the task again if none did; a second subscription keeps the messages for people
+# (`speechpipe dead-letters`).
 locals {
   dead_letters = local.system.subscriptions[local.system.dead_letter_topic]
   kept_letters = local.system.subscriptions["dead-letters"]

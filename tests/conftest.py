@@ -32,6 +32,7 @@ def _isolated_environment(
         if name.startswith(("SPEECHPIPE_", "GOOGLE_", "HF_")) or name.endswith("_EMULATOR_HOST"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("SPEECHPIPE_SETTLE_SECONDS", "0.2")  # the tests' files are whole once they are written
     # Images are built with the person's own pip settings, and Playwright finds its browsers in the user's cache.
     if not any(request.node.get_closest_marker(name) for name in ("images", "browser")):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))

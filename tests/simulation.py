@@ -50,6 +50,7 @@ class MemoryUploads:
         self.bodies: dict[str, bytes] = {}
         self.retained: dict[str, Retained] = {}
         self.listed: list[Source] = []
+        self.metadata: dict[str, dict[str, str]] = {}  #: of objects whose metadata was changed after the upload
         self.opened = 0
 
     def download(self, source: Source, into: Path) -> None:
@@ -76,6 +77,11 @@ class MemoryUploads:
 
     def find(self, name: str) -> Source | None:
         raise NotImplementedError
+
+    def current(self, source: Source) -> Source:
+        if source.name in self.gone:
+            raise Rejected(ErrorCode.OBJECT_GONE, "gone")
+        return source.model_copy(update={"metadata": self.metadata.get(source.name, source.metadata)})
 
     def objects(self, prefix: str = "") -> Iterator[Source]:
         yield from (source for source in self.listed if source.name.startswith(prefix))
@@ -125,7 +131,7 @@ class CrashingPort:
         "parts",
         "part_numbers",
     )
-    READS = (*STORE_READS, "read", "uri", "find", "objects", "download", "open")
+    READS = (*STORE_READS, "read", "uri", "find", "current", "objects", "download", "open")
 
     def __init__(self, port: object, simulation: Simulation) -> None:
         self._port, self._simulation = port, simulation

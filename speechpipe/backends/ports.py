@@ -112,11 +112,11 @@ class Store(Protocol):
         """
         ...
 
-    def revise(self, recording: Recording) -> bool:
-        """Start the next revision: write a recording whose revision is one more than the stored one's.
+    def revise(self, recording: Recording, *, after: int | None = None) -> bool:
+        """Start a later revision than `after`, by default the next one: write the recording.
 
-        Returns False and changes nothing unless the stored one is final, announced and not erased. Compare-and-swap:
-        one of several concurrent callers succeeds.
+        Returns False and changes nothing unless the stored one is revision `after`, final, announced and not erased.
+        Compare-and-swap: one of several concurrent callers succeeds.
         """
         ...
 
@@ -253,6 +253,10 @@ class Uploads(Protocol):
 
     def find(self, name: str) -> Source | None:
         """The live object of that name; None if there is none."""
+        ...
+
+    def current(self, source: Source) -> Source:
+        """Exactly that generation with the metadata that it has now. Raises Rejected(object_gone) if it is gone."""
         ...
 
     def objects(self, prefix: str = "") -> Iterator[Source]:

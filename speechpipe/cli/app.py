@@ -113,6 +113,12 @@ def run(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the recordings.")],
     watch: Annotated[bool, typer.Option("--watch", help="Keep running and process new files until Ctrl-C.")] = False,
     console: WithConsole = True,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0, envvar="SPEECHPIPE_SETTLE_SECONDS", help="Take a file once it has not changed for this many seconds."
+        ),
+    ] = 5.0,
     models: Models = "auto",
     device: Device = "auto",
     workers: Annotated[
@@ -135,16 +141,16 @@ def run(
     traces = os.environ.get("SPEECHPIPE_TRACES", "")
     shown = {(each.id, each.revision) for each in client.recordings(limit=1_000_000) if each.announced_at}
     with ExitStack() as stack:
-        runner = stack.enter_context(
-            Runner(
-                directory,
-                lambda: _find_engines(settings),
-                read(Limits),
-                traces=traces,
-                workers=workers,
-                environ=environ,
-            )
+        work = Runner(
+            directory,
+            lambda: _find_engines(settings),
+            read(Limits),
+            traces=traces,
+            settle_seconds=settle,
+            workers=workers,
+            environ=environ,
         )
+        runner = stack.enter_context(work)
         if watch:
             err.print(f"watching {directory} for recordings; Ctrl-C stops")
             if console:

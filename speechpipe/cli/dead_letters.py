@@ -13,7 +13,7 @@ from speechpipe.cli.arguments import connect
 from speechpipe.cli.terminal import err, out, print_problem
 from speechpipe.client import Client
 from speechpipe.contract import Letter
-from speechpipe.contract.errors import NotFinal, NotFound
+from speechpipe.contract.errors import NotFinal, NotFound, Rejected
 from speechpipe.observe.log import printable
 from speechpipe.pipeline.operations import LetterState
 
@@ -106,7 +106,7 @@ def redrive_letters(
         stages = " and ".join(sorted({_what(letter) for letter in letters}))
         try:
             state = client.settle(letters)
-        except (NotFinal, NotFound) as error:
+        except (NotFinal, NotFound, Rejected) as error:
             problems += 1
             print_problem(recording_id, error)
             continue

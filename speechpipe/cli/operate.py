@@ -23,6 +23,7 @@ from speechpipe.contract import Recording, Stage, Status
 from speechpipe.contract.errors import NotFound
 from speechpipe.observe.log import printable
 from speechpipe.pipeline import operations
+from speechpipe.pipeline.corrections import rerun
 
 commands = typer.Typer()
 commands.add_typer(dead_letters.commands, name="dead-letters")
@@ -54,6 +55,10 @@ def redrive(
 ) -> None:
     """Run recordings again as their next revision. A stage that is not run again keeps its outcome.
 
+    The upload's metadata is read anew, so correct a wrong option there (in a
+    folder: in NAME.meta.json), and redrive the recording by its name. Stages
+    whose options have changed run again in any case.
+
     --since alone selects recordings that ended as completed, partial or failed,
     except those run again since TIME, so an interrupted command can simply be
     repeated. Exit with status 1 if a recording could not be run again.
@@ -66,22 +71,35 @@ def redrive(
     total = 0
     with progress_bar("redriving", len(recordings) if recordings else None) as bar:
         for recording in chosen:
-            requested = recording.options.stages
-            again = tuple(s for s in requested if s in stage) if stage else operations.to_run_again(recording)
             try:
-                if not dry_run and again:
-                    client.redrive(recording.id, *again)
+                again, corrected = _run_again(client, recording, stage, dry_run=dry_run)
             except Exception as error:  # the platform's, for example; continue with the others
                 problems.append(recording.id)
                 print_problem(recording.id, error)
             else:
                 total += bool(again)
                 what = " and ".join(again) or "nothing: the recording did not request that stage"
-                print_line(bar, recording.id, what, recording.source.name)
+                print_line(bar, recording.id, what + ", with changed options" * corrected, recording.source.name)
             advance(bar)
     err.print(f"{plural(total)} {'would be redriven' if dry_run else 'redriven'}", highlight=False)
     if problems:
         raise typer.Exit(1)
+
+
+def _run_again(
+    client: Client, recording: Recording, chosen: list[Stage] | None, *, dry_run: bool
+) -> tuple[tuple[Stage, ...], bool]:
+    """Redrive a recording. Returns the stages that run again, and whether with other options than before."""
+    asked = tuple(chosen) if chosen else operations.to_run_again(recording)
+    if dry_run and recording.may_be_revised:
+        planned = rerun(recording, asked, client.world.uploads)
+        return planned.stages, planned.corrected
+    if dry_run:
+        return tuple(stage for stage in recording.options.stages if stage in asked), False
+    begun = client.redrive(recording.id, *asked)
+    if begun.revision == recording.revision and begun.status.is_final:
+        return (), False
+    return begun.rerun, begun.options != recording.options
 
 
 def _select(client: Client, failed: bool, partial: bool, since: datetime | None) -> Iterator[Recording]:

@@ -253,7 +253,10 @@ class Client:
         return operations.release(self.get(recording).id, self.world)
 
     def redrive(self, recording: str, *stages: Stage) -> Recording:
-        """Run stages of a finished recording again, by default all, as its next revision. Raises NotFound, NotFinal."""
+        """Run stages of a finished recording again, by default all, with the options that its upload has now.
+
+        Raises NotFound, NotFinal, and Rejected for options that have changed and cannot be read.
+        """
         return operations.redrive(self.get(recording).id, stages or tuple(Stage), self.world)
 
     def replay(self, recording: str) -> Recording:

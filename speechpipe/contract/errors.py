@@ -9,6 +9,7 @@
     ├── NotFinal            not in a final state       (client and CLI)         the caller, later
     ├── WaitTimeout         not finished in time       (client and CLI)         the caller
     ├── Held                over a cap, does not run   (client and CLI)         an operator, by release
+    ├── FolderUnusable      full or read-only disk     the process stops        whoever set it up
     ├── SettingsMissing     missing or bad setting     the process stops        whoever set it up
     └── EngineUnavailable   no model, no library       the process stops        whoever set it up
 
@@ -101,6 +102,10 @@ class Held(SpeechpipeError):
 
 class EngineUnavailable(SpeechpipeError):
     """An engine cannot be loaded on this machine; the message says what to do."""
+
+
+class FolderUnusable(SpeechpipeError):
+    """A folder of recordings cannot be written, because its disk is full or read-only; the message says what to do."""
 
 
 class SettingsMissing(SpeechpipeError):

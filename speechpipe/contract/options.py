@@ -1,5 +1,7 @@
 """Read the object's custom metadata (`x-goog-meta-*`) as `Options`. Every error says what is allowed.
 
+What is meant beyond doubt is taken (`language=Deutsch`, `channels=stereo`), and the record says how it was understood.
+
 Tools that copy files write metadata of their own: rclone and s3fs `mtime`, DataSync `file-owner`. So a name that is
 none of ours is a caution in the record, unless it looks like a misspelt one of ours.
 """
@@ -7,24 +9,26 @@ none of ours is a caution in the record, unless it looks like a misspelt one of 
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from speechpipe.contract import Caution, Options
 from speechpipe.contract.errors import ErrorCode, Rejected
-
-#: Whisper's languages (openai/whisper, tokenizer.py). Kept here so that functions need no engine to check an option.
-LANGUAGES = (
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is"
-    " it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk"
-    " sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
-).split()
+from speechpipe.contract.hints import cleaned, loses_signs
+from speechpipe.contract.languages import LANGUAGES, language_of
 
 #: Names that upload tools add to every file themselves; they are not even worth a caution.
 IGNORED_PREFIXES = ("goog-reserved-", "gcsfuse_", "goog-drive-", "firebasestoragedownloadtokens", "content-")
 
 MAX_TEXT = 1000  #: characters of hotwords or prompt: Whisper keeps about 223 tokens of them
 MAX_REF = 256
+
+#: Characters that no terminal shows by themselves, but names have: blanks, joiners, soft hyphens.
+_IN_NAMES = "\u00a0\u00ad\u200c\u200d\u2002\u2003\u2009\u202f\u3000"
+
+_HINTS = ("hotwords", "initial-prompt")
 
 #: The name under which a backend reports metadata that it could not read; the value says why.
 UNREADABLE = ".meta.json"
@@ -47,7 +51,8 @@ def parse_options(metadata: Mapping[str, str], *, strict: bool = False) -> Optio
         if name not in _READERS:
             _check_unknown(key, value, strict=strict)
             continue
-        values[name.replace("-", "_")] = _READERS[name](name, value.strip())
+        if value.strip():  # forms send the fields that nobody filled in
+            values[name.replace("-", "_")] = _READERS[name](name, value.strip())
     options = Options(**values)
     if isinstance(options.emotion, tuple) and options.channels != "split":
         raise _invalid("emotion", metadata.get("emotion", ""), "a list of channels only with channels=split")
@@ -67,6 +72,37 @@ def unknown_options(metadata: Mapping[str, str]) -> tuple[Caution, ...]:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     message = f"custom metadata that is no option was left alone: {shown}{more}; options are {', '.join(_READERS)}"
     return (Caution(code="unknown_option", message=message),)
+
+
+def understood(metadata: Mapping[str, str]) -> tuple[Caution, ...]:
+    """One caution that says how values were read that are not written as in the list of options; none if all are."""
+    read = []
+    for key, value in metadata.items():
+        name, given = key.lower(), value.strip()
+        if name not in _READERS or not given:
+            continue
+        try:
+            meaning = _READERS[name](name, given)
+        except Rejected:
+            return ()  # then the recording is rejected, which says more
+        if name in _HINTS:
+            if loses_signs(given):
+                read.append(f"{name} without signs that are no words, such as emoji")
+        elif name != "ref" and _written(meaning) != _written(_as_given(given)):
+            read.append(f"{name} {_shown(given)} as {_written(meaning)}")
+    if not read:
+        return ()
+    return (Caution(code="option_understood", message="options were understood so: " + "; ".join(sorted(read))),)
+
+
+def _as_given(given: str) -> str | tuple[int, ...]:
+    parts = [part.strip() for part in given.lower().split(",")]
+    return tuple(sorted(map(int, parts))) if all(map(str.isdecimal, parts)) else given.lower()
+
+
+def _written(meaning: str | tuple[int, ...] | None) -> str:
+    """A value as the list of options has it."""
+    return ",".join(map(str, meaning)) if isinstance(meaning, tuple) else meaning or "auto"
 
 
 def _meant(name: str) -> str | None:
@@ -95,36 +131,54 @@ def _shown(given: str) -> str:
     return repr(given if len(given) <= 80 else given[:77] + "...")
 
 
-def _choice(*allowed: str) -> Callable[[str, str], str]:
+def _choice(**meanings: str) -> Callable[[str, str], str]:
+    """Read one of the names in `meanings`, or one of the other words for it, which follow it there."""
+    known = {word: name for name, others in meanings.items() for word in (name, *others.split())}
+
     def read(name: str, given: str) -> str:
-        if given.lower() not in allowed:
-            raise _invalid(name, given, " or ".join(allowed))
-        return given.lower()
+        if (word := _word(given)) not in known:
+            raise _invalid(name, given, " or ".join(meanings))
+        return known[word]
 
     return read
 
 
-def _text(limit: int) -> Callable[[str, str], str]:
-    def read(name: str, given: str) -> str:
-        if not given or len(given) > limit or not given.isprintable():
-            raise _invalid(name, given, f"1 to {limit} printable characters")
-        return given
+def _word(given: str) -> str:
+    """A value without what forms, keyboards and JSON add to it: case, full-width letters, quotes."""
+    return unicodedata.normalize("NFKC", given).strip(" \t\n\"'").lower()
 
-    return read
+
+def _hint(name: str, given: str) -> str | None:
+    text = cleaned(given)
+    if len(text) > MAX_TEXT:
+        raise _invalid(name, given, f"up to {MAX_TEXT} characters")
+    return text or None
+
+
+def _ref(name: str, given: str) -> str:
+    if not given or len(given) > MAX_REF or not all(char.isprintable() or char in _IN_NAMES for char in given):
+        raise _invalid(name, given, f"1 to {MAX_REF} printable characters")
+    return given
 
 
 def _language(name: str, given: str) -> str | None:
-    if given.lower() == "auto":
-        return None
-    if given.lower() not in LANGUAGES:
-        raise _invalid(name, given, "auto, or one of " + " ".join(LANGUAGES))
-    return given.lower()
+    try:
+        return language_of(given)
+    except ValueError:
+        allowed = "auto, or a language by its code or name, such as en, en-US or English; codes are "
+        raise _invalid(name, given, allowed + " ".join(LANGUAGES)) from None
+
+
+_ON_OR_OFF = {"on": "on", "off": "off"}
+_ON_OR_OFF |= dict.fromkeys("true yes enable enabled all".split(), "on")
+_ON_OR_OFF |= dict.fromkeys("false no disable disabled none".split(), "off")
 
 
 def _emotion(name: str, given: str) -> str | tuple[int, ...]:
-    if given.lower() in ("on", "off"):
-        return given.lower()
-    channels = [part.strip() for part in given.split(",")]
+    word = _word(given)
+    if word in _ON_OR_OFF:
+        return _ON_OR_OFF[word]
+    channels = re.split(r"\s*[,;]\s*|\s+", word.strip("[]() "))
     if not all(part.isascii() and part.isdigit() and len(part) < 3 for part in channels):
         raise _invalid(name, given, "on, off, or channels counted from 0, for example 0 or 0,1")
     return tuple(sorted({int(part) for part in channels}))
@@ -132,10 +186,13 @@ def _emotion(name: str, given: str) -> str | tuple[int, ...]:
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "language": _language,
-    "task": _choice("transcribe", "translate"),
-    "hotwords": _text(MAX_TEXT),
-    "initial-prompt": _text(MAX_TEXT),
-    "channels": _choice("mix", "split"),
+    "task": _choice(transcribe="transcription transcript", translate="translation"),
+    "hotwords": _hint,
+    "initial-prompt": _hint,
+    "channels": _choice(
+        mix="mono mixed mixdown merge merged single 1",
+        split="stereo separate separated separately dual multi multichannel each 2",
+    ),
     "emotion": _emotion,
-    "ref": _text(MAX_REF),
+    "ref": _ref,
 }

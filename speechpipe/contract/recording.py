@@ -39,6 +39,7 @@ class Recording(Frozen):
     id: str
     revision: int = 1
     rerun: tuple[Stage, ...] = ()  #: stages that this revision runs again; the others keep their earlier outcome
+    completes: tuple[Stage, ...] = ()  #: those of `rerun` of which only the missing parts run again
     revised_at: Time | None = None  #: when this revision started; None for the first
     status: Status = Status.QUEUED
     source: Source

@@ -35,6 +35,12 @@ class Options(Frozen):
         """The requested stages."""
         return (Stage.STT,) if self.emotion == "off" else (Stage.STT, Stage.SER)
 
+    def of(self, stage: Stage) -> tuple[object, ...]:
+        """The options that a stage's outcome depends on."""
+        if stage is Stage.SER:
+            return self.channels, self.emotion
+        return self.language, self.task, self.hotwords, self.initial_prompt, self.channels
+
 
 class Source(Frozen):
     """The uploaded object: a name in a bucket at one generation."""

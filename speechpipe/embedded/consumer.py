@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from speechpipe.backends.local.bus import LocalBus, Message
+from speechpipe.backends.local.disk import is_unusable
 from speechpipe.backends.ports import Analyse
 from speechpipe.contract import Task
 from speechpipe.contract.errors import Busy, ErrorCode, Unreadable
@@ -69,7 +70,11 @@ class Consumer:
         except Busy:
             self._insist(partial(self._bus.redeliver, message, 1.0, count_attempt=False))
             return
-        except Exception:
+        except Exception as error:
+            if is_unusable(error):  # no fault of the task's, so no attempt of it
+                log.error("the folder's disk is full or read-only, so this waits", extra={"action": "state_failed"})
+                self._insist(partial(self._bus.redeliver, message, UNUSABLE_SECONDS, count_attempt=False))
+                return
             log.exception("attempt %d failed", message.attempts, extra={"action": "attempt_failed"})
             delay = min(2.0 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
             self._insist(partial(self._bus.redeliver, message, delay))

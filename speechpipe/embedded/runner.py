@@ -10,18 +10,15 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, Self
 
-from speechpipe.backends.local import STATE_FOLDER, TRACES_FILE
+from speechpipe.backends.local import STATE_FOLDER, TRACES_FILE, open_state
 from speechpipe.backends.local.bus import (
     FINALIZED,
     PARTIAL_CREATED,
@@ -31,13 +28,16 @@ from speechpipe.backends.local.bus import (
     Message,
     task_topic,
 )
-from speechpipe.backends.local.database import Database
-from speechpipe.backends.local.folder import FolderResults, FolderUploads
+from speechpipe.backends.local.disk import check_room
+from speechpipe.backends.local.folder import FolderUploads
+from speechpipe.backends.local.results import FolderResults
 from speechpipe.backends.local.store import SqliteStore
 from speechpipe.backends.ports import Analyse, Backend
 from speechpipe.contract import Source, Stage
+from speechpipe.embedded.arrivals import Arrivals
 from speechpipe.embedded.consumer import Consumer, Performer
 from speechpipe.embedded.crew import Crew
+from speechpipe.embedded.leftovers import SCRATCH, STAGING, tidy
 from speechpipe.observe import instrumented, spans
 from speechpipe.observe.spans import OFF
 from speechpipe.pipeline.ingest import ingest
@@ -47,13 +47,11 @@ from speechpipe.pipeline.world import World, utc_now
 from speechpipe.settings import Limits
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 LoadEngine = Callable[[], Analyse]
 
 SCAN_SECONDS = 0.5
+SETTLE_SECONDS = 5.0  #: a file that has not changed for this long is whole
 SWEEP_SECONDS = 60.0
-MOST_TRACES = 64 << 20  #: bytes; a larger file of traces is set aside at the next start, and one such file is kept
-ABANDONED_SECONDS = 24 * 3600.0  #: a partial upload that has not changed for this long is deleted
 
 
 class AlreadyRunning(Exception):
@@ -63,10 +61,12 @@ class AlreadyRunning(Exception):
 class Runner:
     """Works on one folder until stopped; a context manager. Raises AlreadyRunning if another process works on it.
 
+    Raises FolderUnusable if the folder's disk is full or read-only. If it becomes so later, the work waits.
     `engines` finds the models and returns what loads each stage's engine. That runs in the stage's own thread, so
     whichever stage is ready begins. `traces` takes the values of SPEECHPIPE_TRACES; if empty, traces go to a file
-    beside the folder's state. With more than one of `workers`, so many processes perform the tasks, with engines of
-    their own, and `environ` has their settings.
+    beside the folder's state. A file is taken once it has not changed for `settle_seconds`, by default SETTLE_SECONDS.
+    With more than one of `workers`, so many processes perform the tasks, with engines of their own, and `environ` has
+    their settings.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Runner:
         limits: Limits,
         *,
         traces: str = "",
+        settle_seconds: float | None = None,
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory.resolve()
         state = self.directory / STATE_FOLDER
-        state.mkdir(exist_ok=True)
+        self._database = open_state(state)
         self._lock_path = state / "runner.lock"
         self._lock: IO[str] | None = None
-        self._database = Database(state / "state.sqlite3")
         self.store = SqliteStore(self._database)
         self.bus = LocalBus(self._database)
         self.uploads = FolderUploads(self.directory, state / "uploading", self.bus.finalized)
-        self._scratch, self._staging, self._state = state / "scratch", state / "staging", state
+        self._scratch, self._staging, self._state = state / SCRATCH, state / STAGING, state
         self.results = FolderResults(state / "results", self._staging)
         self._engines = engines
         self._workers, self._environ = workers, os.environ if environ is None else environ
@@ -104,7 +104,7 @@ class Runner:
         self._consumer = Consumer(self.bus, self._stopping)
         self._threads: list[threading.Thread] = []
         self._scanned = threading.Event()
-        self._seen: dict[str, tuple[str, int]] = {}  # name -> generation and size at the last scan
+        self._arrivals = Arrivals(self.uploads, SETTLE_SECONDS if settle_seconds is None else settle_seconds)
         self._growing = 0
         self._holder = f"{socket.gethostname()}-{os.getpid()}"
 
@@ -121,7 +121,14 @@ class Runner:
         except BaseException:
             self._lock.close()
             raise
-        self._tidy()
+        try:
+            tidy(self._state)
+            self._scratch.mkdir(exist_ok=True)
+            for written in (self._staging, self.results.root):
+                check_room(written)
+        except BaseException:
+            self._lock.close()
+            raise
         backend = self._backend
         if self._traces != "off":
             from speechpipe.observe import exporters
@@ -195,19 +202,6 @@ class Runner:
 
     # ------------------------------------------------------------------------------------- the uploads "event"
 
-    def _tidy(self) -> None:
-        """Delete the leftovers of killed processes. Only uploads write there at this point."""
-        for begun in (self._scratch, self._staging):
-            shutil.rmtree(begun, ignore_errors=True)
-        self._scratch.mkdir(exist_ok=True)
-        for upload in (self._state / "uploading").glob("*"):
-            with suppress(FileNotFoundError):  # an upload that has just finished
-                if time.time() - upload.stat().st_mtime > ABANDONED_SECONDS:
-                    upload.unlink()
-        traces = self._state / TRACES_FILE
-        if traces.exists() and traces.stat().st_size > MOST_TRACES:
-            traces.replace(traces.with_suffix(".1.jsonl"))
-
     def _scan_forever(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -218,18 +212,10 @@ class Runner:
             self._stopping.wait(SCAN_SECONDS)
 
     def _scan(self) -> None:
-        """Publish `finalized` once for each object generation whose file has stopped growing."""
+        """Publish `finalized` once for each object generation whose file is whole."""
         rows = self._database.read().execute("SELECT name, generation FROM objects")
-        known = {(row["name"], row["generation"]) for row in rows}
-        before, self._seen, growing = self._seen, {}, 0
-        for source in self.uploads.objects():
-            if (source.name, source.generation) in known:
-                continue
-            state = self._seen[source.name] = (source.generation, source.size)
-            age = time.time_ns() - int(source.generation)
-            if age < 2e9 * SCAN_SECONDS and before.get(source.name) != state:
-                growing += 1
-                continue
+        whole, growing = self._arrivals.look({(row["name"], row["generation"]) for row in rows})
+        for source in whole:
             self.bus.finalized(source)
         self._growing = growing
 

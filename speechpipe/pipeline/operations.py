@@ -20,6 +20,7 @@ from speechpipe.backends.ports import Store
 from speechpipe.contract import Half, HalfStatus, Letter, Record, Recording, Stage, Status
 from speechpipe.contract.errors import NotFinal, NotFound
 from speechpipe.pipeline import outcomes, parts
+from speechpipe.pipeline.corrections import rerun
 from speechpipe.pipeline.erasure import announce_erased
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.world import World
@@ -65,28 +66,31 @@ def _released(held: Recording, now: datetime) -> Recording:
 def redrive(recording_id: str, stages: Collection[Stage], world: World) -> Recording:
     """Run stages of a finished recording again, as its next revision; the other stages keep their outcome.
 
+    The options are those that the object's metadata has now; a stage whose options have changed runs again too.
     Repeating it while that revision runs publishes the tasks that have no outcome yet, since the first call may have
-    been cut off before it did; workers do nothing twice. Raises NotFound, also for an erased recording, and NotFinal if
-    the first run, or a run of other stages, has not finished.
+    been cut off before it did; workers do nothing twice. Raises NotFound, also for an erased recording, NotFinal if the
+    first run, or a run of other stages, has not finished, and Rejected for changed metadata that cannot be read.
     """
     recording = _living(recording_id, world.store)
-    asked = [stage for stage in recording.options.stages if stage in stages]
-    if not asked:
+    if recording.may_be_revised:
+        again = rerun(recording, stages, world.uploads)
+        if not again.stages:
+            return recording
+        revised = again.revised(world.clock(), world.results)
+        if world.store.revise(revised, after=recording.revision):
+            what = " and ".join(again.stages) + (" with other options" if again.corrected else "")
+            log.info("%s runs again", what, extra={"action": "redriven", "recording_id": recording_id})
+        recording = _living(recording_id, world.store)
+    if recording.status.is_final:  # another redrive has finished in the meantime, or it is not announced yet
         return recording
-    if recording.may_be_revised and world.store.revise(
-        outcomes.revised(recording, asked, world.clock(), world.results)
-    ):
-        extra = {"action": "redriven", "recording_id": recording_id}
-        log.info("%s runs again", " and ".join(asked), extra=extra)
-    recording = _living(recording_id, world.store)
-    if recording.status.is_final:  # another redrive has finished in the meantime
-        return recording
-    if not set(asked) <= set(recording.rerun):
+    asked = {stage for stage in recording.options.stages if stage in stages}
+    if not asked <= set(recording.rerun):
         raise NotFinal(f"{recording_id} is {recording.status.value}: it can be run again once it has finished")
     done = newest(world.store.partials(recording_id), recording)
     for stage in recording.rerun:
         if stage not in done:
-            parts.keep(recording, stage, world)
+            if stage in recording.completes:
+                parts.keep(recording, stage, world)
             parts.begin(recording, stage, recording.revised_at or world.clock(), world)
     return recording
 

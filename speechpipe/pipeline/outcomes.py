@@ -74,21 +74,30 @@ def finished(recording: Recording, record: Record) -> Recording:
     )
 
 
-def revised(recording: Recording, stages: Iterable[Stage], now: datetime, results: Results) -> Recording:
-    """The recording at the start of its next revision, in which these stages run again, with a deadline as far away."""
+def revised(
+    recording: Recording, stages: Iterable[Stage], now: datetime, results: Results, *, revision: int | None = None
+) -> Recording:
+    """The recording at the start of a later revision, by default the next one, with a deadline as far away.
+
+    These stages run again; those that its options no longer ask for are skipped.
+    """
     again = tuple(stage for stage in Stage if stage in stages)
     allowed = recording.deadline_at - (recording.revised_at or recording.accepted_at or recording.queued_at)
-    revision = recording.revision + 1
+    revision = revision or recording.revision + 1
+    skipped = {stage: Half(status=HalfStatus.SKIPPED) for stage in Stage if stage not in recording.options.stages}
     return recording.model_copy(
         update={
             "revision": revision,
             "rerun": again,
+            "completes": (),
             "revised_at": now,
             "status": Status.QUEUED,
             "results_uri": results.uri(f"{recording.id}/r{revision}"),
             "deadline_at": now + allowed,
             "requeued": {},
-            "halves": recording.halves | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again},
+            "halves": recording.halves
+            | {stage: Half(status=HalfStatus.QUEUED, queued_at=now) for stage in again}
+            | skipped,
             "same_content_as": None,
             "finished_at": None,
             "result": None,

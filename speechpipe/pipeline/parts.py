@@ -110,13 +110,10 @@ def missing(recording: Recording, stage: Stage, world: World) -> list[Part | Non
 
 
 def keep(recording: Recording, stage: Stage, world: World) -> None:
-    """Keep the parts of the last run that have a value, if others of it have none: only these run again."""
+    """Keep the parts of the last run that have a value: only the others run again."""
     earlier = (p.revision for p in world.store.partials(recording.id) if p.stage is stage)
     before = max((revision for revision in earlier if revision < recording.revision), default=0)
-    parts = world.store.parts(recording.id, stage, before)
-    if not any(partial.failure for partial in parts):
-        return
-    for partial in parts:
+    for partial in world.store.parts(recording.id, stage, before):
         if partial.failure is None:
             kept = partial.model_copy(update={"revision": recording.revision})
             world.store.create_partial(copied(kept, world))

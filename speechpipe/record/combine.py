@@ -27,7 +27,7 @@ from speechpipe.contract import (
     Timing,
     Transcript,
 )
-from speechpipe.contract.options import unknown_options
+from speechpipe.contract.options import understood, unknown_options
 from speechpipe.record.align import align_segments, summarise
 from speechpipe.record.foreign import unknown_languages
 from speechpipe.record.joining import join_texts
@@ -216,4 +216,5 @@ def _warnings(recording: Recording, analyses: Mapping[Stage, Analysis | None]) -
     cautions = [caution for analysis in analyses.values() if analysis for caution in analysis.cautions]
     stt, ser = analyses.get(Stage.STT), analyses.get(Stage.SER)
     cautions += unknown_languages(stt, ser) if stt and ser else ()
-    return tuple(dict.fromkeys([*cautions, *unknown_options(recording.source.metadata)]))
+    metadata = recording.source.metadata
+    return tuple(dict.fromkeys([*cautions, *understood(metadata), *unknown_options(metadata)]))

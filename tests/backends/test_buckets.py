@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from pathlib import Path
 
 import httpx
 import pytest
+from google.cloud import storage
 
+from speechpipe.backends.local.folder import FolderUploads
 from speechpipe.backends.ports import Backend
 from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
 from tests.backends.examples import ODD_NAME
@@ -188,3 +191,23 @@ def test_a_folder_of_results_is_deleted_and_its_neighbours_are_not(backend: Back
     backend.results.create("rec_1/r1/record.json", b"again", "application/json")
     backend.results.delete("rec_1")
     backend.results.delete("rec_12")
+
+
+def test_metadata_that_was_changed_after_the_upload_is_read(backend: Backend, elsewhere: Path) -> None:
+    (elsewhere / "in").write_bytes(b"audio")
+    name = f"{uuid.uuid4().hex} #1.wav"
+    source = backend.uploads.upload(elsewhere / "in", name, METADATA)
+    assert backend.uploads.current(source) == source
+    changed = {"language": "fr"}
+    if isinstance(backend.uploads, FolderUploads):
+        (backend.uploads.root / f"{name}.meta.json").write_text(json.dumps(changed))
+    else:
+        blob = storage.Client().bucket(source.bucket).get_blob(name)
+        blob.metadata = {key: changed.get(key) for key in {**METADATA, **changed}}
+        blob.patch()
+    assert backend.uploads.current(source) == source.model_copy(update={"metadata": changed})
+    tick()
+    backend.uploads.upload(elsewhere / "in", name, METADATA)  # another generation
+    with pytest.raises(Rejected) as caught:
+        backend.uploads.current(source)
+    assert caught.value.code is ErrorCode.OBJECT_GONE

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from speechpipe.backends.ports import Backend, Store
-from speechpipe.contract import Half, HalfStatus, Lease, Recording, Requeued, Retained, Stage, Status, Totals
+from speechpipe.contract import Half, HalfStatus, Lease, Options, Recording, Requeued, Retained, Stage, Status, Totals
 from speechpipe.contract.errors import Busy
 from speechpipe.pipeline.outcomes import tombstone
 from tests.backends.examples import LATER, NOW, QUOTE, accepted, finished, held, partial, recording
@@ -327,7 +327,22 @@ def test_a_revision_starts_only_after_the_previous_one_is_announced(store: Store
     assert not store.revise(next_revision(known))  # not announced yet
     store.mark_announced(known.id, 1, LATER)
     assert not store.revise(next_revision(known).model_copy(update={"revision": 3}))
+    assert not store.revise(next_revision(known), after=2)
     assert store.revise(next_revision(known))
+
+
+def test_a_revision_may_leave_out_a_number_and_have_other_options(store: Store, announced: Recording) -> None:
+    metadata = {"language": "fr"}
+    third = next_revision(announced).model_copy(
+        update={
+            "revision": 3,
+            "options": Options(language="fr"),
+            "source": announced.source.model_copy(update={"metadata": metadata}),
+        }
+    )
+    assert store.revise(third, after=1)
+    found = read(store, announced)
+    assert (found, found.source.metadata) == (third, metadata)  # nothing is left of the earlier metadata
 
 
 def test_a_join_of_an_earlier_revision_changes_nothing(store: Store, announced: Recording) -> None:

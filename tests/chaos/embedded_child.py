@@ -38,6 +38,7 @@ LATEST_SECONDS = 2.0  #: the longest delay of a repeated message
 #: As in production, but faster; and more attempts, because faults alone must not use them up.
 FASTER = {
     "SCAN_SECONDS": 2.0,
+    "SETTLE_SECONDS": 1.0,
     "SWEEP_SECONDS": 5.0,
     "MAX_BACKOFF_SECONDS": 0.5,
     "LEASE_SECONDS": LEASE_SECONDS,

@@ -20,7 +20,7 @@ from speechpipe.backends.local.folder import FolderUploads
 from speechpipe.backends.local.store import SqliteStore
 from speechpipe.cli import terminal
 from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status
-from speechpipe.embedded import runner
+from speechpipe.embedded import consumer
 from speechpipe.pipeline.backfill import Outcome, Throttle
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.pipeline.world import World
@@ -65,8 +65,8 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     monkeypatch.setattr(terminal.out, "_width", 200)  # COLUMNS is read once, when the module is imported
     engines = {stage: FixedEngine(stage) for stage in Stage}
     monkeypatch.setattr("speechpipe.cli.app.find_engines", lambda settings, on_bytes: ready(engines)())
-    monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
-    monkeypatch.setattr(runner, "MAX_BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(consumer, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(consumer, "MAX_BACKOFF_SECONDS", 0.05)
     monkeypatch.setattr("speechpipe.cli.display.REFRESH_SECONDS", 0.05)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -119,6 +119,33 @@ def test_only_the_failed_half_is_redriven(here: Here, partial: str) -> None:
         "ended as completed",
     ):
         assert words in story
+
+
+def test_a_corrected_option_takes_effect_with_the_next_redrive(here: Here) -> None:
+    (recording_id,) = here.submit("call.wav")
+    sidecar = here.folder / "call.wav.meta.json"
+    sidecar.write_text('{"language": "Deutsch"}')
+    expected = [recording_id, "stt", "and", "ser,", "with", "changed", "options", "call.wav"]
+    assert here.run("redrive", "call.wav", "--stage", "ser", "--dry-run")[1].split() == expected
+    assert here.recording(recording_id).revision == 1
+    status, out, _ = here.run("redrive", "call.wav", "--stage", "ser")
+    assert (status, out.split()) == (0, expected)
+    here.work()
+    done = here.recording(recording_id)
+    assert (done.status, done.revision, done.options.language) == (Status.COMPLETED, 2, "de")
+    sidecar.write_text('{"language": "klingon"}')
+    status, _, err = here.run("redrive", "call.wav")
+    assert status == 1
+    assert "'klingon'" in err
+    assert here.recording(recording_id) == done
+    sidecar.write_text('{"emotion": "no"}')
+    assert here.run("redrive", "call.wav", "--stage", "ser")[1].split()[1:6] == [
+        "stt,",
+        "with",
+        "changed",
+        "options",
+        "call.wav",
+    ]
 
 
 def test_a_redrive_since_a_time_continues_where_it_stopped_and_skips_what_was_redriven(here: Here) -> None:

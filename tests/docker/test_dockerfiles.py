@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,34 @@ def test_every_builder_is_pinned() -> None:
         assert re.search(r":[\w.-]*\d+\.\d+\.\d+[\w.-]*$", step["name"]), step["name"]
 
 
-def test_a_build_deploys_only_on_request() -> None:
-    assert cloudbuild()["substitutions"]["_DEPLOY"] == "false"
-    (deploy,) = [step for step in cloudbuild()["steps"] if step["id"] == "deploy"]
-    assert 'if [ "${_DEPLOY}" != true ]' in deploy["args"][-1]
+@pytest.fixture
+def deployed(tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs the last step with these substitutions and a stand-in for terraform; returns what that was called with."""
+    calls, terraform = tmp_path / "calls", tmp_path / "terraform"
+    terraform.write_text('#!/bin/sh\necho "$*" >> "$CALLS"\n')
+    terraform.chmod(0o755)
+
+    def run(**given: str) -> list[str]:
+        values = {"PROJECT_ID": "example-project", **cloudbuild()["substitutions"], **given}
+        step = cloudbuild()["steps"][-1]
+        script = re.sub(r"\$\$|\$\{?(\w+)\}?", lambda found: values[found[1]] if found[1] else "$", step["args"][-1])
+        calls.write_text("")
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls)}
+        subprocess.run([step["entrypoint"], *step["args"][:-1], script], cwd=ROOT, env=environment, check=True)
+        return calls.read_text().splitlines()
+
+    return run
+
+
+def test_a_build_deploys_only_on_request(deployed: Callable[..., list[str]]) -> None:
+    assert deployed() == []
+
+
+@pytest.mark.parametrize(("model", "models"), [({}, "default"), ({"_STT_MODEL": "demo", "_SER_MODEL": "demo"}, "demo")])
+def test_a_build_that_deploys_leaves_its_choices_for_the_next_make_deploy(
+    deployed: Callable[..., list[str]], model: dict[str, str], models: str
+) -> None:
+    init, apply = deployed(_DEPLOY="true", _REGION="europe-west4", _ACCELERATOR="none", **model)
+    assert "-backend-config=bucket=example-project-speechpipe-tfstate" in init
+    for choice in ("project_id=example-project", "region=europe-west4", "accelerator=none", f"models={models}"):
+        assert f"-var={choice}" in apply.split()

@@ -17,7 +17,7 @@ from speechpipe.backends.local.bus import LocalBus
 from speechpipe.backends.ports import Backend
 from speechpipe.contract import Options, Partial, Recording, Stage, Status, Task
 from speechpipe.contract.errors import EngineUnavailable
-from speechpipe.embedded import consumer, runner
+from speechpipe.embedded import consumer, leftovers, runner
 from speechpipe.embedded.runner import AlreadyRunning, Runner
 from speechpipe.pipeline.outcomes import completion_event
 from speechpipe.settings import Limits
@@ -35,6 +35,7 @@ def engines() -> Engines:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SCAN_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "SETTLE_SECONDS", 0.1)
     monkeypatch.setattr(consumer, "MAX_BACKOFF_SECONDS", 0.05)
 
 
@@ -303,7 +304,7 @@ def test_a_large_file_of_traces_is_set_aside_at_the_next_start(
     folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = folder / STATE_FOLDER
-    monkeypatch.setattr(runner, "MOST_TRACES", 1000)
+    monkeypatch.setattr(leftovers, "MOST_TRACES", 1000)
     state.mkdir()
     for size, kept in ((1000, False), (1001, True)):
         (state / "traces.jsonl").write_bytes(b"x" * size)

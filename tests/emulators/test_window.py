@@ -32,3 +32,11 @@ def test_each_failure_halves_the_window_and_one_message_is_always_tried(status: 
 def test_the_backoff_of_a_task_doubles_from_a_second_to_two_minutes() -> None:
     tasks = next(each for each in SUBSCRIPTIONS if each.name == "stt-tasks")
     assert [backoff_seconds(tasks, failures) for failures in (1, 2, 3, 7, 8, 100)] == [1, 2, 4, 64, 120, 120]
+
+
+@pytest.mark.parametrize(("name", "hours"), [("stt-tasks", 3), ("ser-tasks", 3), ("upload-events", 15)])
+def test_a_message_that_is_always_refused_becomes_a_dead_letter_only_after_hours(name: str, hours: int) -> None:
+    subscription = next(each for each in SUBSCRIPTIONS if each.name == name)
+    assert subscription.max_delivery_attempts is not None
+    pauses = [backoff_seconds(subscription, failures) for failures in range(1, subscription.max_delivery_attempts)]
+    assert hours * 3600 <= sum(pauses) < subscription.retention_seconds

@@ -36,6 +36,10 @@ ALL_GPUS_BUSY = (
     "Error: Error waiting for Updating Service: Revision 'speechpipe-stt-worker-00002' is not ready and cannot serve"
     " traffic. Quota exceeded for total allowable count of GPUs per project per region."
 )
+TOO_FAST = (
+    "Error: Error creating Field: googleapi: Error 429: Quota exceeded for quota metric 'Write requests' and limit"
+    " 'Write requests per minute' of service 'firestore.googleapis.com'"
+)
 EXISTS = "Error: Error creating Database: googleapi: Error 409: Database already exists. Please use another database_id"
 TOO_MANY = (
     "Error: Error creating Service: googleapi: Error 400: Max instances must be set to 2 or fewer in order to set the"
@@ -228,7 +232,9 @@ def test_what_no_waiting_helps_is_not_repeated(ready: Machine, refusal: str) -> 
     assert ready.waits == []
 
 
-@pytest.mark.parametrize("said", [EVENTARC, DISABLED, NO_AGENT, ALL_GPUS_BUSY, "Error 403: accessNotConfigured"])
+@pytest.mark.parametrize(
+    "said", [EVENTARC, DISABLED, NO_AGENT, ALL_GPUS_BUSY, TOO_FAST, "Error 403: accessNotConfigured"]
+)
 def test_googles_messages_about_time_are_known(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.apply.sleep", lambda seconds: None)
     answers: list[Callable[[], str]] = [lambda: fail(said), lambda: "done"]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from speechpipe.contract import resources
 from speechpipe.contract.resources import Service
 from speechpipe.observe.metrics import METRICS
 from tests.infra.terraform import INFRA, Plan, Resource
@@ -95,6 +96,25 @@ def test_queries_use_existing_metrics_and_labels(plan: Plan) -> None:
             for grouped in re.findall(r"sum by \(([\w, ]*)\) \(increase\(" + name, query):
                 assert set(filter(None, grouped.split(", "))) - {"le"} <= labels, query
     assert queried == set(ours)
+
+
+def test_old_events_and_dead_letters_are_noticed_in_every_subscription_that_may_have_them(plan: Plan) -> None:
+    """Eventarc names its subscription after its trigger; PromQL matches the whole of a label."""
+    of_eventarc = {f"eventarc-europe-west4-{resources.FIRESTORE_TRIGGER.name}-sub-123"}
+    with_dead_letters = {each.name for each in resources.SUBSCRIPTIONS if each.dead_letter_topic}
+    tasks = set(resources.TASK_TOPICS.values())
+    watched = {
+        "Upload events are old": {resources.UPLOADS_TOPIC} | of_eventarc,
+        "Queue is old": tasks,
+        "Dead letters": with_dead_letters,
+    }
+    everything = of_eventarc | {each.name for each in resources.SUBSCRIPTIONS}
+    for policy in plan.of("google_monitoring_alert_policy"):
+        if expected := watched.pop(policy.values["display_name"], None):
+            query = only(only(policy.values["conditions"])["condition_prometheus_query_language"])["query"]
+            (pattern,) = re.findall(r'subscription_id=~"([^"]+)"', query)
+            assert {name for name in everything if re.fullmatch(pattern, name)} == expected
+    assert not watched
 
 
 def made(plan: Plan) -> list[Resource]:

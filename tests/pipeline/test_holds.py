@@ -61,8 +61,8 @@ MINUTE_OF_BOTH = (PRICES.per_audio_hour(Stage.STT) + PRICES.per_audio_hour(Stage
 # ------------------------------------------------------------------------------------------------- quotes
 
 
-def test_the_header_is_not_read_without_a_cap_or_a_price_table() -> None:
-    sim = simulation_with(Limits())
+def test_the_header_is_not_read_without_a_cap_a_price_table_or_parts() -> None:
+    sim = simulation_with(Limits(part_seconds=0))
     recording = arrive(sim)
     assert recording.status is Status.COMPLETED
     assert recording.quote is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechpipe.client.explain import history
-from speechpipe.contract import HalfStatus, Recording, Retained, Source, Stage, Status, Task
-from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound
-from speechpipe.pipeline import analyses, operations
+from speechpipe.contract import Failure, HalfStatus, Recording, Retained, Source, Stage, Status, Task
+from speechpipe.contract.errors import ErrorCode, NotFinal, NotFound, Rejected
+from speechpipe.contract.options import parse_options
+from speechpipe.pipeline import analyses, operations, outcomes, perform
 from speechpipe.pipeline.give_up import end
 from tests.doubles import FixedEngine, source
 from tests.simulation import Crash, Simulation
@@ -120,6 +122,129 @@ def test_operations_on_an_unknown_recording_raise_not_found() -> None:
         operations.replay("rec_none", sim.world)
     with pytest.raises(NotFound):
         operations.erase("rec_none", sim.world, upload=True)
+
+
+def correct(sim: Simulation, **metadata: str) -> None:
+    """Change the metadata of the uploaded object, as `gcloud storage objects update --custom-metadata` does."""
+    sim.uploads.metadata[source().name] = {name.replace("_", "-"): value for name, value in metadata.items()}
+
+
+def runs(sim: Simulation) -> list[int]:
+    return [sim.engines[stage].runs for stage in (Stage.STT, Stage.SER)]
+
+
+def test_a_rejected_option_is_corrected_without_a_new_upload() -> None:
+    sim = Simulation()
+    sim.arrive(source(metadata={"language": "klingon"}))
+    sim.settle()
+    assert sim.only().status is Status.REJECTED
+    correct(sim, language="de")
+    redrive(sim, Stage.STT)  # the other half has no value either
+    sim.settle()
+    recording = sim.only()
+    assert (recording.status, recording.revision, recording.error) == (Status.COMPLETED, 2, None)
+    assert recording.result is not None
+    assert (recording.result.options.language, recording.result.source.metadata) == ("de", {"language": "de"})
+    assert runs(sim) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("corrected", "asked", "expected"),
+    [
+        ({"language": "de"}, Stage.SER, [2, 2]),  # the text was made with another language
+        ({"language": "de"}, Stage.STT, [2, 1]),  # the emotions do not depend on it
+        ({"hotwords": "Köln"}, Stage.SER, [2, 2]),
+        ({"channels": "split"}, Stage.STT, [2, 2]),
+        ({"channels": "split", "emotion": "1"}, Stage.SER, [2, 2]),
+        ({"emotion": "off"}, Stage.STT, [2, 1]),
+        ({"emotion": "off"}, Stage.SER, [2, 1]),
+        ({"ref": "8"}, Stage.SER, [1, 2]),
+        ({}, Stage.SER, [1, 2]),
+    ],
+)
+def test_a_revision_holds_results_of_one_set_of_options(
+    corrected: dict[str, str], asked: Stage, expected: list[int]
+) -> None:
+    sim = done()
+    correct(sim, **corrected)
+    redrive(sim, asked)
+    tasks = [Task.model_validate_json(body) for _, topic, body in sim.pending() if topic.endswith("-tasks")]
+    assert {task.options for task in tasks} == {parse_options(corrected)}
+    sim.settle()
+    recording = sim.only()
+    assert runs(sim) == expected
+    assert (recording.status, recording.options) == (Status.COMPLETED, parse_options(corrected))
+    if corrected.get("emotion") == "off":
+        assert recording.halves[Stage.SER].status is HalfStatus.SKIPPED
+        assert recording.result is not None
+        assert recording.result.emotion_windows == ()
+
+
+def test_a_half_that_was_not_asked_for_at_first_runs_once_it_is() -> None:
+    sim = Simulation()
+    sim.arrive(source(metadata={"emotion": "off"}))
+    sim.settle()
+    correct(sim)
+    redrive(sim, Stage.SER)
+    sim.settle()
+    assert runs(sim) == [1, 1]
+    assert sim.only().halves[Stage.SER].status is HalfStatus.COMPLETED
+
+
+def test_a_correction_that_cannot_be_read_is_refused_and_changes_nothing() -> None:
+    sim = done()
+    before = sim.only()
+    correct(sim, language="klingon")
+    with pytest.raises(Rejected, match="klingon"):
+        redrive(sim)
+    assert sim.only() == before
+    assert sim.pending() == []
+
+
+def test_a_correction_while_a_revision_runs_waits_for_the_next_redrive() -> None:
+    sim = done()
+    redrive(sim)
+    correct(sim, language="de")
+    redrive(sim)
+    sim.settle()
+    assert sim.only().options.language is None
+    redrive(sim, Stage.STT)
+    sim.settle()
+    assert (sim.only().revision, sim.only().options.language) == (3, "de")
+
+
+def test_a_recording_whose_object_is_gone_keeps_its_options() -> None:
+    sim = done()
+    correct(sim, language="de")
+    sim.uploads.gone.add(source().name)
+    assert redrive(sim, Stage.STT).options.language is None
+
+
+def test_what_a_late_attempt_brings_is_not_mixed_with_corrected_options() -> None:
+    """It was given up, and its options were corrected; then its value comes after all."""
+    sim = Simulation()
+    sim.arrive(source())
+    sim.deliver(sim.pending()[0])
+    tasks = {topic: Task.model_validate_json(body) for _, topic, body in sim.pending() if topic.endswith("-tasks")}
+    late = tasks["stt-tasks"]
+    end(late, sim.world, code=ErrorCode.TIMEOUT, reason="stt was too slow")
+    sim.lose_messages()
+    sim.perform(tasks["ser-tasks"])
+    sim.join(late.recording_id, 1, "stt")
+    assert sim.only().status is Status.PARTIAL
+    correct(sim, language="de")
+    redrive(sim, Stage.STT)
+    begun = sim.only()
+    analysis = sim.engines[Stage.STT](Path(__file__), late.options, lambda share: None)
+    value = outcomes.failed(late, Failure(code=ErrorCode.TIMEOUT, message=""), attempt=2, at=sim.clock())
+    value = value.model_copy(update={"failure": None, "analysis": analysis, "traceparent": "late"})
+    assert perform._create(value, sim.world.attempt(sim.engines[Stage.STT], holder="late", lease_seconds=60))
+    sim.settle()
+    recording = sim.only()
+    assert (recording.status, recording.revision) == (Status.COMPLETED, begun.revision)
+    [taken] = [each for each in sim.store.partials(recording.id) if each.revision == begun.revision]
+    assert (taken.stage, taken.traceparent) == (Stage.STT, None)  # from the task with the corrected options
+    assert recording.options.language == "de"
 
 
 # -------------------------------------------------------------------------------------------------- replay

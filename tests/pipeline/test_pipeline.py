@@ -243,7 +243,7 @@ def test_progress_is_written_at_most_once_a_second() -> None:
     assert written == [0.24, 0.49, 0.74, 0.99, 1.0]  # the end is written without delay
 
 
-def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longer(tmp_path: Path) -> None:
+def test_a_silent_attempt_keeps_its_lease_for_as_long_as_an_attempt_may_take_and_no_longer(tmp_path: Path) -> None:
     sim = Simulation(file=tmp_path / "state.sqlite3")
     task = first_task(sim)
     began = sim.clock()
@@ -261,7 +261,7 @@ def test_a_silent_attempt_keeps_its_lease_until_the_request_is_over_and_no_longe
         def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
             for _ in range(3):
                 beaten.clear()
-                sim.clock.pass_time(seconds=0.25)  # the lease is 0.3 seconds long, the request one second
+                sim.clock.pass_time(seconds=0.25)  # the lease is 0.3 seconds long, the longest attempt one second
                 assert beaten.wait(60)
                 with pytest.raises(Busy):
                     sim.perform(task, holder="another")

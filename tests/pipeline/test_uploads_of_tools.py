@@ -124,6 +124,29 @@ def test_an_object_under_a_key_of_cloud_kms_is_as_any_other() -> None:
     assert arrive(Simulation(), data).status is Status.COMPLETED
 
 
+# ------------------------------------------------------------------------------------- the same bytes again
+
+CLASS = {"storageClass": "NEARLINE", "timeStorageClassUpdated": "2026-02-05T10:00:00Z"}
+#: What an event says about an object that Cloud Storage, or a tool, has written once more.
+AGAIN: dict[str, dict[str, Any]] = {
+    "another class": CLASS,
+    "restored": {"restoreToken": "", "timeCreated": "2026-02-05T10:00:00Z", "updated": "2026-02-05T10:00:00Z"},
+    "rewritten under a key of Cloud KMS": {"kmsKeyName": "projects/p/locations/l/keyRings/r/cryptoKeys/k"},
+    "with another content type": {"contentType": "application/octet-stream", "etag": "CAE="},
+    "composed": {"componentCount": 3},  # which has no MD5
+}
+
+
+@pytest.mark.parametrize("how", AGAIN)
+def test_a_new_generation_of_the_same_bytes_takes_over_the_finished_result(how: str) -> None:
+    sim = Simulation()
+    first = arrive(sim, event(generation=20, md5Hash="1B2M2Y8AsgTpgAmY7PhCfg=="))
+    again = arrive(sim, event(generation=21, **AGAIN[how]))
+    assert (again.status, again.same_content_as, again.supersedes) == (Status.COMPLETED, first.id, first.id)
+    assert runs(sim) == [1, 1]
+    assert [event.data.same_content_as for event in sim.completions()] == [None, first.id]
+
+
 # --------------------------------------------------------------------------------------- empty, then whole
 
 

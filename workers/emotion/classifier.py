@@ -29,7 +29,7 @@ from speechpipe.contract import (
     Stage,
     Vocabulary,
 )
-from speechpipe.contract.errors import EngineUnavailable, ErrorCode, Rejected
+from speechpipe.contract.errors import EngineUnavailable
 from speechpipe.observe import spans
 from workers.audio import vad
 from workers.audio.chunks import Audio, speech_chunks
@@ -39,6 +39,7 @@ from workers.batcher import Batcher, Submitter
 from workers.emotion import cautions as remarks
 from workers.emotion import conditions
 from workers.emotion.calibration import calibration_of
+from workers.emotion.channels import channels_to_score, missing
 from workers.emotion.head import UnreadableModel
 from workers.emotion.labels import SETTING, scores_of, sentiment_of, vocabulary_of
 from workers.emotion.levels import Levels
@@ -121,7 +122,7 @@ class EmotionEngine:
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)
         with open_part(path, part, split=split, max_seconds=self._max_seconds) as stream:
-            channels = _channels(chosen, stream.channels)
+            channels = channels_to_score(chosen, stream.channels)
             levels = Levels(stream, channels)
             tracker.start, tracker.seconds, tracker.channels = stream.start, stream.expected_seconds, len(channels)
             seconds = len(channels) * ((stream.expected_seconds or stream.start + _DEFAULT_SECONDS) - stream.start)
@@ -148,6 +149,7 @@ class EmotionEngine:
                 *remarks.uncalibrated(self._vocabulary, windows),
                 *stream.cautions,
                 *remarks.absences(windows, split=split, channels=stream.audio.channels),
+                *missing(chosen, stream.audio.channels),
                 *cautions,
                 *remarks.unscored(levels, windows, channels),
                 *remarks.alike(levels, windows),
@@ -290,14 +292,3 @@ def load_classifier(folder: Path, *, device: str, dtype: str, labels: Sequence[s
         raise UninitialisedWeights(f"the model in {folder} has no weights for {shown}: is it an emotion classifier?")
     extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
     return model.to(device), extractor
-
-
-def _channels(chosen: tuple[int, ...] | None, count: int) -> Sequence[int]:
-    """The channels to score. Raises Rejected(invalid_option) if the recording lacks a chosen one."""
-    if chosen is None:
-        return range(count)
-    if all(channel < count for channel in chosen):
-        return chosen
-    given = ",".join(map(str, chosen))
-    allowed = "0: the recording has one channel" if count == 1 else f"0 to {count - 1}: the recording's channels"
-    raise Rejected(ErrorCode.INVALID_OPTION, f"option 'emotion': given {given!r}; allowed: {allowed}")

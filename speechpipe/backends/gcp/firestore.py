@@ -160,13 +160,14 @@ class FirestoreStore:
         held = Status.HELD.value
         return self._swap(recording.id, lambda known: fields if known["status"] == held else None, once=True)
 
-    def revise(self, recording: Recording) -> bool:
+    def revise(self, recording: Recording, *, after: int | None = None) -> bool:
         """Compare-and-swap; a lost reply looks like a conflict, as in `accept`."""
         document = to_document(recording)
+        after = recording.revision - 1 if after is None else after
 
         def change(known: dict[str, Any]) -> dict[str, Any] | None:
             may = _is_final(known) and known["status"] != Status.ERASED.value and known["announced_at"] is not None
-            return document if may and known["revision"] + 1 == recording.revision else None
+            return document if may and known["revision"] == after else None
 
         return self._swap(recording.id, change, once=True)
 

@@ -100,6 +100,14 @@ class GcsUploads:
         blob = self._bucket.get_blob(name)
         return _source(blob) if blob else None
 
+    def current(self, source: Source) -> Source:
+        """That generation with its metadata, which may change without a new generation or an event of ours.
+
+        https://cloud.google.com/storage/docs/metadata#generation-number
+        """
+        with _gone_if_not_found():
+            return _source(self._live(source))
+
     def objects(self, prefix: str = "") -> Iterator[Source]:
         """The live objects whose name starts with `prefix`, by name, fetched in pages of a thousand.
 

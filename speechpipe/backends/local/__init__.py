@@ -9,7 +9,9 @@ from pathlib import Path
 
 from speechpipe.backends.local.bus import LocalBus, LocalCompletions, LocalDeadLetters
 from speechpipe.backends.local.database import Database
-from speechpipe.backends.local.folder import FolderResults, FolderUploads
+from speechpipe.backends.local.disk import written_below
+from speechpipe.backends.local.folder import FolderUploads
+from speechpipe.backends.local.results import FolderResults
 from speechpipe.backends.local.store import SqliteStore
 from speechpipe.backends.ports import Backend
 
@@ -18,14 +20,20 @@ STATE_FOLDER = ".speechpipe"
 TRACES_FILE = "traces.jsonl"
 
 
+def open_state(state: Path) -> Database:
+    """The database of a state folder, both made if needed. Raises FolderUnusable."""
+    with written_below(state):
+        state.mkdir(exist_ok=True)
+        return Database(state / "state.sqlite3")
+
+
 def connect(directory: Path) -> Backend:
-    """Open the backend of a folder, creating its state folder if needed. Raises NotADirectoryError."""
+    """Open the backend of a folder, creating its state folder if needed. Raises NotADirectoryError, FolderUnusable."""
     directory = directory.resolve()
     if not directory.is_dir():
         raise NotADirectoryError(f"{directory} is not a folder")
     state = directory / STATE_FOLDER
-    state.mkdir(exist_ok=True)
-    database = Database(state / "state.sqlite3")
+    database = open_state(state)
     bus = LocalBus(database)
     return Backend(
         store=SqliteStore(database),

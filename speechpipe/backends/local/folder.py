@@ -1,4 +1,4 @@
-"""One folder as the uploads bucket, another as the results bucket.
+"""A folder as the uploads bucket.
 
 An object's generation is its modification time in nanoseconds. Its custom metadata is in the file beside it,
 `NAME.meta.json` (`{"language": "en"}`).
@@ -10,14 +10,14 @@ import json
 import logging
 import mimetypes
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
+from typing import BinaryIO, NamedTuple
 
 from speechpipe.contract import Source
 from speechpipe.contract.errors import ErrorCode, NotFound, Rejected
@@ -26,12 +26,25 @@ from speechpipe.contract.options import UNREADABLE
 log = logging.getLogger(__name__)
 
 METADATA_SUFFIX = UNREADABLE
+#: Names that browsers, copying tools and offices give to files until they are whole, or while they are open.
+_UNFINISHED = re.compile(
+    r"~\$.*|.*\.(part|partial|crdownload|opdownload|download|filepart|tmp|temp)", re.IGNORECASE | re.DOTALL
+)
 MAX_NAME_BYTES = 255  #: of a file name, on nearly all file systems
 MAX_METADATA_BYTES = 64 * 1024  #: of a metadata file; Cloud Storage allows 8 KiB in total
 
 
+class Stamp(NamedTuple):
+    """A file's state, without its content."""
+
+    modified_ns: int  #: set by tools that keep times
+    changed_ns: int  #: set by the system with every change, of times and name, too
+    size: int
+    inode: int
+
+
 class FolderUploads:
-    """The Uploads port on a folder and its subfolders, without hidden files.
+    """The Uploads port on a folder and its subfolders, without hidden files and files under a temporary name.
 
     Calls `finalized` after each upload: the file is complete, so nobody has to find it and wait until it stops growing.
     """
@@ -44,7 +57,7 @@ class FolderUploads:
 
     def download(self, source: Source, into: Path) -> None:
         """See ports.Uploads."""
-        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        gone = _gone()
         path = self._existing(source)
         try:
             shutil.copyfile(path, into)
@@ -56,7 +69,7 @@ class FolderUploads:
     @contextmanager
     def open(self, source: Source) -> Iterator[BinaryIO]:
         """See ports.Uploads."""
-        gone = Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+        gone = _gone()
         try:
             file = self._existing(source).open("rb")
         except FileNotFoundError:
@@ -95,6 +108,22 @@ class FolderUploads:
         path = self._path(name)
         return self._source(path) if path.is_file() else None
 
+    def stamp(self, source: Source) -> Stamp | None:
+        """What changes whenever the file is written; None if it is gone."""
+        try:
+            stat = self._path(source.name).stat()
+        except (NotFound, FileNotFoundError, NotADirectoryError):
+            return None
+        return Stamp(stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+
+    def current(self, source: Source) -> Source:
+        """See ports.Uploads."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = self._source(self._existing(source))
+            if found.generation == source.generation:
+                return found
+        raise _gone()
+
     def delete(self, source: Source) -> None:
         """See ports.Uploads. Deletes the file's metadata too. A folder retains nothing."""
         path = self._path(source.name)
@@ -107,9 +136,11 @@ class FolderUploads:
     def objects(self, prefix: str = "") -> Iterator[Source]:
         """See ports.Uploads."""
         for folder, folders, files in os.walk(self.root):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and not _UNFINISHED.fullmatch(f))
             for file in sorted(files):
-                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or not self._utf8_name(Path(folder) / file):
+                if file.startswith(".") or file.endswith(METADATA_SUFFIX) or _UNFINISHED.fullmatch(file):
+                    continue
+                if not self._utf8_name(Path(folder) / file):
                     continue
                 with suppress(FileNotFoundError):  # deleted since the listing
                     source = self._source(Path(folder) / file)
@@ -158,6 +189,10 @@ class FolderUploads:
         )
 
 
+def _gone() -> Rejected:
+    return Rejected(ErrorCode.OBJECT_GONE, "the file was deleted or overwritten before it could be read")
+
+
 def _is_text(name: str) -> bool:
     """Whether a name is UTF-8. Python represents other bytes in file names as lone surrogates."""
     try:
@@ -198,10 +233,10 @@ def metadata_from(text: bytes) -> dict[str, str]:
     if len(text) > MAX_METADATA_BYTES:
         return {UNREADABLE: f"more than {MAX_METADATA_BYTES} bytes"}
     try:
-        content = json.loads(text.decode())
+        content = json.loads(text.decode("utf-8-sig"))  # editors on Windows begin with a byte order mark
         if not isinstance(content, dict):
             return {UNREADABLE: "not a JSON object of option names and values"}
-        read = {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+        read = {str(key): _as_text(value) for key, value in content.items() if value is not None}
         json.dumps(read, ensure_ascii=False).encode()  # JSON can escape half a surrogate pair, which no store can hold
     except UnicodeError:
         return {UNREADABLE: "not UTF-8 text"}
@@ -210,42 +245,8 @@ def metadata_from(text: bytes) -> dict[str, str]:
     return read
 
 
-class FolderResults:
-    """The Results port on a folder."""
-
-    def __init__(self, root: Path, staging: Path) -> None:
-        self.root = root
-        self._staging = staging  # on the same file system, so that a file appears whole or not at all
-
-    def uri(self, path: str) -> str:
-        """See ports.Results."""
-        return (self.root / path).as_uri()
-
-    def create(self, path: str, body: bytes, content_type: str) -> str:
-        """See ports.Results."""
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._staging.mkdir(exist_ok=True)
-        staged = self._staging / uuid.uuid4().hex
-        try:
-            with staged.open("wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(staged, target)  # fails if it is there: create-only
-        except FileExistsError:
-            pass
-        finally:
-            staged.unlink(missing_ok=True)
-        return target.as_uri()
-
-    def read(self, uri: str) -> bytes:
-        """See ports.Results."""
-        path = Path(unquote(urlsplit(uri).path)).resolve()
-        if not path.is_relative_to(self.root) or not path.is_file():
-            raise NotFound(f"there is no {uri}")
-        return path.read_bytes()
-
-    def delete(self, folder: str) -> None:
-        """See ports.Results."""
-        shutil.rmtree(self.root / folder, ignore_errors=True)
+def _as_text(value: object) -> str:
+    """A value of JSON as one would write it in an object's metadata: a list with commas."""
+    if isinstance(value, list):
+        return ", ".join(map(_as_text, value))
+    return value if isinstance(value, str) else json.dumps(value)

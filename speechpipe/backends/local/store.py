@@ -117,11 +117,12 @@ class SqliteStore:
             _update_recording(connection, recording)
         return True
 
-    def revise(self, recording: Recording) -> bool:
+    def revise(self, recording: Recording, *, after: int | None = None) -> bool:
         """See ports.Store."""
+        after = recording.revision - 1 if after is None else after
         with self._database.write() as connection:
             row = _select(connection, recording.id)
-            if row is None or not (known := _recording(row)).may_be_revised or known.revision + 1 != recording.revision:
+            if row is None or not (known := _recording(row)).may_be_revised or known.revision != after:
                 return False
             _update_recording(connection, recording)
         return True

@@ -76,13 +76,14 @@ def test_a_folder_in_place_of_metadata_is_reported_too(folder: Path, audio: Path
     assert [list(source.metadata) for source in uploads.objects()] == [[METADATA_SUFFIX]]
 
 
-def test_numbers_in_metadata_become_text(folder: Path, audio: Path) -> None:
+def test_metadata_of_any_json_becomes_text(folder: Path, audio: Path) -> None:
     uploads = connect(folder).uploads
     uploads.upload(audio, "call.wav", {})
-    (folder / f"call.wav{METADATA_SUFFIX}").write_text(json.dumps({"emotion": 1}))
+    written = json.dumps({"emotion": [0, 1], "priority": 1, "hotwords": ["Köln", "Bonn"], "urgent": True, "ref": None})
+    (folder / f"call.wav{METADATA_SUFFIX}").write_text("\ufeff" + written, encoding="utf-8")
     source = uploads.find("call.wav")
     assert source is not None
-    assert source.metadata == {"emotion": "1"}
+    assert source.metadata == {"emotion": "0, 1", "priority": "1", "hotwords": "Köln, Bonn", "urgent": "true"}
 
 
 def test_results_are_read_from_their_folder_only(folder: Path) -> None:

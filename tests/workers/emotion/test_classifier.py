@@ -237,12 +237,34 @@ def test_only_the_chosen_channels_are_scored(engine_with: Callable[..., EmotionE
     assert {window.channel for window in one.windows} == {1}
 
 
-def test_a_missing_channel_is_rejected_with_the_allowed_ones(engine_with: Callable[..., EmotionEngine]) -> None:
-    options = Options(channels="split", emotion=(0, 2))
+def test_a_choice_of_channels_that_do_not_exist_is_rejected_with_the_allowed_ones(
+    engine_with: Callable[..., EmotionEngine],
+) -> None:
+    options = Options(channels="split", emotion=(2, 3))
     with pytest.raises(Rejected) as caught:
         engine_with("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
     assert caught.value.code is ErrorCode.INVALID_OPTION
-    assert caught.value.message == "option 'emotion': given '0,2'; allowed: 0 to 1: the recording's channels"
+    assert caught.value.message == "option 'emotion': given '2,3'; allowed: 0 to 1: the recording's channels"
+
+
+def test_of_the_chosen_channels_those_that_exist_are_scored(engine_with: Callable[..., EmotionEngine]) -> None:
+    options = Options(channels="split", emotion=(1, 2))  # counted from 1
+    analysis = engine_with("layer")(SAMPLES / "support_call_stereo.wav", options, lambda _: None)
+    assert isinstance(analysis.value, Emotions)
+    assert {window.channel for window in analysis.value.windows} == {1}
+    [caution] = [caution for caution in analysis.cautions if caution.code == "no_such_channel"]
+    assert caution.message == "emotion was asked for on channel 2, but the recording's channels are 0 to 1"
+
+
+@pytest.mark.parametrize("chosen", [(1,), (0, 1), (7,)])
+def test_a_choice_of_channels_of_a_mono_recording_means_its_channel(
+    engine_with: Callable[..., EmotionEngine], chosen: tuple[int, ...]
+) -> None:
+    options = Options(channels="split", emotion=chosen)
+    analysis = engine_with("layer")(SAMPLES / "happy_customer.mp3", options, lambda _: None)
+    assert isinstance(analysis.value, Emotions)
+    assert {window.channel for window in analysis.value.windows} == {0}
+    assert [caution.code for caution in analysis.cautions] == ["uncalibrated", "mono_split"]
 
 
 def test_silence_is_a_result_with_a_caution(engine_with: Callable[..., EmotionEngine], tmp_path: Path) -> None:
