@@ -9,6 +9,7 @@ locals {
     SPEECHPIPE_RESULTS_BUCKET = google_storage_bucket.results.name
     SPEECHPIPE_MAX_BYTES      = var.max_bytes == null ? null : tostring(var.max_bytes)
     SPEECHPIPE_PRICES         = local.machine.prices == "" ? null : local.machine.prices
+    SPEECHPIPE_PART_SECONDS   = tostring(coalesce(var.part_seconds, var.accelerator == "none" ? 600 : 1800))
     SPEECHPIPE_TRACES         = "cloud"
   }
 

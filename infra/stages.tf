@@ -77,6 +77,15 @@ resource "google_pubsub_topic_iam_member" "sweep_tasks" {
   member = module.function["sweep"].member
 }
 
+# why: a worker that ends a part of a long recording publishes the next one
+resource "google_pubsub_topic_iam_member" "worker_tasks" {
+  for_each = module.stage
+
+  topic  = each.value.topic
+  role   = "roles/pubsub.publisher"
+  member = each.value.member
+}
+
 # why: a release, redrive or backfill publishes tasks
 resource "google_pubsub_topic_iam_member" "operator_tasks" {
   for_each = { for pair in setproduct(keys(local.system.workers), var.operators) : join(" ", pair) => pair }

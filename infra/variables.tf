@@ -210,6 +210,17 @@ variable "max_duration_per_day" {
   }
 }
 
+variable "part_seconds" {
+  description = "Recordings longer than a part and a half are analysed in parts of about so many seconds. 0: never. null: 1800 with a GPU, 600 without."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.part_seconds == null || try(var.part_seconds == 0 || var.part_seconds >= 120, false)
+    error_message = "part_seconds must be 0, or 120 and more."
+  }
+}
+
 # ------------------------------------------------------------------------------------------------------------- the data
 
 variable "database" {

@@ -27,6 +27,7 @@ EVERYTHING: dict[str, Any] = {
     "max_duration": 3600,
     "max_cost_per_day": 50,
     "max_duration_per_day": 360_000,
+    "part_seconds": 900,
     "database": "speechpipe",
     "point_in_time_recovery": True,
     "retention_days": 30,

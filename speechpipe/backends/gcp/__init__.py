@@ -24,8 +24,8 @@ __all__ = ["bucket", "connect"]
 def connect(settings: Project) -> Backend:
     """Make Google's clients, once per process, and the ports on top of them.
 
-    Accepts the settings of any service. A worker has no topics and a function no subscription: those ports get default
-    names there and are never called.
+    Accepts the settings of any service. A worker's settings have no topics, and it publishes the next parts of a long
+    recording to those of the default names; a function has no subscription, and never receives.
     """
     from google.cloud import firestore, storage
 

@@ -25,12 +25,15 @@ UNINDEXED: tuple[tuple[str, str], ...] = (
     ("recordings", "error"),
     ("partials", "analysis"),
     ("partials", "failure"),
+    ("parts", "analysis"),
+    ("parts", "failure"),
     ("leases", "attempts"),
 )
 #: Fields with a time-to-live policy, as (collection group, field). Deleting a document does not delete the documents
-#: under it, so partials and leases carry their recording's expiry.
+#: under it, so partials, parts and leases carry their recording's expiry.
 TIME_TO_LIVE: tuple[tuple[str, str], ...] = (
     ("recordings", "expires_at"),
     ("partials", "expires_at"),
+    ("parts", "expires_at"),
     ("leases", "expires_at"),
 )

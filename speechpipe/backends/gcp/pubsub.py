@@ -39,7 +39,7 @@ class PubSubBus:
 
     @cached_property
     def _publisher(self) -> PublisherClient:
-        """Created on first use, because workers and the give-up function never publish.
+        """Created on first use, because most processes never publish.
 
         Without batching: we wait for each message, and the library would hold it back 10 ms to wait for more.
         """
