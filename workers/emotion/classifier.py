@@ -116,7 +116,9 @@ class EmotionEngine:
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)
-        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+        with open_audio(
+            path, split=split, max_seconds=self._max_seconds, track=options.track, language=options.language
+        ) as stream:
             channels = _channels(chosen, stream.channels)
             levels = Levels(stream, channels)
             tracker.seconds, tracker.channels = stream.expected_seconds, len(channels)

@@ -93,7 +93,9 @@ class WhisperEngine:
         self._check(options)
         split = options.channels == "split"
         rules = ChunkRules(gap=_GAP, pad=_PAD, longest=min(_CHUNK_SECONDS, self._row_seconds))
-        with open_audio(path, split=split, max_seconds=self._max_seconds) as stream:
+        with open_audio(
+            path, split=split, max_seconds=self._max_seconds, track=options.track, language=options.language
+        ) as stream:
             shown = ShownProgress(stream, progress)
             seconds = stream.channels * (stream.expected_seconds or _DEFAULT_SECONDS)
             with self._batcher.admit(seconds, shown.repeat) as submitter:
