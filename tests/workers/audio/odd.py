@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -45,7 +46,7 @@ def write_tracks(
         if picture:
             video = container.add_stream("mpeg4", rate=10)
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        streams = [container.add_stream(codec, rate=RATE, layout="mono") for _ in tracks]
+        streams: list[Any] = [container.add_stream(codec, rate=RATE, layout="mono") for _ in tracks]
         for stream, language in zip(streams, languages, strict=False):
             stream.metadata["language"] = language
         for stream, default in zip(streams, defaults, strict=False):
@@ -55,15 +56,16 @@ def write_tracks(
                 frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 256, np.uint8), format="rgb24")
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
-        packets = [packet for stream, sound in zip(streams, tracks, strict=True) for packet in _encoded(stream, sound)]
-        for packet in sorted(packets, key=lambda packet: packet.pts * packet.time_base):
-            time = round(moved(float(packet.pts * packet.time_base)) / packet.time_base)
-            packet.pts = packet.dts = time
+        packets = [one for stream, sound in zip(streams, tracks, strict=True) for one in _encoded(stream, sound)]
+        for time, packet in sorted(packets, key=lambda timed: timed[0]):
+            assert packet.time_base
+            packet.pts = packet.dts = round(moved(time) / packet.time_base)
             container.mux(packet)
     return path
 
 
-def _encoded(stream: av.AudioStream, sound: Sound) -> list[av.Packet]:
+def _encoded(stream: av.AudioStream, sound: Sound) -> list[tuple[float, av.Packet[av.AudioStream]]]:
+    """Packets with their times, in seconds."""
     resampler = av.AudioResampler(stream.format.name, "mono", stream.rate)
     frames = []
     for start in range(0, len(sound), RATE // 50):
@@ -72,7 +74,8 @@ def _encoded(stream: av.AudioStream, sound: Sound) -> list[av.Packet]:
         frame.sample_rate, frame.pts = RATE, start
         frames += resampler.resample(frame)
     frames += resampler.resample(None)
-    return [packet for frame in [*frames, None] for packet in stream.encode(frame) if packet.pts is not None]
+    packets = [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+    return [(float(one.pts * one.time_base), one) for one in packets if one.pts is not None and one.time_base]
 
 
 def begins(samples: npt.NDArray[np.float32], *, after: float = 0.0) -> float:

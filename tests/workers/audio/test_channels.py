@@ -85,7 +85,9 @@ def test_channels_out_of_phase_are_heard(tmp_path: Path, extension: str, codec: 
 
 def test_three_channels_out_of_phase_are_heard(tmp_path: Path) -> None:
     sound = tone(2)
-    path = write_caf(tmp_path / "a.caf", [sound, -sound / 2, -sound / 2], (LEFT, CENTER, RIGHT))
+    path = write_caf(
+        tmp_path / "a.caf", [sound, np.float32(-0.5) * sound, np.float32(-0.5) * sound], (LEFT, CENTER, RIGHT)
+    )
     decoded = decode(path, max_seconds=60)
     assert np.abs(decoded.samples).max() == pytest.approx(0.5, abs=0.05)
     assert [caution.code for caution in decoded.cautions] == ["out_of_phase"]

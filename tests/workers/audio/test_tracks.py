@@ -21,7 +21,8 @@ HUM = (tone(6, 100) * 0.2).astype(np.float32)
 def voice(hertz: float, level: float = 1.0) -> Sound:
     """Sound that comes and goes, as speech does."""
     moments = np.repeat(np.arange(12) % 3 != 0, RATE // 2)
-    return (tone(6, hertz) * moments * level).astype(np.float32)
+    sound: Sound = (tone(6, hertz) * moments * level).astype(np.float32)
+    return sound
 
 
 def heard(path: Path, *, track: int | None = None, language: str | None = None) -> tuple[float, str]:
