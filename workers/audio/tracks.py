@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from av.stream import Disposition
 
 from speechpipe.contract import Caution
 from speechpipe.contract.errors import ErrorCode, Rejected
-from workers.audio.opening import check
+from workers.audio.layouts import plain
+from workers.audio.opening import MAX_CHANNELS, check
 from workers.audio.planes import energy, normal, planes
 
 _PLACES = 40  #: in which tracks are listened to
@@ -113,10 +115,22 @@ def _read(
             continue
         for frame in frames:
             if isinstance(frame, AudioFrame) and frame.sample_rate:
-                energies[packet.stream.index].append(max((energy(normal(one)) for one in planes(frame)), default=0.0))
+                energies[packet.stream.index].append(_energy(frame))
                 read[packet.stream.index] += frame.samples / frame.sample_rate
         if min(read.values()) >= seconds or max(read.values()) >= 3 * seconds:
             return
+
+
+def _energy(frame: AudioFrame) -> float:
+    """That of the loudest channel."""
+    channels, frame.pts = frame.layout.nb_channels, None
+    if channels > 2 and frame.format.is_planar and channels <= MAX_CHANNELS:
+        try:
+            packed = AudioResampler("s16", plain(channels), frame.sample_rate).resample(frame)
+        except (av.error.FFmpegError, ValueError):  # damaged
+            return 0.0
+        frame = next(iter(packed), frame)
+    return max((energy(normal(one)) for one in planes(frame)), default=0.0)
 
 
 def _caution(

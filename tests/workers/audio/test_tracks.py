@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -87,3 +88,21 @@ def test_a_track_that_is_not_there_is_a_mistake_in_the_options(tmp_path: Path, t
 def test_one_track_is_read_without_a_word(tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "a.mkv", [voice(300)], codec="pcm_s16le", picture=2)
     assert heard(path) == (300, "")
+
+
+def test_tracks_of_eight_planar_channels_are_listened_to(tmp_path: Path) -> None:
+    """PyAV counts the planes of eight channels into other memory. Found by fuzzing."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("aac", rate=RATE, layout="7.1") for _ in range(2)]
+        for stream, sound in zip(streams, (SILENT, voice(440)), strict=True):
+            for start in range(0, len(sound), 1024):
+                block = np.repeat(sound[start : start + 1024] * 32767, 8)[np.newaxis].astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(block, format="s16", layout="7.1")
+                frame.sample_rate, frame.pts = RATE, start
+                for made in av.AudioResampler("fltp", "7.1", RATE).resample(frame):
+                    container.mux(stream.encode(made))
+            container.mux(stream.encode(None))
+    hertz, caution = heard(path)
+    assert hertz == 440
+    assert "number 2" in caution
