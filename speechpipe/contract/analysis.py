@@ -53,7 +53,7 @@ class Caution(Frozen):
     #: no_speech, untranscribed_speech, hints_removed, language_mismatch, channels_alike, mono_split,
     #: translate_untrained, damaged_audio, demo_models, smaller_model, labels_assumed, windows_dropped,
     #: sound_without_speech, short_speech, uncalibrated, narrow_band, noisy, music, language_unknown_to_model,
-    #: unknown_option ...
+    #: unknown_option, silence_filled, time_jump, out_of_phase, other_tracks ...
     code: str
     message: str
 

@@ -24,6 +24,7 @@ IGNORED_PREFIXES = ("goog-reserved-", "gcsfuse_", "goog-drive-", "firebasestorag
 
 MAX_TEXT = 1000  #: characters of hotwords or prompt: Whisper keeps about 223 tokens of them
 MAX_REF = 256
+MAX_TRACK = 999
 
 #: Characters that no terminal shows by themselves, but names have: blanks, joiners, soft hyphens.
 _IN_NAMES = "\u00a0\u00ad\u200c\u200d\u2002\u2003\u2009\u202f\u3000"
@@ -32,6 +33,8 @@ _HINTS = ("hotwords", "initial-prompt")
 
 #: The name under which a backend reports metadata that it could not read; the value says why.
 UNREADABLE = ".meta.json"
+#: A name that tools write, and that is as like `track` as a misspelling.
+_OWN_WORDS = ("trace",)
 #: How alike a name must be to count as a misspelt option: `langauge` is, rclone's `mtime` is not.
 _ALIKE = 0.8
 _SHOWN = 5  #: unknown names in a caution
@@ -107,7 +110,7 @@ def _written(meaning: str | tuple[int, ...] | None) -> str:
 
 def _meant(name: str) -> str | None:
     """The option that a name is probably a misspelling of. Names of three letters are too like too many."""
-    if name.startswith(IGNORED_PREFIXES):
+    if name.startswith(IGNORED_PREFIXES) or name in _OWN_WORDS:
         return None
     candidates = [option for option in _READERS if len(option) > 3]
     return next(iter(difflib.get_close_matches(name[:80], candidates, n=1, cutoff=_ALIKE)), None)
@@ -184,6 +187,12 @@ def _emotion(name: str, given: str) -> str | tuple[int, ...]:
     return tuple(sorted({int(part) for part in channels}))
 
 
+def _track(name: str, given: str) -> int:
+    if not (given.isascii() and given.isdigit() and 0 < int(given[:4]) <= MAX_TRACK and len(given) < 4):
+        raise _invalid(name, given, f"a sound track of the file, 1 to {MAX_TRACK}")
+    return int(given)
+
+
 _READERS: dict[str, Callable[[str, str], Any]] = {
     "language": _language,
     "task": _choice(transcribe="transcription transcript", translate="translation"),
@@ -194,5 +203,6 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
         split="stereo separate separated separately dual multi multichannel each 2",
     ),
     "emotion": _emotion,
+    "track": _track,
     "ref": _ref,
 }

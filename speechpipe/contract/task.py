@@ -28,6 +28,7 @@ class Options(Frozen):
     initial_prompt: str | None = None  #: text to continue from, as a hint at style and spelling
     channels: Literal["mix", "split"] = "mix"  #: split: analyse each channel separately (stereo calls)
     emotion: Literal["on", "off"] | tuple[int, ...] = "on"  #: or only these channels, counted from 0
+    track: int | None = Field(default=None, ge=1)  #: sound track to read, counted from 1; None: that with speech
     ref: str | None = None  #: the uploader's own reference, echoed in the record and the event
 
     @property
@@ -38,8 +39,8 @@ class Options(Frozen):
     def of(self, stage: Stage) -> tuple[object, ...]:
         """The options that a stage's outcome depends on."""
         if stage is Stage.SER:
-            return self.channels, self.emotion
-        return self.language, self.task, self.hotwords, self.initial_prompt, self.channels
+            return self.channels, self.emotion, self.track
+        return self.language, self.task, self.hotwords, self.initial_prompt, self.channels, self.track
 
 
 class Source(Frozen):

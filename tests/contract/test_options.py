@@ -24,6 +24,7 @@ def test_every_option_is_read() -> None:
         "initial-prompt": "A call.",
         "channels": "split",
         "emotion": "1, 0",
+        "track": "2",
         "ref": "case-7",
     }
     assert parse_options(given_) == Options(
@@ -33,6 +34,7 @@ def test_every_option_is_read() -> None:
         initial_prompt="A call.",
         channels="split",
         emotion=(0, 1),
+        track=2,
         ref="case-7",
     )
 
@@ -58,6 +60,9 @@ def test_emotion_off_asks_for_the_transcript_alone() -> None:
         ({"emotion": "loud"}, ["'emotion'", "'loud'", "on, off"]),
         ({"emotion": "1"}, ["'emotion'", "channels=split"]),
         ({"emotion": "-1", "channels": "split"}, ["'emotion'", "'-1'"]),
+        ({"track": "0"}, ["'track'", "'0'", "1 to 999"]),
+        ({"track": "second"}, ["'track'", "'second'"]),
+        ({"tracks": "2"}, ["'track' was probably meant"]),
         ({"language": "English and German"}, ["'language'", "'English and German'", "English"]),
         ({"language": "en,de"}, ["'language'", "'en,de'"]),
         ({"initial-prompt": "x" * 1001}, ["'initial-prompt'", "1000"]),

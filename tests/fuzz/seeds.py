@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.media import SAMPLES
 from tests.workers.audio.media import tone, write_audio, write_video
+from tests.workers.audio.odd import CENTER, LEFT, RIGHT, UNUSED, write_caf, write_tracks
 
 _SECONDS = 0.25
 _SAMPLE_BYTES = 12_000  #: from the start of a bundled sample
@@ -52,6 +53,32 @@ def media() -> tuple[bytes, ...]:
         with wave.open(str(made[-1]), "wb") as file:
             file.setparams((1, 1, 8000, 0, "NONE", ""))
             file.writeframes((np.arange(2000) % 255).astype(np.uint8).tobytes())
+        made += _odd(folder)
         files = [path.read_bytes() for path in made]
     samples = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".json")
     return (*files, *(path.read_bytes()[:_SAMPLE_BYTES] for path in samples))
+
+
+def _odd(folder: Path) -> list[Path]:
+    """Channel orders of their own, late starts, holes, tracks, channels out of phase and joined WAVs."""
+    sound = tone(_SECONDS)
+    orders = {"swapped": (RIGHT, LEFT), "unused": (CENTER, UNUSED, LEFT, UNUSED), "nine": range(1 << 16, (1 << 16) + 9)}
+    made = [write_caf(folder / f"{name}.caf", [sound] * len(order), list(order)) for name, order in orders.items()]
+    for extension, codec in (
+        ("mkv", "pcm_s16le"),
+        ("webm", "libopus"),
+        ("mp4", "aac"),
+        ("mov", "pcm_s16le"),
+        ("ts", "aac"),
+    ):
+        late, hole, two = (folder / f"{name}.{extension}" for name in ("late", "hole", "two"))
+        picture = 0.0 if extension == "webm" else 0.4
+        made.append(write_tracks(late, [sound], codec=codec, picture=picture, moved=lambda time: time + 1.5))
+        made.append(write_tracks(hole, [sound], codec=codec, moved=lambda time: time + (time > 0.1)))
+        made.append(write_tracks(two, [0 * sound, sound], codec=codec, defaults=(True, False)))
+    made.append(write_audio(folder / "phase.wav", [sound, -sound], codec="pcm_s16le"))
+    joined = folder / "joined.wav"
+    joined.write_bytes(made[-1].read_bytes() * 2)
+    crashed = folder / "crashed.wav"
+    crashed.write_bytes(made[-1].read_bytes() + bytes(range(256)) * 40)
+    return [*made, joined, crashed]

@@ -60,8 +60,15 @@ INTENDED = {
         ("topic ser-tasks", "pubsub.publisher"),
     },
     # No Pub/Sub role, because tasks are pushed. Deletes a large analysis whose recording was erased meanwhile.
-    "speechpipe-stt-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
-    "speechpipe-ser-worker": OURS | {(UPLOADS, "storage.objectViewer"), (RESULTS, "storage.objectUser")},
+    **{
+        f"speechpipe-{stage}-worker": OURS
+        | {
+            (UPLOADS, "storage.objectViewer"),
+            (RESULTS, "storage.objectUser"),
+            (f"topic {stage}-tasks", "pubsub.publisher"),
+        }
+        for stage in ("stt", "ser")
+    },
     # What an operator may do with recordings, for people with a browser; no queues, logs or metrics.
     "speechpipe-console": {
         ("project, database", "datastore.user"),

@@ -21,21 +21,21 @@ class Holes:
 
     def __init__(self, format_name: str) -> None:
         self._followed = format_name in _FORMATS
-        self._bytes = self._seconds = 0.0  # of all packets but holes
+        self._bytes = self._ticks = 0  # of all packets but holes
         self.found = 0.0  #: seconds of all holes
 
     def after(self, packet: av.Packet[av.AudioStream]) -> float:
         """Seconds of sound that are missing in this packet, and in the times of all later ones."""
-        if not self._followed or not packet.size or not packet.duration or not packet.time_base:
+        size, ticks = packet.size, packet.duration
+        if not self._followed or not size or not ticks:
             return 0.0
-        seconds = float(packet.duration * packet.time_base)
-        if packet.size <= _LONGEST_FRAME:
-            self._bytes += packet.size
-            self._seconds += seconds
+        if size <= _LONGEST_FRAME:
+            self._bytes += size
+            self._ticks += ticks
             return 0.0
-        start = bytes(memoryview(packet)[:_LONGEST_FRAME])
-        if self._seconds < _KNOWN_SECONDS or any(tag in start for tag in _TAGS):
+        start, base = bytes(memoryview(packet)[:_LONGEST_FRAME]), float(packet.time_base or 0)
+        if self._ticks * base < _KNOWN_SECONDS or any(tag in start for tag in _TAGS):
             return 0.0
-        lost = max(0.0, packet.size * self._seconds / self._bytes - seconds)
+        lost = max(0.0, (size * self._ticks / self._bytes - ticks) * base)
         self.found += lost
         return lost

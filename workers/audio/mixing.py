@@ -37,7 +37,9 @@ class Mixer:
         if len(channels) != 2:
             return
         thinned = [normal(channel[::_STRIDE]) for channel in channels]
-        chosen = self._choose([energy(one) for one in thinned], energy((thinned[0] + thinned[1]) * np.float32(0.5)))
+        with np.errstate(all="ignore"):  # damaged floats exceed any range
+            mixed = energy((thinned[0] + thinned[1]) * np.float32(0.5))
+        chosen = self._choose([energy(one) for one in thinned], mixed)
         if chosen is not None:
             channels[1 - chosen][...] = channels[chosen]
             self.taken += frame.samples

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,11 +28,12 @@ _GRID = 4 * 640
 class PartStream:
     """The audio of one part; iterate over it once. As AudioStream, but its first sample is at `start`."""
 
-    def __init__(self, path: Path, part: Part, *, split: bool, max_seconds: float) -> None:
+    def __init__(self, path: Path, part: Part, *, split: bool, max_seconds: float, **choice: Any) -> None:
+        """`choice`: the track and language of `reader.open_audio`."""
         self._part = part
         first = _zone(part.start)[0] if part.number else 0
         last = None if part.end is None else _zone(part.end)[1]
-        self._stream = open_audio(path, split=split, max_seconds=max_seconds, start=first, stop=last)
+        self._stream = open_audio(path, split=split, max_seconds=max_seconds, start=first, stop=last, **choice)
         self._blocks = _Blocks(iter(self._stream), first)
         self._waveform = WaveformBuilder()
         self._end = 0
@@ -101,11 +102,19 @@ class PartStream:
         return cut_near(planned, self._blocks.peek(first, last))
 
 
-def open_part(path: Path, part: Part | None, *, split: bool = False, max_seconds: float) -> AudioStream | PartStream:
-    """Start to decode a part of a file, or all of it. Errors are those of `reader.open_audio`."""
+def open_part(
+    path: Path,
+    part: Part | None,
+    *,
+    split: bool = False,
+    max_seconds: float,
+    track: int | None = None,
+    language: str | None = None,
+) -> AudioStream | PartStream:
+    """Start to decode a part of a file, or all of it. Arguments and errors are those of `reader.open_audio`."""
     if part is None:
-        return open_audio(path, split=split, max_seconds=max_seconds)
-    return PartStream(path, part, split=split, max_seconds=max_seconds)
+        return open_audio(path, split=split, max_seconds=max_seconds, track=track, language=language)
+    return PartStream(path, part, split=split, max_seconds=max_seconds, track=track, language=language)
 
 
 def cut_near(planned: float, zone: Block) -> int:

@@ -8,22 +8,24 @@ and goes, as speech does. Then the file's own mark of a default track decides, t
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
-import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from av.stream import Disposition
 
 from speechpipe.contract import Caution
 from speechpipe.contract.errors import ErrorCode, Rejected
-from workers.audio.opening import check
+from workers.audio.layouts import plain
+from workers.audio.opening import MAX_CHANNELS, check
 from workers.audio.planes import energy, normal, planes
 
-_PLACES = 12  #: in which tracks are listened to
-_SECONDS = 5.0  #: in each place
+_PLACES = 40  #: in which tracks are listened to
+_SECONDS = 3.0  #: in each place
 _PACKETS = 3000  #: read at most in each place, of all tracks
 _MOST = 16  #: tracks that are listened to, in the file's order
 _SILENT = 1e-6  #: mean square (-60 dB) of the loud moments of a track in which there is nothing
@@ -78,7 +80,7 @@ def _rank(track: av.AudioStream, levels: tuple[float, float], language: str | No
         not track.disposition & _ASIDE,
         bool(track.disposition & Disposition.default),
         language is not None and _language(track)[:2] == language[:2],
-        round(10 * np.log10(loud + 1e-12)),
+        round(10 * math.log10(loud + 1e-12)),
         -track.index,
     )
 
@@ -97,8 +99,8 @@ def _listen(container: InputContainer, tracks: Sequence[av.AudioStream]) -> dict
             continue
     levels = {}
     for index, found in energies.items():
-        quiet, loud = np.percentile(found, [10, 95]) if found else (0.0, 0.0)
-        levels[index] = float(loud), float(quiet)
+        found.sort()  # np.percentile imports a module when it is called, which a limited process cannot
+        levels[index] = (found[int(0.995 * len(found))], found[int(0.1 * len(found))]) if found else (0.0, 0.0)
     return levels
 
 
@@ -113,10 +115,22 @@ def _read(
             continue
         for frame in frames:
             if isinstance(frame, AudioFrame) and frame.sample_rate:
-                energies[packet.stream.index].append(max((energy(normal(one)) for one in planes(frame)), default=0.0))
+                energies[packet.stream.index].append(_energy(frame))
                 read[packet.stream.index] += frame.samples / frame.sample_rate
         if min(read.values()) >= seconds or max(read.values()) >= 3 * seconds:
             return
+
+
+def _energy(frame: AudioFrame) -> float:
+    """That of the loudest channel."""
+    channels, frame.pts = frame.layout.nb_channels, None
+    if channels > 2 and frame.format.is_planar and channels <= MAX_CHANNELS:
+        try:
+            packed = AudioResampler("s16", plain(channels), frame.sample_rate).resample(frame)
+        except (av.error.FFmpegError, ValueError):  # damaged
+            return 0.0
+        frame = next(iter(packed), frame)
+    return max((energy(normal(one)) for one in planes(frame)), default=0.0)
 
 
 def _caution(

@@ -121,7 +121,9 @@ class EmotionEngine:
         chosen = options.emotion if isinstance(options.emotion, tuple) else None
         split = options.channels == "split" or chosen is not None
         tracker = Tracker(progress)
-        with open_part(path, part, split=split, max_seconds=self._max_seconds) as stream:
+        with open_part(
+            path, part, split=split, max_seconds=self._max_seconds, track=options.track, language=options.language
+        ) as stream:
             channels = channels_to_score(chosen, stream.channels)
             levels = Levels(stream, channels)
             tracker.start, tracker.seconds, tracker.channels = stream.start, stream.expected_seconds, len(channels)

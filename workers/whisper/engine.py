@@ -97,7 +97,9 @@ class WhisperEngine:
         self._check(options)
         split = options.channels == "split"
         rules = ChunkRules(gap=_GAP, pad=_PAD, longest=min(_CHUNK_SECONDS, self._row_seconds))
-        with open_part(path, part, split=split, max_seconds=self._max_seconds) as stream:
+        with open_part(
+            path, part, split=split, max_seconds=self._max_seconds, track=options.track, language=options.language
+        ) as stream:
             shown = ShownProgress(stream, progress)
             seconds = stream.channels * ((stream.expected_seconds or stream.start + _DEFAULT_SECONDS) - stream.start)
             with self._batcher.admit(seconds, shown.repeat) as submitter:

@@ -26,11 +26,11 @@ def speech() -> np.ndarray:
     return np.tile(joined, int(480 * RATE / len(joined)) + 1)[: 480 * RATE]
 
 
-def read(path: Path, plan: Plan, **options: bool) -> list[tuple[float, np.ndarray, float]]:
+def read(path: Path, plan: Plan, *, split: bool = False) -> list[tuple[float, np.ndarray, float]]:
     """Each part's start, samples of shape (channels, n), and end."""
     found = []
     for part in plan.parts:
-        with open_part(path, part, max_seconds=3600, **options) as stream:
+        with open_part(path, part, max_seconds=3600, split=split) as stream:
             blocks = list(stream)
             found.append((stream.start, np.concatenate(blocks, axis=1), stream.audio.duration))
     return found
