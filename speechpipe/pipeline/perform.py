@@ -14,6 +14,7 @@ from speechpipe.contract.options import parse_options
 from speechpipe.observe import log_fields
 from speechpipe.pipeline.admission import check_object
 from speechpipe.pipeline.analyses import stored
+from speechpipe.pipeline.gunzip import download
 from speechpipe.pipeline.heartbeat import Heartbeat
 from speechpipe.pipeline.interruptible import Interrupted
 from speechpipe.pipeline.progress import expected_at
@@ -123,7 +124,7 @@ def _attempt(
         check_object(task.source, world.limits.max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=world.scratch) as folder:
             path = Path(folder) / "input"  # never the uploader's name, which is not ours to trust
-            world.uploads.download(task.source, path)
+            download(task.source, path, world.uploads, max_bytes=world.limits.max_bytes)
             analysis = world.analyse(path, task.options, progress)
         if prices := world.limits.prices:
             analysis = analysis.model_copy(update={"cost": prices.cost(task.stage, analysis.compute_seconds)})
