@@ -10,6 +10,7 @@ from pathlib import Path
 from speechpipe.backends.ports import Progress
 from speechpipe.contract import Analysis, Failure, Lease, Partial, Status, Task
 from speechpipe.contract.errors import Busy, Rejected, Unreadable
+from speechpipe.contract.headerless import extension
 from speechpipe.contract.options import parse_options
 from speechpipe.observe import log_fields
 from speechpipe.pipeline.admission import check_object
@@ -123,7 +124,8 @@ def _attempt(
         parse_options(task.source.metadata)  # a recording rejected for its options may be redriven: reject it again
         check_object(task.source, world.limits.max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=world.scratch) as folder:
-            path = Path(folder) / "input"  # never the uploader's name, which is not ours to trust
+            # Never the uploader's name, which is not ours to trust, but for an ending that alone tells the format.
+            path = Path(folder) / f"input{extension(task.source.name)}"
             download(task.source, path, world.uploads, max_bytes=world.limits.max_bytes)
             analysis = world.analyse(path, task.options, progress)
         if prices := world.limits.prices:

@@ -30,28 +30,11 @@ from av.container import InputContainer
 
 from speechpipe.contract import Audio, Caution
 from speechpipe.contract.errors import ErrorCode, Rejected
+from workers.audio.formats import WITHOUT_LENGTH, opening, refusal, start_of
+from workers.audio.protection import encrypted_streams
 from workers.audio.waveform import WaveformBuilder
 
 SAMPLE_RATE = 16_000  #: Hz, of all decoded audio: the rate that both engines expect
-
-#: Demuxers that may open an upload: no playlists, images, devices or anything else that opens a second file.
-FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf,asf,au,avi,flv,mpegts"
-FORMAT_NAMES = (
-    "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF, W64, WMA, AU, AVI, FLV"
-    " or MPEG-TS"
-)
-
-
-def _decodes_audio(name: str) -> bool:
-    try:
-        return av.Codec(name, "r").type == "audio"
-    except ValueError:  # an encoder without a decoder
-        return False
-
-
-#: Audio decoders only. To describe a video FFmpeg would run its picture decoders too: hundreds of thousands of lines of
-#: code that we do not need.
-_DECODERS = ",".join(sorted(filter(_decodes_audio, av.codecs_available)))
 
 #: Limits for what a header claims. Beyond them one short frame could be resampled into gigabytes.
 MIN_RATE, MAX_RATE = 2_000, 768_000
@@ -63,12 +46,6 @@ _BLOCK = 1 << 16  #: samples passed to the resampler at a time; one call per fra
 _MAX_STALLS = 100  #: consecutive demuxer errors after which the file counts as ended
 _AFTER_SEEKING = 2000  #: packets to read, at most, from the index entry to the position sought
 _MIN_SECONDS = 0.02  #: a file with less audio is not a recording
-_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-#: Offset and first bytes of supported containers: a file that has them and cannot be opened is damaged.
-_SIGNATURES = (
-    (0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (0, b".snd"), (0, b"FLV"),
-    (0, b"0&\xb2u\x8ef\xcf\x11"), (4, b"ftyp"), (8, b"WAVE"), (8, b"AVI "),
-)  # fmt: skip
 
 Block = npt.NDArray[np.int16]  #: shape (channels, samples), 16 kHz
 Samples = npt.NDArray[np.float32]  #: the same shape, -1 to 1
@@ -168,22 +145,16 @@ def as_float(samples: Block) -> Samples:
 
 def _open(path: Path, file: BufferedReader) -> InputContainer:
     """Open a file under the allow lists. Error messages are our own, since FFmpeg's contain paths."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
+    how = opening(path, file)
     try:
-        # With `file:` a name like `concat:a|b` stays a file name. Tags in an unknown encoding are ignored, not fatal.
-        return av.open(f"file:{path.resolve()}", mode="r", metadata_errors="ignore", options=options)
+        # Tags in an unknown encoding are ignored, not fatal.
+        container = av.open(how.url, mode="r", format=how.format, metadata_errors="ignore", options=how.options)
     except (av.error.FFmpegError, ValueError):
-        raise _open_failure(file.read(16)) from None
-
-
-def _open_failure(head: bytes) -> Rejected:
-    """Say why a file with these first bytes could not be opened."""
-    if head.startswith(_IMAGE_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
-        return Rejected(ErrorCode.NO_AUDIO_STREAM, "the file is a picture: there is no sound in it")
-    if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
-        return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged or incomplete: nothing in it could be decoded")
-    message = f"the file is not a recording that can be read: it must be {FORMAT_NAMES}"
-    return Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
+        raise refusal(path, file) from None
+    if message := encrypted_streams(container):
+        container.close()
+        raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
+    return container
 
 
 def _audio_stream(container: InputContainer) -> av.AudioStream:
@@ -310,31 +281,32 @@ def _too_long(seconds: float, channels: int = 1) -> Rejected:
 def _declared_seconds(decoder: _StreamDecoder, seconds: float, file: BufferedReader) -> float | None:
     """The duration that the header declares; None if it declares none and FFmpeg only estimates it.
 
-    FFmpeg estimates the duration of every raw AAC and AMR file from its size, and that of an MP3 without a Xing or Info
-    header. For a WAV it corrects the declared duration by the size of the file, so that one is read here.
+    FFmpeg estimates the duration of every raw AAC, AC-3 and AMR file from its size, and that of an MP3 without a Xing
+    or Info header. For a WAV it corrects the declared duration by the size of the file, so that one is read here.
     """
     stream, name = decoder.stream, decoder.container.format.name
-    if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(file)):
+    start = start_of(file)
+    if name in WITHOUT_LENGTH or (name == "mp3" and not _has_mp3_length(file, start)):
         return None
     if name == "wav":
-        file.seek(4)
+        file.seek(start + 4)
         declared = int.from_bytes(file.read(4), "little") + 8
         # A writer that could not seek back leaves a huge number or zero.
-        return seconds * max(1.0, declared / _size(file)) if declared < 0x7FFF_0000 else None
+        return seconds * max(1.0, declared / (_size(file) - start)) if declared < 0x7FFF_0000 else None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     duration = decoder.container.duration
     return duration / 1e6 if duration is not None else None
 
 
-def _has_mp3_length(file: BufferedReader) -> bool:
-    """Whether an MP3's first frame, after its ID3 tag, declares the number of frames."""
-    file.seek(0)
+def _has_mp3_length(file: BufferedReader, start: int) -> bool:
+    """Whether an MP3's first frame, after its ID3 tag at `start`, declares the number of frames."""
+    file.seek(start)
     head = file.read(10)
     tag = 0
     if head[:3] == b"ID3":  # its size is four bytes of seven bits each
         tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(tag)
+    file.seek(start + tag)
     first_frame = file.read(200)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 
