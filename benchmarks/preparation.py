@@ -24,7 +24,8 @@ from av.audio.stream import AudioStream
 from faster_whisper.feature_extractor import FeatureExtractor  # type: ignore[import-untyped]
 
 from benchmarks.machine import machine
-from workers.audio import chunks, decoder, reader, vad
+from workers.audio import chunks, decoder, opening, reader, vad
+from workers.audio.frames import StreamDecoder
 from workers.audio.reader import open_audio
 from workers.whisper.log_mel import log_mel
 
@@ -90,9 +91,9 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
             pass
 
     def frames() -> None:
-        with path.open("rb") as file, decoder._open(path, file) as container:
-            stream = decoder._audio_stream(container)
-            exhaust(decoder._StreamDecoder(container, stream, split=False, max_seconds=seconds + 60)._frames())
+        with path.open("rb") as file, opening.open_container(path, file) as container:
+            stream = opening.audio_stream(container)
+            exhaust(StreamDecoder(container, stream, split=False, max_seconds=seconds + 60)._frames())
 
     decoding = cost(frames)
     resampled = cost(lambda: exhaust(decoder.decode_stream(path, max_seconds=seconds + 60)))
