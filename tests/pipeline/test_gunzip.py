@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechpipe.backends.ports import Progress
+from speechpipe.contract import Analysis, Options, Stage
 from speechpipe.contract.errors import ErrorCode, Rejected
 from speechpipe.pipeline import gunzip
 from speechpipe.pipeline.gunzip import Place, download, unpack
-from tests.doubles import source
-from tests.simulation import MemoryUploads
+from tests.doubles import FixedEngine, source
+from tests.simulation import MemoryUploads, Simulation
 
 CONTENT = b"RIFF" + bytes(range(256)) * 4_000
 HALF = len(CONTENT) // 2
@@ -90,3 +92,20 @@ def test_unpacking_may_go_on_from_any_place(members: list[bytes], data: st.DataO
         places.append((size, place.copy()))
     before, place = data.draw(st.sampled_from(places))
     assert b"".join(part for part, _ in unpack(file, place.copy())) == b"".join(members)[before:]
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("a/call.ULAW", "input.ulaw"), ("call.ulaw.gz", "input.ulaw"), ("a.mp3", "input")]
+)
+def test_an_engine_gets_nothing_of_the_name_but_an_ending_that_tells_the_format(name: str, given: str) -> None:
+    sim = Simulation()
+    got: list[str] = []
+
+    def analyse(path: Path, options: Options, progress: Progress) -> Analysis:
+        got.append(path.name)
+        return FixedEngine(Stage.STT)(path, options, progress)
+
+    sim.engines[Stage.STT] = analyse  # type: ignore[assignment]
+    sim.arrive(source(name, metadata={"emotion": "off"}))
+    sim.settle()
+    assert got == [given]

@@ -108,16 +108,18 @@ def _decoded(
             yield block
     if decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
+    duration = decoder.samples / SAMPLE_RATE
+    declared = declared_seconds(decoder, duration, file)
     file.seek(0)
     audio = Audio(
-        duration=decoder.samples / SAMPLE_RATE,
+        duration=duration,
         channels=decoder.channels,
         sample_rate=decoder.rate,
         sha256=hashlib.file_digest(file, "sha256").hexdigest(),
         format=decoder.format,
+        length_in_header=declared is not None,
         waveforms=waveform.waveforms(),
     )
-    declared = declared_seconds(decoder, audio.duration, file)
     yield Facts(audio, tuple(cautions(decoder, audio.duration, declared)))
 
 

@@ -228,3 +228,18 @@ def test_a_file_of_nothing_but_zeros_is_said_to_be_that(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="nothing but zeros") as rejected:
         decode(tmp_path / "a.wav", max_seconds=600)
     assert rejected.value.code is ErrorCode.DECODE_FAILED
+
+
+# --------------------------------------------------------------------------------------------- lengths in headers
+
+
+def test_the_record_says_whether_the_file_states_its_length(tmp_path: Path) -> None:
+    """Without its table, how long an MP3 is is known only once it has been decoded: anything else is an estimate."""
+    stated = write_audio(tmp_path / "a.mp3", [tone(2)], codec="libmp3lame")
+    body = stated.read_bytes()
+    assert body.count(b"Info") == 1
+    (tmp_path / "b.mp3").write_bytes(body.replace(b"Info", bytes(4)))
+    found = {path.name: decode(path, max_seconds=600).audio for path in (stated, tmp_path / "b.mp3")}
+    assert {name: audio.length_in_header for name, audio in found.items()} == {"a.mp3": True, "b.mp3": False}
+    aac = write_audio(tmp_path / "a.aac", [tone(2)], codec="aac")
+    assert not decode(aac, max_seconds=600).audio.length_in_header
