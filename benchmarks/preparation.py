@@ -101,7 +101,7 @@ def steps(path: Path, seconds: float) -> dict[str, float]:
     resampled = cost(lambda: exhaust(decoder.decode_stream(path, max_seconds=seconds + 60)))
     parts = decoder.decode_stream(path, max_seconds=seconds + 60)
     blocks = [part[0] for part in parts if isinstance(part, np.ndarray)]
-    detector, chunker = vad.Detector(), chunks._ChannelChunker(0, RULES)
+    detector, chunker = vad.Detector(), chunks._ChannelChunker(0, RULES, 0.0)
     vad.find(np.zeros(512, np.float32))  # load the detector's model
     activity = cost(lambda: [detector.feed(block) for block in blocks])
     found: list[chunks.Chunk] = []

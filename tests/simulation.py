@@ -56,7 +56,7 @@ class MemoryUploads:
     def download(self, source: Source, into: Path) -> None:
         if source.name in self.gone:
             raise Rejected(ErrorCode.OBJECT_GONE, "gone")
-        into.write_text(source.name)
+        into.write_bytes(self.bodies.get(source.name, source.name.encode()))
 
     @contextmanager
     def open(self, source: Source) -> Iterator[BinaryIO]:

@@ -77,7 +77,7 @@ def quote(
     else:
         out.print(_table(rows, overall, table))
         source = "the given prices" if prices else "the l4 preset (--prices or SPEECHPIPE_PRICES selects another)"
-        guesses = "" if overall.exact else "; ≈ marks lengths guessed from the size"
+        guesses = "" if overall.exact else "; ≈ marks lengths that are estimates, and may be far off"
         err.print(f"estimated with {source}; the speeds of presets are assumptions, not measurements{guesses}")
     if any(row.problem for row in rows):
         raise typer.Exit(1)

@@ -89,7 +89,7 @@ def _seen(recording: Recording) -> str:
 
 
 def _estimate(quote: Quote) -> str:
-    length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else ", guessed from the size")
+    length = f"{quote.audio_seconds:.1f} s of audio" + ("" if quote.exact else " (estimated)")
     return length + (f", {about(quote.cost)}" if quote.cost else "")
 
 

@@ -1,31 +1,28 @@
 """Reads any part of an upload that is stored as gzip, as its player hears it: unpacked.
 
-`gcloud storage cp --gzip-local` stores an object with `Content-Encoding: gzip`. The bucket then knows neither the size
-of its content nor ranges of it. The first request unpacks all of it once and keeps a decompressor for each PIECE_BYTES,
-about 40 KiB each; later ones unpack from the nearest, as zlib's `examples/zran.c` does.
+Of a gzip file the bucket knows neither the size of its content nor ranges of it. The first request unpacks all of it
+once and keeps a decompressor for each PIECE_BYTES, about 40 KiB each; later ones unpack from the nearest, as zlib's
+`examples/zran.c` does.
 """
 
 from __future__ import annotations
 
 import threading
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from speechpipe.console.pieces import PIECE_BYTES
 from speechpipe.contract import Source
 from speechpipe.contract.errors import ErrorCode, Rejected
+from speechpipe.pipeline.gunzip import Place, is_packed, unpack
 
-MAGIC = b"\x1f\x8b"
 #: The most that a file may unpack to: the largest upload that is accepted by default.
 MAX_UNPACKED_BYTES = 5 * 1024**3
 #: How many files are remembered.
 FILES_KEPT = 8
-_READ_BYTES = 1024**2
-_WRITE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,7 @@ class Mark:
     """A place from which a file can be unpacked."""
 
     unpacked: int  #: bytes of content before it
-    packed: int  #: bytes of the file before it
-    decompressor: Any = field(repr=False)  #: as it was there; to be copied before use
+    place: Place  #: to be copied before use
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Unpacked:
         """Yield `count` bytes of the content from `first` on; fewer at its end."""
         mark = self.marks[bisect_right(self.marks, first, key=lambda mark: mark.unpacked) - 1]
         skip = first - mark.unpacked
-        for part, _ in _unpack(file, mark.packed, mark.decompressor.copy()):
+        for part, _ in unpack(file, mark.place.copy()):
             wanted = part[skip : skip + count]
             skip = max(0, skip - len(part))
             count -= len(wanted)
@@ -66,15 +62,15 @@ class Gunzip:
         self._lock = threading.Lock()
 
     def look(self, source: Source, file: BinaryIO) -> Unpacked | None:
-        """The content of an open upload if it is stored as gzip, else None. The first look unpacks all of it.
+        """The content of an open upload if it is a gzip file, else None. The first look unpacks all of it.
 
-        Raises Rejected if it is no gzip file after all, or unpacks to far too much.
+        Raises Rejected if it is damaged, or unpacks to far too much.
         """
         with self._lock:
             if source.recording_id in self._known:
                 self._known.move_to_end(source.recording_id)
                 return self._known[source.recording_id]
-        found = _index(file) if _is_packed(file) else None
+        found = _index(file) if is_packed(file) else None
         with self._lock:
             self._known[source.recording_id] = found
             if len(self._known) > FILES_KEPT:
@@ -82,37 +78,13 @@ class Gunzip:
         return found
 
 
-def _is_packed(file: BinaryIO) -> bool:
-    """Whether a file is stored as gzip: nothing that plays begins like that."""
-    file.seek(0)
-    return file.read(len(MAGIC)) == MAGIC
-
-
 def _index(file: BinaryIO) -> Unpacked:
     size = 0
-    decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    marks = [Mark(0, 0, decompressor.copy())]
-    for part, packed in _unpack(file, 0, decompressor):
+    marks = [Mark(0, Place())]
+    for part, place in unpack(file, Place()):
         size += len(part)
         if size > MAX_UNPACKED_BYTES:
             raise Rejected(ErrorCode.TOO_LARGE, "the file unpacks to more than can be played")
         if size >= marks[-1].unpacked + PIECE_BYTES:
-            marks.append(Mark(size, packed, decompressor.copy()))
+            marks.append(Mark(size, place.copy()))
     return Unpacked(size, tuple(marks))
-
-
-def _unpack(file: BinaryIO, packed: int, decompressor: Any) -> Iterator[tuple[bytes, int]]:
-    """Yield parts of the content from a place on, each with how much of the file is used up after it.
-
-    Each part is bounded, so that a gzip bomb takes no memory. The end of a truncated file is its end.
-    """
-    file.seek(packed)
-    pending = b""
-    try:
-        while not decompressor.eof and (block := pending or file.read(_READ_BYTES)):
-            packed += 0 if pending else len(block)
-            part = decompressor.decompress(block, _WRITE_BYTES)
-            pending = decompressor.unconsumed_tail
-            yield part, packed - len(pending)
-    except zlib.error:
-        raise Rejected(ErrorCode.DECODE_FAILED, "the file is stored as gzip but is not a gzip file") from None

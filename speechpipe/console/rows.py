@@ -21,6 +21,7 @@ def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
         "finished_at": recording.finished_at.isoformat() if recording.finished_at else None,
         "announced": recording.announced_at is not None,
         "seconds": audio_seconds(recording),
+        "estimated": _is_estimated(recording),
         "language": recording.language.code if recording.language else None,
         "emotion": recording.summary.shown_emotion if recording.summary else None,
         "preview": recording.preview or "",
@@ -37,8 +38,16 @@ def row_of(recording: Recording, now: datetime) -> dict[str, Any]:
 
 def audio_seconds(recording: Recording) -> float | None:
     """Seconds of audio as measured, else as quoted; None while neither is known."""
-    measured = [half.audio_seconds for half in recording.halves.values() if half.audio_seconds]
-    return max(measured) if measured else recording.quote.audio_seconds if recording.quote else None
+    return _measured_seconds(recording) or (recording.quote.audio_seconds if recording.quote else None)
+
+
+def _is_estimated(recording: Recording) -> bool:
+    """Whether `audio_seconds` is an estimate: nothing is measured yet, and the file does not state its length."""
+    return not _measured_seconds(recording) and recording.quote is not None and not recording.quote.exact
+
+
+def _measured_seconds(recording: Recording) -> float | None:
+    return max((half.audio_seconds for half in recording.halves.values() if half.audio_seconds), default=None)
 
 
 def _half(half: Half, now: datetime) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Audio(Frozen):
     sample_rate: int = Field(ge=1)  #: of the source, Hz
     sha256: str  #: of the object's bytes
     format: str | None = None  #: container/codec, e.g. `mp3/mp3float`
+    #: Whether the file states its length. If not, `duration` is measured like any other, but what a quote or a player
+    #: says is an estimate (raw AAC, AMR; an MP3 without its table; WebM from a browser).
+    length_in_header: bool = True
     #: One for the mix of all channels, or one per channel if they are split; empty if none was computed.
     waveforms: Annotated[tuple[Waveform, ...], Field(max_length=64)] = ()
 

@@ -77,7 +77,7 @@ class Quote(Frozen):
     """The compute time and cost of a recording, estimated from its header before anything runs."""
 
     audio_seconds: Seconds
-    exact: bool  #: the length was read from the file's header; False: guessed from its size
+    exact: bool  #: the length was read from the file's header; False: estimated, and may be far off
     compute_seconds: dict[Stage, Seconds] = {}  #: of the requested stages, at the price table's speeds
     cost: Cost | None = None  #: None without a price table
 

@@ -27,7 +27,7 @@ def check_object(source: Source, max_bytes: int) -> None:
 def quote(source: Source, options: Options, *, uploads: Uploads, prices: PriceTable | None) -> Quote:
     """What an object will take in the stages that were asked for. Raises Rejected(object_gone)."""
     with uploads.open(source) as stream:
-        length = probe(stream, source.size)
+        length = probe(stream, source.size, source.name)
     if prices is None:
         return Quote(audio_seconds=length.seconds, exact=length.exact)
     return prices.quote(length.seconds, exact=length.exact, channels=_channels(options, length.channels))
@@ -63,10 +63,14 @@ def admitted(recording: Recording, *, store: Store, uploads: Uploads, limits: Li
 
 
 def _hold(recording_id: str, quoted: Quote, limits: Limits, today: Totals) -> Hold | None:
-    """The first cap that the recording is over."""
+    """The first cap that the recording is over.
+
+    An estimate may be ten times too long, so it puts nothing over a cap: a recording of unknown length is held only
+    once a day's cap is used up. What it turns out to take is still limited, by SPEECHPIPE_MAX_SECONDS.
+    """
     length, cost = quoted.audio_seconds, quoted.cost.amount if quoted.cost else 0.0
     currency = quoted.cost.currency if quoted.cost else ""
-    about, guess = ("", "") if quoted.exact else ("about ", ", guessed from its size")
+    about, guess = ("", "") if quoted.exact else ("about ", ", which is an estimate")
     caps: tuple[tuple[Cap, float | None, float, float], ...] = (
         ("max_duration", limits.max_duration, length, 0.0),
         ("max_cost", limits.max_cost, cost, 0.0),
@@ -74,7 +78,7 @@ def _hold(recording_id: str, quoted: Quote, limits: Limits, today: Totals) -> Ho
         ("max_cost_per_day", limits.max_cost_per_day, cost, today.cost),
     )
     for code, most, found, before in caps:
-        if most is None or before + found <= most:
+        if most is None or before + (found if quoted.exact else 0.0) <= most:
             continue
 
         def shown(value: float, code: Cap = code) -> str:

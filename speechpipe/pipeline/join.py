@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from speechpipe.contract import Partial, Record, Recording, Status
 from speechpipe.contract.errors import Rejected, Unreadable
 from speechpipe.observe import log_fields
-from speechpipe.pipeline import outcomes
+from speechpipe.pipeline import gunzip, outcomes
 from speechpipe.pipeline.analyses import with_analysis
 from speechpipe.pipeline.erasure import clear
 from speechpipe.pipeline.world import World
@@ -16,8 +16,6 @@ from speechpipe.record.artifacts import render
 from speechpipe.record.combine import combine, newest
 
 log = logging.getLogger(__name__)
-
-_GZIP = b"\x1f\x8b"  #: first bytes of an object stored with Content-Encoding: gzip; unpacked it may be of any size
 
 
 def join(recording_id: str, revision: int, world: World) -> Recording | None:
@@ -59,7 +57,7 @@ def _record(recording: Recording, partials: Iterable[Partial], world: World) -> 
 
 
 def _sound(record: Record, world: World) -> bytes | None:
-    """A small recording's bytes, for its report; None if it is too large, gone, or stored compressed."""
+    """A small recording's bytes, for its report; None if it is too large, gone, or packed: it may be of any size."""
     if not record.artifacts.report or record.audio is None or record.source.size > world.limits.embed_bytes:
         return None
     try:
@@ -67,7 +65,7 @@ def _sound(record: Record, world: World) -> bytes | None:
             sound = file.read()
     except Rejected:
         return None
-    return None if sound.startswith(_GZIP) else sound
+    return None if sound.startswith(gunzip.MAGIC) else sound
 
 
 def _announce(recording: Recording, record: Record, world: World) -> Recording | None:

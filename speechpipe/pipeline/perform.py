@@ -21,11 +21,13 @@ from speechpipe.contract import (
     plan_for,
 )
 from speechpipe.contract.errors import Busy, Rejected, Unreadable
+from speechpipe.contract.headerless import extension
 from speechpipe.contract.options import parse_options
 from speechpipe.observe import log_fields
 from speechpipe.pipeline import parts
 from speechpipe.pipeline.admission import check_object
 from speechpipe.pipeline.analyses import stored
+from speechpipe.pipeline.gunzip import download
 from speechpipe.pipeline.heartbeat import Heartbeat
 from speechpipe.pipeline.interruptible import Interrupted
 from speechpipe.pipeline.progress import expected_at
@@ -194,8 +196,9 @@ def _attempt(
         parse_options(task.source.metadata)  # a recording rejected for its options may be redriven: reject it again
         check_object(task.source, world.limits.max_bytes)
         with tempfile.TemporaryDirectory(prefix="speechpipe-", dir=world.scratch) as folder:
-            path = Path(folder) / "input"  # never the uploader's name, which is not ours to trust
-            world.uploads.download(task.source, path)
+            # Never the uploader's name, which is not ours to trust, but for an ending that alone tells the format.
+            path = Path(folder) / f"input{extension(task.source.name)}"
+            download(task.source, path, world.uploads, max_bytes=world.limits.max_bytes)
             if task.part is None and (plan := _plan(path, world)):
                 raise _Longer(plan)
             analysis = world.analyse(path, task.options, progress, task.part)

@@ -1,8 +1,9 @@
 """How long a recording is, from its header: reads a few hundred kilobytes, decodes nothing, trusts nothing.
 
 tinytag reads the header. Where it cannot (WebM, AMR, raw AAC; a stream whose length was never written; a hostile file),
-the length is guessed from the size at a low bitrate, so most guesses are too long rather than too short. A header is
-only a claim: the truth is what the worker decodes, and its own cap (SPEECHPIPE_MAX_SECONDS) still applies.
+the length is guessed from the size at a low bitrate, so most guesses are too long rather than too short. That of an MP3
+of variable bit rate without its table is estimated from places in it. A header is only a claim: the truth is what the
+worker decodes, and its own cap (SPEECHPIPE_MAX_SECONDS) still applies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from tinytag import TinyTag
+
+from speechpipe.contract import headerless
+from speechpipe.pipeline.mp3 import length_without_table
 
 #: Bytes per fetch, and the number of fetches at most: what one probe may read of a file, however large.
 BLOCK_BYTES = 256 * 1024
@@ -30,25 +34,30 @@ class Length:
     """How long a recording is."""
 
     seconds: float
-    exact: bool  #: read from the header; False: guessed from the size
+    exact: bool  #: read from the header; False: estimated, from the size or from parts of the file
     channels: int = 1  #: MP4 files tend to say 2 for mono
 
 
-def probe(stream: BinaryIO, size: int) -> Length:
-    """The length of a file of `size` bytes. Raises what the stream raises, but never for an unreadable header."""
+def probe(stream: BinaryIO, size: int, name: str = "") -> Length:
+    """The length of a file of `size` bytes; `name` matters only for sound without a header.
+
+    Raises what the stream raises, but never for an unreadable header.
+    """
     view = _Bounded(stream, size)
-    seconds, channels = None, 1
+    found = None
     try:
-        seconds, channels = _by_header(view, size)
+        found = _by_header(view, size)
     except Exception:
         if view.error:
             raise view.error from None
-    if seconds is None or not size * 8 / MOST_BITRATE <= seconds <= size * 8 / LEAST_BITRATE:
-        return Length(size * 8 / GUESSED_BITRATE, exact=False)
-    return Length(seconds, exact=True, channels=channels)
+    if found is not None and size * 8 / MOST_BITRATE <= found.seconds <= size * 8 / LEAST_BITRATE:
+        return found
+    if raw := headerless.READABLE.get(headerless.extension(name)):
+        return Length(size / raw.bytes_per_second, exact=not name.lower().endswith(".gz"))
+    return Length(size * 8 / GUESSED_BITRATE, exact=False)
 
 
-def _by_header(view: _Bounded, size: int) -> tuple[float | None, int]:
+def _by_header(view: _Bounded, size: int) -> Length | None:
     is_ogg = view.read(4) == b"OggS"
     view.seek(0)
     file = _ends_of_ogg(view, size) if is_ogg and size > 2 * BLOCK_BYTES else view
@@ -58,7 +67,10 @@ def _by_header(view: _Bounded, size: int) -> tuple[float | None, int]:
         # A program that wrote to a pipe left 0 or 0xFFFFFFFF as the length, and an upload may have been cut off.
         there = size * 8 / (tag.bitrate * 1000)
         seconds = min(seconds, there) if seconds else there
-    return (seconds if seconds and math.isfinite(seconds) else None), max(tag.channels or 1, 1)
+    exact = True
+    if tag.mime_type == "audio/mpeg" and (estimate := length_without_table(cast(BinaryIO, view), size)):
+        seconds, exact = estimate
+    return Length(seconds, exact, max(tag.channels or 1, 1)) if seconds and math.isfinite(seconds) else None
 
 
 def _ends_of_ogg(view: _Bounded, size: int) -> io.BytesIO:

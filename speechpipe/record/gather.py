@@ -80,7 +80,12 @@ def _audio(parts: Sequence[Partial], found: Sequence[Analysis]) -> Audio:
     duration = max(ends)
     digest = max(one.audio.sha256 for one in found)  # only the first part's worker computes it
     return found[0].audio.model_copy(
-        update={"duration": duration, "sha256": digest, "waveforms": _waveforms(parts, duration)}
+        update={
+            "duration": duration,
+            "sha256": digest,
+            "length_in_header": found[-1].audio.length_in_header,
+            "waveforms": _waveforms(parts, duration),
+        }
     )
 
 

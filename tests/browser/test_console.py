@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 from benchmarks import demo
 from speechpipe import Client
 from speechpipe.console import Console
-from speechpipe.contract import Recording, Stage, Status
+from speechpipe.contract import Quote, Recording, Stage, Status
 from speechpipe.emulators import LocalCloud
 from speechpipe.emulators.setup import exported
 from tests import weights
@@ -421,6 +421,19 @@ def test_progress_is_shown_and_an_invalid_upload_is_refused_immediately(
         drop(page, {"second.wav": b"audio"})
         expect(page.locator("#uploads .bad")).to_contain_text("option 'language': given 'klingon'")
         trouble.clear()  # the browser logs the 422
+
+
+def test_an_estimated_length_is_marked_as_on_the_command_line(client: Client, visit: Open) -> None:
+    for number, (name, exact) in enumerate({"estimated.webm": False, "stated.wav": True}.items()):
+        quoted = {"quote": Quote(audio_seconds=278, exact=exact)}
+        client.backend.store.create_recording(recording(number, name=name).model_copy(update=quoted))
+    with Console(client) as console:
+        page = visit(console.url)
+        expect(row(page, "estimated.webm")).to_contain_text("≈4:38")
+        expect(row(page, "stated.wav")).to_contain_text("4:38")
+        expect(row(page, "stated.wav")).not_to_contain_text("≈")
+        row(page, "estimated.webm").get_by_role("link").click()
+        expect(page.locator("#one-facts")).to_contain_text("≈4:38")
 
 
 @pytest.mark.slow

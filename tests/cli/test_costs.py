@@ -83,7 +83,7 @@ def test_quote_marks_guesses_and_names_what_does_not_exist(run: Run, tmp_path: P
     text = " ".join(out.split())
     assert status == 1
     assert "≈1:00" in text
-    assert "guessed from the size" in err
+    assert "≈ marks lengths that are estimates" in err
     for problem in ("'klingon'", "the folder has no files", "there is no such file"):
         assert problem in text
 

@@ -32,6 +32,8 @@ _FORMATS = (
     ("amr", "libopencore_amrnb", 1, 8000), ("3gp", "libopencore_amrnb", 1, 8000), ("mka", "eac3", 6, 48000),
     ("mka", "mp2", 2, 44100), ("wma", "wmav2", 1, 16000), ("au", "pcm_s16be", 1, 16000),
     ("avi", "libmp3lame", 1, 16000), ("flv", "aac", 1, 44100), ("ts", "aac", 2, 44100),
+    ("wv", "wavpack", 2, 44100), ("tta", "tta", 1, 16000), ("ac3", "ac3", 2, 48000), ("eac3", "eac3", 6, 48000),
+    ("mpg", "mp2", 1, 44100), ("vob", "ac3", 2, 48000), ("voc", "pcm_u8", 1, 8000),
 )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def release(sim: Simulation, recording_id: str) -> Recording:
 
 
 PRICES = preset("l4")
+#: A WebM as a browser writes it, whose size `arrive` reads from its last bytes.
+UNKNOWN_LENGTH = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
 MINUTE_OF_BOTH = (PRICES.per_audio_hour(Stage.STT) + PRICES.per_audio_hour(Stage.SER)) / 60
 
 
@@ -153,12 +155,35 @@ def test_a_recording_at_exactly_the_cap_runs(limits: Limits) -> None:
     assert arrive(simulation_with(limits)).status is Status.COMPLETED
 
 
-def test_the_hold_message_says_when_the_length_is_a_guess() -> None:
-    sim = simulation_with(Limits(max_duration=60))
-    sim.uploads.bodies["call.wav"] = b"\x1aE\xdf\xa3".ljust(40) + struct.pack("<I", 10**6)
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(max_duration=60),
+        Limits(max_duration_per_day=60),
+        Limits(max_cost=0.0001, prices=PRICES),
+        Limits(max_cost_per_day=0.0001, prices=PRICES),
+    ],
+)
+def test_an_estimate_holds_nothing_by_itself(limits: Limits) -> None:
+    sim = simulation_with(limits)
+    sim.uploads.bodies["call.wav"] = UNKNOWN_LENGTH
     recording = arrive(sim)
+    assert recording.status is Status.COMPLETED
+    assert recording.quote is not None
+    assert recording.quote.audio_seconds == pytest.approx(500, abs=1)
+    assert not recording.quote.exact
+
+
+def test_once_the_day_is_used_up_a_recording_of_unknown_length_is_held_and_its_estimate_is_called_one() -> None:
+    sim = simulation_with(Limits(max_duration_per_day=60), b=10)
+    sim.uploads.bodies["call.wav"] = UNKNOWN_LENGTH
+    assert arrive(sim).status is Status.COMPLETED
+    sim.uploads.bodies["c.wav"] = UNKNOWN_LENGTH
+    recording = arrive(sim, "c")
     assert recording.hold is not None
-    assert "about 8:20 of audio, guessed from its size" in recording.hold.message
+    assert "about 8:20 of audio, which is an estimate, after 8:20 of audio accepted today" in recording.hold.message
+    told = [moment.detail for moment in history(recording, [], [], sim.clock())]
+    assert any("500.0 s of audio (estimated)" in detail for detail in told)
 
 
 def test_daily_caps_count_only_recordings_accepted_today() -> None:

@@ -17,16 +17,22 @@ from speechpipe.pipeline.reconcile import LOOK_BACK, ReconcileReport, reconcile
 from speechpipe.pipeline.world import World
 from speechpipe.settings import Limits
 from tests.doubles import source
+from tests.pipeline.test_holds import wav
 from tests.simulation import Crash, Simulation
 
 DAY = timedelta(days=1)
 
 
 def uploaded(
-    sim: Simulation, *names: str, age: timedelta = timedelta(hours=2), metadata: dict[str, str] | None = None
+    sim: Simulation,
+    *names: str,
+    age: timedelta = timedelta(hours=2),
+    metadata: dict[str, str] | None = None,
+    size: int = 9,
 ) -> list[Source]:
     """Put objects of this age into the bucket, without an event."""
-    made = [source(name, metadata=metadata).model_copy(update={"created_at": sim.clock() - age}) for name in names]
+    at = sim.clock() - age
+    made = [source(name, size=size, metadata=metadata).model_copy(update={"created_at": at}) for name in names]
     sim.uploads.listed += made
     return made
 
@@ -96,15 +102,16 @@ def test_objects_that_are_no_recordings_are_left_alone() -> None:
 
 
 def test_a_lost_upload_that_can_never_work_is_rejected_and_one_over_a_cap_is_held() -> None:
-    sim = Simulation(limits=Limits(max_duration=0.001))
+    sim = Simulation(limits=Limits(max_duration=30))
+    sim.uploads.bodies["long.wav"] = wav(60)
     uploaded(sim, "bad.wav", metadata={"channels": "both"})
-    uploaded(sim, "long.mp3")
+    uploaded(sim, "long.wav", size=44 + 60 * 32_000)
     report, told = run(sim)
-    assert told == {"bad.wav": Outcome.REJECTED, "long.mp3": Outcome.HELD}
+    assert told == {"bad.wav": Outcome.REJECTED, "long.wav": Outcome.HELD}
     assert (report.missed, report.rejected, report.held) == (2, 1, 1)
     sim.settle()
     statuses = {each.source.name: each.status for each in sim.store.recordings()}
-    assert statuses == {"bad.wav": Status.REJECTED, "long.mp3": Status.HELD}
+    assert statuses == {"bad.wav": Status.REJECTED, "long.wav": Status.HELD}
 
 
 def test_an_erased_upload_stays_erased_while_its_file_is_kept() -> None:

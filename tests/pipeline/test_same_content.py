@@ -16,6 +16,7 @@ from speechpipe.pipeline import operations
 from speechpipe.pipeline.ingest import ingest
 from speechpipe.settings import Limits
 from tests.doubles import TRANSCRIPT, FixedEngine, segment, source
+from tests.pipeline.test_holds import wav
 from tests.simulation import Crash, Simulation
 
 PRICES = PriceTable(currency="EUR", per_hour=dict.fromkeys(Stage, 3600.0), speed=dict.fromkeys(Stage, 10.0))
@@ -91,10 +92,12 @@ def test_what_is_taken_over_took_no_work_and_cost_nothing() -> None:
 
 def test_a_result_is_taken_over_even_over_a_cap() -> None:
     sim = Simulation()
-    arrive(sim, upload(20))
-    sim.limits = Limits(max_duration=0.001)
-    assert arrive(sim, upload(21)).status is Status.COMPLETED
-    assert arrive(sim, upload(22, crc32c="AAAAAQ==")).status is Status.HELD
+    sim.uploads.bodies["call.wav"] = wav(60)
+    size = 44 + 60 * 32_000
+    arrive(sim, upload(20, size=size))
+    sim.limits = Limits(max_duration=30)
+    assert arrive(sim, upload(21, size=size)).status is Status.COMPLETED
+    assert arrive(sim, upload(22, size=size, crc32c="AAAAAQ==")).status is Status.HELD
 
 
 def test_the_history_says_where_the_result_comes_from() -> None:

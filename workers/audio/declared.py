@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 
 from speechpipe.contract import Caution
+from workers.audio.formats import WITHOUT_LENGTH, start_of
 from workers.audio.frames import StreamDecoder
 from workers.audio.timeline import MIN_GAP
 
@@ -20,17 +21,19 @@ _MOST_PLACES = 10
 def declared_seconds(decoder: StreamDecoder, seconds: float, file: BufferedReader) -> float | None:
     """The duration that the header declares; None if it declares none and FFmpeg only estimates it.
 
-    FFmpeg estimates the duration of every raw AAC and AMR file from its size, and that of an MP3 without a Xing or Info
-    header. For a WAV it corrects the declared duration by the size of the file, so that one is read here.
+    FFmpeg estimates the duration of every raw AAC, AC-3 and AMR file from its size, and that of an MP3 without a Xing
+    or Info header. For a WAV it corrects the declared duration by the size of the file, so that one is read here.
     """
     stream, name = decoder.stream, decoder.container.format.name
-    if name in ("aac", "amr", "amrnb", "amrwb") or (name == "mp3" and not _has_mp3_length(file)):
+    start = start_of(file)
+    if name in WITHOUT_LENGTH or (name == "mp3" and not _has_mp3_length(file, start)):
         return None
     if name == "wav":
-        file.seek(4)
+        file.seek(start + 4)
         declared = int.from_bytes(file.read(4), "little") + 8
         # A writer that could not seek back leaves a huge number or zero.
-        return seconds * max(1.0, declared / os.fstat(file.fileno()).st_size) if declared < 0x7FFF_0000 else None
+        there = os.fstat(file.fileno()).st_size - start
+        return seconds * max(1.0, declared / there) if declared < 0x7FFF_0000 else None
     if stream.duration is not None and stream.time_base is not None:
         end = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
         return end - (decoder.origin or 0.0)
@@ -42,14 +45,14 @@ def declared_seconds(decoder: StreamDecoder, seconds: float, file: BufferedReade
     return duration / 1e6 if duration is not None else None
 
 
-def _has_mp3_length(file: BufferedReader) -> bool:
-    """Whether an MP3's first frame, after its ID3 tag, declares the number of frames."""
-    file.seek(0)
+def _has_mp3_length(file: BufferedReader, start: int) -> bool:
+    """Whether an MP3's first frame, after its ID3 tag at `start`, declares the number of frames."""
+    file.seek(start)
     head = file.read(10)
     tag = 0
     if head[:3] == b"ID3":  # its size is four bytes of seven bits each
         tag = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(tag)
+    file.seek(start + tag)
     first_frame = file.read(200)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 

@@ -155,19 +155,22 @@ def _decoded(
             yield block
     if job.stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
+    duration = decoder.samples / SAMPLE_RATE
+    # What the header says of the end is not known to be wrong before that has been reached.
+    declared = declared_seconds(decoder, duration, job.file) if job.stop is None else None
     job.file.seek(0)
     audio = Audio(
-        duration=decoder.samples / SAMPLE_RATE,
+        duration=duration,
         channels=decoder.channels,
         sample_rate=decoder.rate,
         sha256="" if job.start else hashlib.file_digest(job.file, "sha256").hexdigest(),  # once for all parts
         format=decoder.format,
+        length_in_header=declared is not None,
         waveforms=waveform.waveforms(),
     )
-    if job.stop is not None:  # what the header says of the end is not known to be wrong
+    if job.stop is not None:
         yield Facts(audio, (choice.caution,) if choice.caution else ())
         return
-    declared = declared_seconds(decoder, audio.duration, job.file)
     found = cautions(decoder, audio.duration, declared, job.unread_seconds)
     yield Facts(audio, (*found, *((choice.caution,) if choice.caution else ())))
 

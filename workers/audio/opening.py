@@ -1,4 +1,4 @@
-"""Open an upload under the allow lists, and say why one could not be opened."""
+"""Open an upload under the allow lists of `formats`, and choose its stream."""
 
 from __future__ import annotations
 
@@ -10,36 +10,13 @@ import av
 from av.container import InputContainer
 
 from speechpipe.contract.errors import ErrorCode, Rejected
+from workers.audio.formats import opening, refusal
 from workers.audio.layouts import take_layout
-
-#: Demuxers that may open an upload: no playlists, images, devices or anything else that opens a second file.
-FORMATS = "wav,w64,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,amrnb,amrwb,aiff,caf,asf,au,avi,flv,mpegts"
-FORMAT_NAMES = (
-    "WAV, MP3, FLAC, Ogg (Vorbis, Opus), M4A/AAC, MP4, MOV, WebM, Matroska, AMR, 3GP, AIFF, CAF, W64, WMA, AU, AVI, FLV"
-    " or MPEG-TS"
-)
-
-
-def _decodes_audio(name: str) -> bool:
-    try:
-        return av.Codec(name, "r").type == "audio"
-    except ValueError:  # an encoder without a decoder
-        return False
-
-
-#: Audio decoders only. To describe a video FFmpeg would run its picture decoders too: hundreds of thousands of lines of
-#: code that we do not need.
-_DECODERS = ",".join(sorted(filter(_decodes_audio, av.codecs_available)))
+from workers.audio.protection import encrypted_streams
 
 #: Limits for what a header claims. Beyond them one short frame could be resampled into gigabytes.
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MAX_CHANNELS = 64
-_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
-#: Offset and first bytes of supported containers: a file that has them and cannot be opened is damaged.
-_SIGNATURES = (
-    (0, b"ID3"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (0, b"#!AMR"), (0, b".snd"), (0, b"FLV"),
-    (0, b"0&\xb2u\x8ef\xcf\x11"), (4, b"ftyp"), (8, b"WAVE"), (8, b"AVI "),
-)  # fmt: skip
 
 
 def open_container(
@@ -49,24 +26,22 @@ def open_container(
 
     Error messages are our own, since FFmpeg's contain paths.
     """
-    limits = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": _DECODERS}
-    # With `file:` a name like `concat:a|b` stays a file name. Tags in an unknown encoding are ignored, not fatal.
-    what = source or f"file:{path.resolve()}"
+    how = opening(path, file)
     try:
-        return av.open(what, mode="r", metadata_errors="ignore", options={**limits, **(options or {})})
+        # Tags in an unknown encoding are ignored, not fatal.
+        container = av.open(
+            source or how.url,
+            mode="r",
+            format=how.format,
+            metadata_errors="ignore",
+            options={**how.options, **(options or {})},
+        )
     except (av.error.FFmpegError, ValueError):
-        file.seek(0)
-        raise _open_failure(file.read(16)) from None
-
-
-def _open_failure(head: bytes) -> Rejected:
-    """Say why a file with these first bytes could not be opened."""
-    if head.startswith(_IMAGE_SIGNATURES) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP"):
-        return Rejected(ErrorCode.NO_AUDIO_STREAM, "the file is a picture: there is no sound in it")
-    if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
-        return Rejected(ErrorCode.DECODE_FAILED, "the file is damaged or incomplete: nothing in it could be decoded")
-    message = f"the file is not a recording that can be read: it must be {FORMAT_NAMES}"
-    return Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
+        raise refusal(path, file) from None
+    if message := encrypted_streams(container):
+        container.close()
+        raise Rejected(ErrorCode.UNSUPPORTED_FORMAT, message)
+    return container
 
 
 def check(stream: av.AudioStream) -> None:

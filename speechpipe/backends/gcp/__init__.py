@@ -67,4 +67,4 @@ def bucket(name: str, project: str | None) -> GcsUploads:
 def _uploads(gcs: object, settings: Project) -> GcsUploads:
     from speechpipe.backends.gcp.storage import GcsUploads
 
-    return GcsUploads(gcs, settings.uploads_bucket, max_bytes=getattr(settings, "max_bytes", None))
+    return GcsUploads(gcs, settings.uploads_bucket)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import mimetypes
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from google.cloud.storage import Blob, Bucket, Client
 from speechpipe.contract import Retained, Source, wire
 from speechpipe.contract.errors import ErrorCode, NotFound, Rejected, Unreadable, under_customer_key
 
-#: Block size for unpacking a file.
-_UNPACK_BYTES = 1024 * 1024
 #: The least that a partial read fetches: enough for a file's header in one request.
 RANGE_BYTES = 256 * 1024
 
@@ -28,40 +25,35 @@ RANGE_BYTES = 256 * 1024
 class GcsUploads:
     """`ports.Uploads` on a bucket."""
 
-    def __init__(self, client: Client, bucket: str, *, max_bytes: int | None = None) -> None:
+    def __init__(self, client: Client, bucket: str) -> None:
         self._client = client
         self._bucket: Bucket = client.bucket(bucket)
-        self._max_bytes = max_bytes
 
     def download(self, source: Source, into: Path) -> None:
         """Write exactly that generation's bytes.
 
-        Downloads them raw, as stored: the library then checks their CRC32C, and the transfer does not unpack a gzip
-        bomb (https://cloud.google.com/storage/docs/transcoding). An object *stored* with `Content-Encoding: gzip`
-        (`gcloud storage cp --gzip-local`) is unpacked here, up to the cap. Raises Rejected, also above the cap.
+        Downloads them raw, as stored, whatever their `Content-Encoding`: the library then checks their CRC32C, and the
+        transfer does not unpack a gzip bomb (https://cloud.google.com/storage/docs/transcoding).
         """
         with _gone_if_not_found():
-            blob, encoding = self._readable(source)
-            blob.download_to_filename(str(into), raw_download=True)
-        if encoding == "gzip":
-            _unpack(into, self._max_bytes)
+            self._readable(source).download_to_filename(str(into), raw_download=True)
 
     @contextmanager
     def open(self, source: Source) -> Iterator[BinaryIO]:
         """Open an object for reading by ranges of its raw, stored bytes."""
         with _gone_if_not_found():
-            blob, _ = self._readable(source)
+            blob = self._readable(source)
         with io.BufferedReader(_RangeReader(blob, source.size), RANGE_BYTES) as reader:
             yield reader
 
-    def _readable(self, source: Source) -> tuple[Blob, str | None]:
-        """Return exactly that generation and its content encoding. Raises Rejected(object_gone, customer_key)."""
+    def _readable(self, source: Source) -> Blob:
+        """Return exactly that generation. Raises Rejected(object_gone, customer_key)."""
         live = self._live(source)
         if _customer_encryption(live):
             raise under_customer_key()
         # Not `live` itself: it would download from its `mediaLink`, in which emulators do not escape `#` and `?` in
         # names.
-        return live.bucket.blob(source.name, generation=int(source.generation)), live.content_encoding
+        return live.bucket.blob(source.name, generation=int(source.generation))
 
     def _live(self, source: Source) -> Blob:
         """Return exactly that generation with its metadata. Raises Rejected(object_gone)."""
@@ -256,27 +248,3 @@ def _source(blob: Any) -> Source:
             "timeCreated": blob.time_created,
         }
     )
-
-
-def _unpack(path: Path, max_bytes: int | None) -> None:
-    """Replace a gzip file with its content. Raises Rejected if it is not gzip, or too large."""
-    packed = path.with_name(path.name + ".gz")
-    path.rename(packed)
-    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    size = 0
-    try:
-        with packed.open("rb") as reader, path.open("wb") as writer:
-            while block := unpacker.unconsumed_tail or reader.read(_UNPACK_BYTES):
-                part = unpacker.decompress(block, _UNPACK_BYTES)  # bounded: a gzip bomb grows by one block at a time
-                size += len(part)
-                if max_bytes is not None and size > max_bytes:
-                    raise Rejected(ErrorCode.TOO_LARGE, f"the file unpacks to more than the allowed {max_bytes} bytes")
-                writer.write(part)
-                if unpacker.eof:
-                    break
-    except zlib.error as error:
-        raise Rejected(ErrorCode.DECODE_FAILED, "the file is stored as gzip but is not a gzip file") from error
-    finally:
-        packed.unlink()
-    if not unpacker.eof:
-        raise Rejected(ErrorCode.DECODE_FAILED, "the file is a truncated gzip file")

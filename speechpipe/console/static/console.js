@@ -52,6 +52,9 @@ function clock(seconds) {
   return hours ? `${hours}:${pad(minutes)}:${pad(whole % 60)}` : `${minutes}:${pad(whole % 60)}`;
 }
 
+/** A recording's length; an estimate is marked as one, as on the command line. */
+const lengthText = ({ seconds, estimated }) => (estimated ? "≈" : "") + clock(seconds);
+
 const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const shortTime = (text) => (text ? dateFormat.format(new Date(text)) : "");
 const fullTime = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
@@ -214,7 +217,7 @@ function updateRow(element, row, place) {
   }
   emotion.textContent = printable(row.emotion ?? "");
   language.textContent = row.language ?? "";
-  length.textContent = clock(row.seconds);
+  length.textContent = lengthText(row);
   queued.textContent = shortTime(row.queued_at);
 }
 
@@ -317,7 +320,7 @@ async function showRecording(id) {
   shownRecording = recording;
   document.title = `${printable(recording.name) || "erased"} – speechpipe`;
   $("one-name").textContent = printable(recording.name) || "(erased)";
-  $("one-facts").replaceChildren(statusBadge(recording.status), [clock(recording.seconds), recording.language, recording.emotion && `mostly ${recording.emotion}`,
+  $("one-facts").replaceChildren(statusBadge(recording.status), [lengthText(recording), recording.language, recording.emotion && `mostly ${recording.emotion}`,
     recording.revision > 1 && `revision ${recording.revision}`, shortTime(recording.queued_at)].filter(Boolean).map((text) => ` · ${printable(text)}`).join(""));
   $("one-problem").replaceChildren(
     ...(recording.problem ? [make("p", { class: recording.status === "held" ? "problem care" : "problem", text: recording.problem })] : []),

@@ -50,6 +50,7 @@ def render_report(record: Record, *, audio: str | None = None) -> str:
         title=f"{escape(record.source.name)} – speechpipe",
         style=_asset("report.css"),
         seconds=f"{timeline.seconds:.6g}" if timeline else "0",
+        estimated="" if record.audio is None or record.audio.length_in_header else " data-estimated",
         audio=f' data-audio="{escape(audio)}"' if audio else "",
         patterns=patterns(),
         name=escape(record.source.name),

@@ -169,7 +169,10 @@
   audio.addEventListener("loadedmetadata", () => {
     audio.currentTime = position;
     if (Number.isFinite(audio.duration) && Math.abs(audio.duration - seconds) > Math.max(1, seconds / 50)) {
-      $("said").textContent = `This file is ${clock(audio.duration)} long but the recording is ${clock(seconds)}. Is it the right file?`;
+      // A file that does not state its length is estimated by its player, which also jumps to estimated places.
+      $("said").textContent = body.dataset.estimated === undefined
+        ? `This file is ${clock(audio.duration)} long but the recording is ${clock(seconds)}. Is it the right file?`
+        : `The player estimates ${clock(audio.duration)} for this recording of ${clock(seconds)}, as the file does not state its length: jumps may miss.`;
     }
   });
   audio.addEventListener("error", () => {

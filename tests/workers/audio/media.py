@@ -47,7 +47,7 @@ def write_audio(
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(channels)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=options or {})
-        _encode(container, stream, channels, layout, rate)
+        encode(container, stream, channels, layout, rate)
     return path
 
 
@@ -62,11 +62,11 @@ def write_video(path: Path, sound: npt.NDArray[np.float32] | None, *, seconds: f
             container.mux(picture.encode(frame))
         container.mux(picture.encode(None))
         if audio is not None and sound is not None:
-            _encode(container, audio, [sound], "mono", RATE)
+            encode(container, audio, [sound], "mono", RATE)
     return path
 
 
-def _encode(container, stream, channels, layout, rate) -> None:  # type: ignore[no-untyped-def]
+def encode(container, stream, channels, layout, rate) -> None:  # type: ignore[no-untyped-def]
     resampler = av.AudioResampler(stream.format.name, layout, stream.rate)
     size = 1 << 16
     for start in range(0, len(channels[0]), size):

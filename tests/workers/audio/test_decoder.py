@@ -157,7 +157,7 @@ def test_an_empty_file_is_rejected(tmp_path: Path) -> None:
     assert rejection(path).code is ErrorCode.EMPTY_OBJECT
 
 
-@pytest.mark.parametrize("text", [b"Dear customer,\n" * 50, b"{}", bytes(range(256)) * 8, b"MThd\0\0\0\6" + bytes(40)])
+@pytest.mark.parametrize("text", [b"Dear customer,\n" * 50, b"{}", bytes(range(256)) * 8])
 def test_a_file_without_audio_data_is_rejected(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(text)
