@@ -26,8 +26,10 @@ from speechpipe.emulators.window import ACKNOWLEDGING, PushWindow, backoff_secon
 
 log = logging.getLogger(__name__)
 
-#: How long a message waits after a failed push, where a person is waiting for it.
+#: How long a message waits after a failed push, where a person is waiting for it; and after one to a service that is
+#: not there, which is longer, so that a restart of it takes few of the message's attempts.
 QUICK_BACKOFF_SECONDS = 1
+ABSENT_BACKOFF_SECONDS = 4
 #: How long to wait before asking an emulator again that did not answer.
 PAUSE_SECONDS = 0.5
 #: More pushes at a time than any window allows.
@@ -140,7 +142,7 @@ class _Loop(threading.Thread):
         try:
             lost = self._lost.get(self._subscription.push_to)  # type: ignore[arg-type]
             if lost is not None:
-                self._settle(received, acknowledged=True)
+                self._acknowledge(received)
                 lost.add(received.message.message_id)
                 return
             status = self._front.post(
@@ -149,7 +151,10 @@ class _Loop(threading.Thread):
                 push_body(received, self._path),
                 self._subscription.ack_deadline_seconds,
             )
-            self._settle(received, acknowledged=status in ACKNOWLEDGING)
+            if status in ACKNOWLEDGING:
+                self._acknowledge(received)
+            else:
+                self._put_back(received, answered=status is not None)
         except GoogleAPICallError as error:
             log.warning("%s: %s", self._subscription.name, type(error).__name__, extra={"action": "redeliver"})
         finally:
@@ -158,11 +163,11 @@ class _Loop(threading.Thread):
                 self._window.answered(status)
                 self._changed.notify()
 
-    def _settle(self, received: Any, *, acknowledged: bool) -> None:
-        if acknowledged:
-            self._client.acknowledge(subscription=self._path, ack_ids=[received.ack_id], retry=None)
-            return
-        wait = QUICK_BACKOFF_SECONDS
+    def _acknowledge(self, received: Any) -> None:
+        self._client.acknowledge(subscription=self._path, ack_ids=[received.ack_id], retry=None)
+
+    def _put_back(self, received: Any, *, answered: bool) -> None:
+        wait = QUICK_BACKOFF_SECONDS if answered else ABSENT_BACKOFF_SECONDS
         if self._patient:
             wait = backoff_seconds(self._subscription, max(received.delivery_attempt, 1))
         self._client.modify_ack_deadline(

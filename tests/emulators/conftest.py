@@ -119,7 +119,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     cloud = LocalCloud(
         state=tmp_path_factory.mktemp("cloud"),
         workers=lambda stage: (sys.executable, str(CANNED_WORKER)),
-        max_attempts=60,  # one a second: they must outlast the restart of a killed worker on a busy machine
+        max_attempts=25,  # they must outlast the restart of a killed worker on a busy machine
         settings={
             "SPEECHPIPE_UPLOADS_PREFIX": PREFIX,
             "SPEECHPIPE_LEASE_SECONDS": "6",
