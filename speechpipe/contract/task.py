@@ -122,6 +122,7 @@ class Plan(Frozen):
 
     seconds: Seconds  #: of the recording, as its header or a first look says
     count: int = Field(ge=2)
+    in_flight: int = Field(default=8, ge=1)  #: parts of a stage that may be in its queue at a time
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -133,10 +134,11 @@ class Plan(Frozen):
         )
 
 
-def plan_for(seconds: float, part_seconds: float) -> Plan | None:
+def plan_for(seconds: float, part_seconds: float, in_flight: int = 8) -> Plan | None:
     """The plan for a recording of this length; None if it is no longer than a part and a half."""
-    count = round(seconds / part_seconds)
-    return Plan(seconds=seconds, count=count) if seconds > 1.5 * part_seconds else None
+    if seconds <= 1.5 * part_seconds:
+        return None
+    return Plan(seconds=seconds, count=round(seconds / part_seconds), in_flight=in_flight)
 
 
 class Task(Frozen):

@@ -41,7 +41,7 @@ def planned(recording: Recording, world: World) -> Recording:
         except Rejected:  # the object is gone already: the worker will say so
             return recording
         length, exact = found.seconds, found.exact
-    plan = plan_for(length, seconds) if exact else None
+    plan = plan_for(length, seconds, world.limits.parts_in_flight) if exact else None
     return recording.model_copy(update={"plan": plan}) if plan else recording
 
 
@@ -56,7 +56,7 @@ def begin(recording: Recording, stage: Stage, at: datetime, world: World) -> Non
         world.bus.publish_task(outcomes.task_of(recording, stage, at))
         return
     done = world.store.part_numbers(recording.id, stage, recording.revision)
-    for part in _heads(recording.plan, done, world):
+    for part in _heads(recording.plan, done):
         world.bus.publish_task(outcomes.task_of(recording, stage, at, part))
     if len(done) == recording.plan.count:
         _gather(recording, stage, world)
@@ -70,7 +70,7 @@ def begin_again(recording: Recording, stage: Stage, world: World) -> int:
     if len(done) == recording.plan.count:
         _gather(recording, stage, world)
         return 0
-    heads = [p for p in _heads(recording.plan, done, world) if not _was_tried(recording, stage, p, world)]
+    heads = [p for p in _heads(recording.plan, done) if not _was_tried(recording, stage, p, world)]
     return sum(publish_second(recording, stage, world, part) for part in heads)
 
 
@@ -85,7 +85,7 @@ def ended(recording: Recording, stage: Stage, part: Part, world: World, *, again
     if len(done) == recording.plan.count:
         _gather(recording, stage, world)
         return
-    following = _next(recording.plan, part.number + world.limits.parts_in_flight, done, world)
+    following = _next(recording.plan, part.number + recording.plan.in_flight, done)
     if following is None:
         return
     if not again:
@@ -98,7 +98,7 @@ def in_queue(recording: Recording, stage: Stage, world: World) -> list[Part]:
     """The parts whose tasks should be in the queue or at work."""
     assert recording.plan
     done = world.store.part_numbers(recording.id, stage, recording.revision)
-    return list(_heads(recording.plan, done, world))
+    return list(_heads(recording.plan, done))
 
 
 def missing(recording: Recording, stage: Stage, world: World) -> list[Part | None]:
@@ -128,17 +128,17 @@ def _gather(recording: Recording, stage: Stage, world: World) -> None:
         log.info("%s gathered", stage.value, extra=log_fields.gathered(whole, len(parts)))
 
 
-def _heads(plan: Plan, done: Collection[int], world: World) -> Iterator[Part]:
+def _heads(plan: Plan, done: Collection[int]) -> Iterator[Part]:
     """The first part of each chain that has no outcome."""
-    for first in range(min(world.limits.parts_in_flight, plan.count)):
-        part = _next(plan, first, done, world)
+    for first in range(min(plan.in_flight, plan.count)):
+        part = _next(plan, first, done)
         if part:
             yield part
 
 
-def _next(plan: Plan, first: int, done: Collection[int], world: World) -> Part | None:
+def _next(plan: Plan, first: int, done: Collection[int]) -> Part | None:
     """The first part without an outcome from there on in its chain."""
-    numbers = range(first, plan.count, world.limits.parts_in_flight)
+    numbers = range(first, plan.count, plan.in_flight)
     return next((plan.parts[number] for number in numbers if number not in done), None)
 
 

@@ -225,7 +225,7 @@ def _plan(path: Path, world: WorkerWorld) -> Plan | None:
     if world.length is None or not parts.may_be_longer(path.stat().st_size, world.limits.part_seconds):
         return None
     seconds = world.length(path)
-    return plan_for(seconds, world.limits.part_seconds) if seconds else None
+    return plan_for(seconds, world.limits.part_seconds, world.limits.parts_in_flight) if seconds else None
 
 
 def _has_outcome(task: Task, world: WorkerWorld) -> bool:

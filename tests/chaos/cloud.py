@@ -40,7 +40,7 @@ from tests.chaos.counters import Counters
 from tests.chaos.disturbed import COUNTERS, SEED
 from tests.chaos.embedded import NotSettled
 from tests.chaos.people import requests as requests_of_people
-from tests.chaos.plan import Plan
+from tests.chaos.plan import PART_SECONDS, Plan
 
 ERRORS = (GoogleAPICallError, RetryError, requests.RequestException, ConnectionError)
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -110,6 +110,8 @@ def running(
     settings = {
         "SPEECHPIPE_TRACES": "off",
         "SPEECHPIPE_LEASE_SECONDS": str(lease_seconds),
+        "SPEECHPIPE_PART_SECONDS": str(PART_SECONDS),
+        "SPEECHPIPE_PARTS_IN_FLIGHT": "3",
         COUNTERS: str(root / "counters"),
         SEED: "" if seed is None else str(seed),
     }

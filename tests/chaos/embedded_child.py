@@ -28,8 +28,9 @@ from speechpipe.settings import Limits
 from tests.chaos import faults
 from tests.chaos.books import LEASE_SECONDS
 from tests.chaos.counters import Counters
-from tests.chaos.engine import HashEngine
+from tests.chaos.engine import HashEngine, length_of
 from tests.chaos.faults import Faults, FaultyPort, JumpingClock
+from tests.chaos.plan import PART_SECONDS
 from tests.doubles import ready
 
 ENOUGH = "enough"
@@ -45,6 +46,7 @@ FASTER = {
     "UNUSABLE_SECONDS": 0.05,
 }
 MAX_ATTEMPTS = 15
+LIMITS = Limits(part_seconds=PART_SECONDS, parts_in_flight=3)
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
         setattr(runner if hasattr(runner, name) else consumer, name, value)
     consumer.MAX_ATTEMPTS = MAX_ATTEMPTS
     engines = {stage: HashEngine(stage, Counters(given.counters / "runs")) for stage in Stage}
-    work = runner.Runner(given.folder, ready(engines), Limits(), traces="off")
+    cast(Any, consumer).length_of = length_of
+    work = runner.Runner(given.folder, ready(engines), LIMITS, traces="off")
     if not given.calm:
         _disturb(work, f"{given.seed} {given.incarnation}", Counters(given.counters / "faults"), given.past_deadline)
     with work:
@@ -79,7 +82,7 @@ def _die(problem: threading.ExceptHookArgs) -> None:
 
 def _disturb(work: runner.Runner, seed: str, counters: Counters, past_deadline: bool) -> None:
     chaos = Faults(seed, counters)
-    deadline = timedelta(seconds=Limits().deadline_seconds) if past_deadline else None
+    deadline = timedelta(seconds=LIMITS.deadline_seconds) if past_deadline else None
     clock = JumpingClock(random.Random(f"{seed} clock"), counters, deadline)
     cast(Any, runner).utc_now = clock
     work._backend = faults.inject(work._backend, chaos)

@@ -16,6 +16,8 @@ from speechpipe.contract import Stage
 #: With every third seed, clocks also jump past the deadline of everything in progress.
 DEADLINE_SEEDS = 3
 REDRIVEN, ERASED = 0.02, 0.02  #: shares of the uploads
+#: Of a file that may be longer than a part (`pipeline.parts.may_be_longer`).
+PART_SECONDS, LONG_BYTES = 120, 70_000
 GENERATION = 1_700_000_000_000_000_000  #: of the first file; old, so that nobody waits for a file to stop growing
 
 
@@ -24,6 +26,7 @@ class Kind(StrEnum):
 
     GOOD = "good"
     LARGE = "large"  #: its transcript and record are too large for documents and go to the results bucket
+    LONG = "long"  #: as long as ten parts
     SLOW = "slow"  #: takes half a second
     FLAKY = "flaky"  #: fails in the first two attempts of each stage
     FAILING = "failing"  #: fails in every attempt of speech to text, until that is given up
@@ -35,7 +38,7 @@ class Kind(StrEnum):
 
 
 _RARE = {0: Kind.FAILING, 7: Kind.EMPTY, 17: Kind.WRONG, 27: Kind.REJECTED, 37: Kind.MUTE, 47: Kind.UNFELT}
-_RARE |= {5: Kind.LARGE, 57: Kind.SLOW, 67: Kind.SLOW}
+_RARE |= {5: Kind.LARGE, 57: Kind.SLOW, 67: Kind.SLOW, 9: Kind.LONG, 29: Kind.LONG}
 _RARE |= dict.fromkeys((3, 13, 23, 33, 43), Kind.FLAKY)
 _ODD = ("", " #1", " 100%", " a?b", "\N{HEADPHONE}", " Übung")
 
@@ -59,7 +62,8 @@ class File:
     @property
     def body(self) -> bytes:
         """The file's content."""
-        return b"" if self.kind is Kind.EMPTY else f"{self.kind.value} {self.number}\n".encode()
+        body = b"" if self.kind is Kind.EMPTY else f"{self.kind.value} {self.number}\n".encode()
+        return body.ljust(LONG_BYTES) if self.kind is Kind.LONG else body
 
     @property
     def metadata(self) -> dict[str, str]:
