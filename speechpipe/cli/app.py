@@ -278,7 +278,9 @@ def get(
         Format.DEEPGRAM: lambda: exports.to_deepgram(record),
     }
     text = writers[format]()
-    sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        text = "\n".join(map(printable, text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")))
+    sys.stdout.write(text)
 
 
 @app.command("list")
