@@ -8,8 +8,8 @@ import unicodedata
 #: What a cell begins with to be a formula. Excel takes the full-width forms, too.
 _SIGNS = "=+\\-@＝＋－＠﹢﹣﹦﹫⁼₌"
 _NUMBER = re.compile(r"[+\-]?(\d+([.,]\d+)*|[.,]\d+)([eE][+\-]?\d+)?\s*%?", re.ASCII)
-#: Where semicolons or tabs separate the cells, as semicolons do for Excel in German or French, a cell begins behind one,
-#: in quotes or not.
+#: Where semicolons or tabs separate the cells, as semicolons do for Excel in German or French, a cell begins behind
+#: each, in quotes or not.
 _IN_TEXT = re.compile(rf"(?<=[;\t\r\n])([^\S\t\r\n]*)(?=[{_SIGNS}])")
 
 
