@@ -240,7 +240,8 @@ def _fts_query(text: str) -> str:
 
 def _search_text(row: dict[str, Any], text: str) -> str:
     # The id stays whole: a search for 42 should not find it for two of its digits.
-    return words.indexed("\n".join((row["name"], row["ref"], text))) + " " + row["id"]
+    found_by = "\n".join((row["name"], row["ref"], text))
+    return f"{words.indexed(found_by)} {row['id']}"
 
 
 def _sortable(at: datetime | None) -> str | None:

@@ -72,10 +72,15 @@ def test_subrip_keeps_labels_left_of_text_that_runs_to_the_left(page: Page, styl
 
 @pytest.mark.parametrize("style", PLAYERS.values(), ids=PLAYERS)
 def test_webvtt_keeps_the_order_of_a_line_that_begins_with_another_script(page: Page, style: str) -> None:
-    text = "אני גר כבר תשעים ותשע שנים בעיר הגדולה והיפה New York עם המשפחה שלי, וטוב לי שם."
-    vtt = transcript_vtt(records.make_record((records.make_segment(0, 0, text, pace=0.4),), (), seconds=10))
-    line = line_with(vtt, "New York")
-    assert line.removeprefix("\u2067").startswith("New York"), line
+    # The second cue begins with New York, and is a part of the same sentence.
+    segment = records.make_segment(0, 0, "אני גר כבר תשעים ותשע שנים בעיר New York עם המשפחה שלי.", pace=0.4)
+    words = tuple(
+        word.model_copy(update={"start": word.start + 2 * (number > 6), "end": word.end + 2 * (number > 6)})
+        for number, word in enumerate(segment.words)
+    )
+    segment = segment.model_copy(update={"words": words, "end": words[-1].end})
+    line = line_with(transcript_vtt(records.make_record((segment,), (), seconds=10)), "New York")
+    assert line.strip("\u2067\u2069") == "New York עם המשפחה שלי."
     assert drawn(page, line, style, "New", "York", "המשפחה") == ["המשפחה", "New", "York"]
 
 

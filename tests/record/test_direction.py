@@ -7,8 +7,8 @@ import pytest
 from speechpipe.contract import Record
 from speechpipe.record.artifacts import transcript_srt, transcript_vtt
 from speechpipe.record.direction import isolated, runs_from_right
+from tests.doubles import segment
 from tests.record.test_artifacts import record
-from tests.record.test_combine import segment
 
 RLI, LRI, FSI, PDI = "\u2067", "\u2066", "\u2068", "\u2069"
 HEBREW = "אני גר ב-New York כבר 99 שנים."
