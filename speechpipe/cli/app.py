@@ -37,7 +37,7 @@ from speechpipe.cli.models import shown_download
 from speechpipe.cli.operate import commands as operator_commands
 from speechpipe.cli.quote import quote
 from speechpipe.cli.report import report
-from speechpipe.cli.terminal import err, out, plural
+from speechpipe.cli.terminal import err, out, plural, shown
 from speechpipe.client import Client, Submission
 from speechpipe.contract import Stage, Status
 from speechpipe.contract.errors import Held, NotFound, Rejected, SpeechpipeError
@@ -211,7 +211,7 @@ def submit(
     submissions: list[Submission] = []
     for file in files:
         submissions.append(client.submit(file, name=name, **options))
-        out.print(f"{submissions[-1].id}  {escape(printable(submissions[-1].source.uri))}", highlight=False)
+        out.print(f"{submissions[-1].id}  {shown(submissions[-1].source.uri)}", highlight=False)
     if wait:
         _wait_for(client, [submission.id for submission in submissions], timeout)
 
@@ -266,8 +266,8 @@ def release(
     for recording in chosen:
         status = client.release(recording.id).status
         done = "released" if recording.status is Status.HELD else f"not held but {status.value}"
-        name, estimate = printable(recording.source.name), display.estimate(recording.quote)
-        out.print(f"{recording.id}  {done}  {escape(name)}{estimate}", highlight=False)
+        name, estimate = shown(recording.source.name), display.estimate(recording.quote)
+        out.print(f"{recording.id}  {done}  {name}{estimate}", highlight=False)
 
 
 app.command()(quote)
@@ -302,7 +302,9 @@ def get(
         Format.DEEPGRAM: lambda: exports.to_deepgram(record),
     }
     text = writers[format]()
-    sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
+    if sys.stdout.isatty():
+        text = "\n".join(map(printable, text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")))
+    sys.stdout.write(text)
 
 
 @app.command("list")

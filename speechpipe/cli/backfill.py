@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 
 from speechpipe.cli.arguments import DryRun, connect, parse_time
-from speechpipe.cli.terminal import advance, err, out, print_problem, progress_bar
+from speechpipe.cli.terminal import advance, err, out, print_problem, progress_bar, shown
 from speechpipe.client import Client
 from speechpipe.contract import Source
-from speechpipe.observe.log import printable
 
 #: By default, no more recordings are unfinished at a time: an hour's work for two GPUs if each lasts ten minutes.
 MOST_UNFINISHED = 500
@@ -133,4 +131,4 @@ def _print_totals(totals: Counter[str], remark: str) -> None:
     from speechpipe.pipeline.backfill import Outcome
 
     counts = ", ".join(f"{totals[outcome]} {outcome.value}" for outcome in Outcome)
-    out.print(f"{counts} ({escape(printable(remark))})", highlight=False)
+    out.print(f"{counts} ({shown(remark)})", highlight=False)

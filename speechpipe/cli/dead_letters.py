@@ -7,14 +7,12 @@ from itertools import groupby
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from speechpipe.cli.arguments import connect
-from speechpipe.cli.terminal import err, out, print_problem
+from speechpipe.cli.terminal import err, out, print_problem, shown
 from speechpipe.client import Client
 from speechpipe.contract import Letter
 from speechpipe.contract.errors import NotFinal, NotFound, Rejected
-from speechpipe.observe.log import printable
 from speechpipe.pipeline.operations import LetterState
 
 commands = typer.Typer(
@@ -37,7 +35,7 @@ def list_letters(context: typer.Context, as_json: AsJson = False) -> None:
         err.print("no dead letters")
         return
     for letter, state in found:
-        name = escape(printable(letter.source.name))
+        name = shown(letter.source.name)
         what = f"{_what(letter)} of {letter.recording_id}" + (f" r{letter.task.revision}" if letter.task else "")
         out.print(f"{letter.id}  {letter.at:%m-%d %H:%M:%S}  {what}  {state.value}  {name}", highlight=False)
 
@@ -68,7 +66,7 @@ def show_letters(
         revision = f", revision {task.revision}" if task else ""
         out.print(f"letter {each.id}: {_what(each)} of {each.recording_id}{revision}")
         out.print(f"  {state.value}; given up after {deliveries} at {each.at:%Y-%m-%d %H:%M:%SZ}")
-        out.print(f"  {escape(printable(each.source.uri))}", highlight=False)
+        out.print(f"  {shown(each.source.uri)}", highlight=False)
         if task is None:
             continue
         lease = client.backend.store.lease(task.recording_id, task.stage, task.revision)
@@ -111,7 +109,7 @@ def redrive_letters(
             print_problem(recording_id, error)
             continue
         done = "redriven" if state in (LetterState.OPEN, LetterState.RUNNING) else f"{state.value}, removed"
-        name = escape(printable(letters[0].source.name)) if state is not LetterState.GONE else ""
+        name = shown(letters[0].source.name) if state is not LetterState.GONE else ""
         out.print(f"{recording_id}  {stages} {done}  {name}", highlight=False)
     if problems:
         raise typer.Exit(1)

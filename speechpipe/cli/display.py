@@ -1,4 +1,4 @@
-"""Recordings on the terminal. Text that comes from a recording is passed through `printable` first."""
+"""Recordings on the terminal. Text that comes from a recording is passed through `shown` or `printable` first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from speechpipe.cli.terminal import plural
+from speechpipe.cli.terminal import plural, shown
 from speechpipe.client import Client
 from speechpipe.contract import (
     UNSURE,
@@ -35,6 +34,7 @@ from speechpipe.contract.errors import NotFound
 from speechpipe.contract.prices import about
 from speechpipe.observe.log import printable
 from speechpipe.pipeline import progress
+from speechpipe.record.direction import isolated
 from speechpipe.record.report import clock_time
 
 REFRESH_SECONDS = 0.2
@@ -68,7 +68,7 @@ class WarningLines(logging.Handler):
         if message not in self._printed:
             self._printed.add(message)
             style = "yellow" if record.levelno < logging.ERROR else "red"
-            line = f"[{style}]{record.levelname.lower()}:[/] {escape(printable(message))}"
+            line = f"[{style}]{record.levelname.lower()}:[/] {shown(message)}"
             self._console.print(line, highlight=False)
 
 
@@ -82,28 +82,28 @@ def show_record(record: Record, out: Console) -> None:
     length = f", {clock_time(record.audio.duration)}" if record.audio else ""
     language = f", {record.language.code}" if record.language else ""
     cost = f", {about(record.cost)}" if record.cost else ""
-    name = escape(printable(record.source.name))
+    name = shown(record.source.name)
     out.print(f"\n[bold]{name}[/]  {coloured(record.status)}{length}{language}{cost}", highlight=False)
     if record.error:
-        out.print(f"  [red]{record.error.code.value}[/]: {escape(printable(record.error.message))}", highlight=False)
+        out.print(f"  [red]{record.error.code.value}[/]: {shown(record.error.message)}", highlight=False)
     for segment in record.segments:
-        speaker = f"{segment.speaker}: " if segment.speaker else ""
-        text = escape(printable(speaker + segment.text.strip()))
+        speaker = f"{shown(segment.speaker)}: " if segment.speaker else ""
+        text = speaker + shown(segment.text.strip())
         emotion = f"  [magenta]{_label(segment.emotion)}[/]" if segment.emotion else ""
         out.print(f"  [dim]{clock_time(segment.start):>5}[/]  {text}{emotion}", highlight=False)
     shares = record.summary.emotion_share | ({UNSURE: unsure} if (unsure := record.summary.unsure_share) else {})
     if shares:
         share = ", ".join(f"{label} {part:.0%}" for label, part in shares.items())
         points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
-        out.print(f"  how: {escape(printable(share + points))}", highlight=False)
+        out.print(f"  how: {shown(share + points)}", highlight=False)
     for caution in record.warnings:
         first = caution.message.split(". ")[0]  # the record has the whole message
-        out.print(f"  [yellow]{caution.code}[/]: {escape(printable(first))}", highlight=False)
-    out.print(f"  [dim]{escape(printable(_file_paths(record.artifacts)))}[/]", highlight=False)
+        out.print(f"  [yellow]{caution.code}[/]: {shown(first)}", highlight=False)
+    out.print(f"  [dim]{shown(_file_paths(record.artifacts))}[/]", highlight=False)
 
 
 def _label(emotion: SegmentEmotion) -> str:
-    return escape(printable(f"{emotion.top} {emotion.confidence:.0%}" if emotion.top else UNSURE))
+    return shown(f"{emotion.top} {emotion.confidence:.0%}" if emotion.top else UNSURE)
 
 
 def _file_paths(artifacts: Artifacts) -> str:
@@ -132,9 +132,9 @@ def table(recordings: Iterable[Recording], width: int) -> Table:
             recording.id,
             coloured(recording.status) + (f" r{recording.revision}" if recording.revision > 1 else ""),
             f"{recording.queued_at:%m-%d %H:%M:%S}",
-            escape(printable(emotion or "")),
-            escape(printable(recording.source.name)),
-            escape(printable(text)),
+            shown(emotion or ""),
+            shown(recording.source.name),
+            shown(text),
         )
         grid.add_row(*cells[: len(grid.columns)])
     return grid
@@ -189,10 +189,11 @@ def early_text(recording: Recording, segments: Sequence[Segment]) -> Text:
     """The beginning of what was said, which the record will replace."""
     text = Text()
     if segments:
-        text.append(printable(recording.source.name), "bold").append("  text; emotion follows", "dim")
+        text.append(isolated(printable(recording.source.name)), "bold").append("  text; emotion follows", "dim")
     for segment in segments[:EARLY_SEGMENTS]:
-        speaker = f"{segment.speaker}: " if segment.speaker else ""
-        text.append(f"\n  {clock_time(segment.start):>5}  ", "dim").append(printable(speaker + segment.text.strip()))
+        speaker = f"{isolated(printable(segment.speaker))}: " if segment.speaker else ""
+        spoken = isolated(printable(segment.text.strip()))
+        text.append(f"\n  {clock_time(segment.start):>5}  ", "dim").append(speaker + spoken)
     if len(segments) > EARLY_SEGMENTS:
         text.append(f"\n  and {plural(len(segments) - EARLY_SEGMENTS, 'segment')} more", "dim")
     return text
@@ -223,7 +224,7 @@ def show_held(recordings: Sequence[Recording], out: Console) -> None:
     """Print why each recording is held, one per line."""
     for recording in recordings:
         if recording.hold:
-            name, reason = (escape(printable(text)) for text in (recording.source.name, recording.hold.message))
+            name, reason = (shown(text) for text in (recording.source.name, recording.hold.message))
             out.print(f"[bold]{name}[/]  {coloured(recording.status)}: {reason}", highlight=False)
 
 
@@ -241,7 +242,7 @@ def progress_table(recordings: Sequence[Recording], now: datetime) -> Table:
     for recording in recordings[:30]:
         grid.add_row(
             coloured(recording.status),
-            escape(printable(recording.source.name)),
+            shown(recording.source.name),
             progress.in_words(progress.of_recording(recording, now)) if not recording.status.is_final else "",
             *chain.from_iterable((stage.value, *_half(recording.halves[stage], now)) for stage in Stage),
         )

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from speechpipe.cli import display
 from speechpipe.cli.arguments import RecordingName, connect
-from speechpipe.cli.terminal import out
+from speechpipe.cli.terminal import out, shown
 from speechpipe.contract import Status
-from speechpipe.observe.log import printable
 
 
 def explain(
@@ -38,7 +36,7 @@ def explain(
         grid.add_column(overflow=overflow)
     for moment in moments:
         stage = moment.stage.value if moment.stage else ""
-        detail = escape(printable(moment.detail))
+        detail = shown(moment.detail)
         grid.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}.{moment.at.microsecond // 1000:03}", stage, moment.what, detail)
     out.print(grid)
     if found.status.is_final:

@@ -11,17 +11,15 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from speechpipe.cli import dead_letters, display
 from speechpipe.cli.arguments import DryRun, OptionalRecordingNames, RecordingNames, Since, connect
 from speechpipe.cli.backfill import backfill
 from speechpipe.cli.reconcile import reconcile
-from speechpipe.cli.terminal import advance, err, out, plural, print_line, print_problem, progress_bar
+from speechpipe.cli.terminal import advance, err, out, plural, print_line, print_problem, progress_bar, shown
 from speechpipe.client import Client
 from speechpipe.contract import Recording, Stage, Status
 from speechpipe.contract.errors import NotFound
-from speechpipe.observe.log import printable
 from speechpipe.pipeline import operations
 from speechpipe.pipeline.corrections import rerun
 
@@ -193,12 +191,12 @@ def erase(
             problems.append(recording.id)
             print_problem(recording.id, error)
             continue
-        name = "" if already else f"  {escape(printable(recording.source.name))}"
+        name = "" if already else f"  {shown(recording.source.name)}"
         out.print(f"{recording.id}  {'already erased' if already else 'erased'}{name}", highlight=False)
         if upload and erased.retained:
             problems.append(recording.id)
             where = "" if already else f"; {recording.source.uri}#{recording.source.generation} can be deleted then"
             stays = f"its upload stays until {erased.retained.stays_until}{where}"
-            err.print(f"{recording.id}  {escape(printable(stays))}", highlight=False)
+            err.print(f"{recording.id}  {shown(stays)}", highlight=False)
     if problems:
         raise typer.Exit(1)

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from speechpipe.backends.local import STATE_FOLDER
 from speechpipe.backends.local.folder import FolderUploads
 from speechpipe.backends.ports import Uploads
 from speechpipe.cli.arguments import OptionList, split_option
-from speechpipe.cli.terminal import err, out
+from speechpipe.cli.terminal import err, out, shown
 from speechpipe.contract import Cost, Frozen, Quote, Source, Stage
 from speechpipe.contract.errors import NotFound, Rejected
 from speechpipe.contract.options import parse_options
 from speechpipe.contract.prices import PriceTable, figure, preset
 from speechpipe.contract.prices import read as read_prices
-from speechpipe.observe.log import printable, printable_json
+from speechpipe.observe.log import printable_json
 from speechpipe.pipeline import admission
 from speechpipe.record.report import clock_time
 from speechpipe.settings import Limits, read
@@ -93,11 +92,11 @@ def _table(rows: Sequence[Estimate], total: Quote, prices: PriceTable) -> Table:
     for header, footer in zip(headers, _cells(total, stages, prices), strict=True):
         grid.add_column(header, footer, justify="right", no_wrap=True)
     for row in rows:
-        name = escape(printable(row.name))
+        name = shown(row.name)
         if row.quote:
             grid.add_row(name, *_cells(row.quote, stages, prices))
         else:
-            grid.add_row(f"{name}\n  [red]{escape(printable(row.problem or ''))}[/]", "-")
+            grid.add_row(f"{name}\n  [red]{shown(row.problem or '')}[/]", "-")
     return grid
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from speechpipe.observe.log import printable
+from speechpipe.record.direction import isolated
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -38,16 +39,21 @@ def advance(progress: Progress) -> None:
     progress.advance(progress.task_ids[0])
 
 
+def shown(text: str) -> str:
+    """Text of a recording as markup: one line that cannot control the terminal, in its own direction."""
+    return escape(isolated(printable(text)))
+
+
 def print_line(progress: Progress, recording_id: str, done: str, name: str) -> None:
     """Print what was done to a recording, above the bar."""
-    text = f"{recording_id}  {done}  {escape(printable(name))}"
+    text = f"{recording_id}  {done}  {shown(name)}"
     (progress.console if out.is_terminal and not progress.disable else out).print(text, highlight=False)
 
 
 def print_problem(subject: str, error: Exception) -> None:
     """Print what went wrong with one of several subjects, on stderr."""
     message = str(error) or type(error).__name__
-    err.print(f"[red]{escape(printable(subject))}:[/] {escape(printable(message))}", highlight=False)
+    err.print(f"[red]{shown(subject)}:[/] {shown(message)}", highlight=False)
 
 
 def plural(number: int, noun: str = "recording") -> str:

@@ -13,10 +13,12 @@ import os
 import re
 import sys
 import traceback
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, TextIO
 
 from opentelemetry import trace
@@ -112,9 +114,30 @@ def printable_json(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
+_ISOLATES = frozenset("\u2066\u2067\u2068\u2069")
+#: Not printable by Python's rule, but part of words and sentences: soft hyphen, joiners, zero-width spaces and marks of
+#: direction. None of them moves other text, unlike embeddings, overrides and isolates.
+_IN_WORDS = frozenset("\t\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2060")
+
+
 def printable(text: str) -> str:
-    """Text as one line that cannot control a terminal: control and direction characters are escaped."""
-    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+    """Text as one line that cannot control a terminal: controls, and characters that reorder others, are escaped.
+
+    An isolate only reorders what is in it, if it ends.
+    """
+    if text.isprintable():
+        return text
+    also = _IN_WORDS | (_ISOLATES if _isolates_end(text) else frozenset())
+    return "".join(c if c in also or _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def _isolates_end(text: str) -> bool:
+    depths = list(accumulate(-1 if c == "\u2069" else 1 for c in text if c in _ISOLATES))
+    return not depths or (min(depths) >= 0 and depths[-1] == 0)
 
 
 class TextFormatter(logging.Formatter):

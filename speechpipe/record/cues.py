@@ -3,7 +3,7 @@
 A cue has at most two lines of 42 columns and lasts 0.7 to 7 s. Where time allows, it shows at most 20 characters per
 second: a cue stays on the screen during the pause that follows it. Cues of one channel never overlap. These are the
 limits of Netflix's style guide (partnerhelp.netflixstudios.com, "Timed Text Style Guide"). In addition, speaker and
-emotion never change within a cue. Right-to-left text is left as it is, because players reorder it.
+emotion never change within a cue.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from speechpipe.contract import UNSURE, Record, Segment
+from speechpipe.record.direction import isolated
 from speechpipe.record.fragments import NEVER_LAST, Fragment, fragments, width
 
 LINE_WIDTH = 42  #: columns
@@ -44,6 +45,7 @@ class Cue:
     speaker: str | None = None
     emotion: str | None = None  #: label, or `unsure`
     label: str = ""  #: the speaker as SubRip shows it, `channel 0: `; the first line leaves room for it
+    from_right: bool = False  #: the text runs from right to left, whatever letter a line begins with
 
     @property
     def width(self) -> int:
@@ -87,7 +89,7 @@ def _channel_cues(segments: Sequence[Segment], *, show_speaker: bool) -> Iterato
         for fragment in fragments(segment, _MAX_FRAGMENT_WIDTH, before=before)
     )
     for voice, group in groupby(_monotonic(spoken), key=lambda pair: pair[0]):
-        label = f"{' '.join(voice.speaker.split())}: " if show_speaker and voice.speaker else ""
+        label = f"{isolated(' '.join(voice.speaker.split()))}: " if show_speaker and voice.speaker else ""
         if width(label) > _MAX_LABEL_WIDTH:
             label = ""
         for run in _runs(fragment for _, fragment in group):
@@ -95,7 +97,14 @@ def _channel_cues(segments: Sequence[Segment], *, show_speaker: bool) -> Iterato
                 lines = _lines(part, width(label))
                 assert lines is not None
                 yield Cue(
-                    part[0].start, part[-1].end, lines, voice.channel, voice.speaker, emotion=voice.emotion, label=label
+                    part[0].start,
+                    part[-1].end,
+                    lines,
+                    voice.channel,
+                    voice.speaker,
+                    emotion=voice.emotion,
+                    label=label,
+                    from_right=part[0].from_right,
                 )
 
 

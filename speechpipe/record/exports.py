@@ -22,6 +22,7 @@ from typing import Any
 
 from speechpipe.contract import UNSURE, EmotionWindow, LabelScore, Record, Segment, Status, Word
 from speechpipe.record.joining import join_texts
+from speechpipe.record.spreadsheet import disarmed
 
 _COLUMNS = (
     *("recording_id", "revision", "segment", "start", "end", "channel", "speaker", "language", "text"),
@@ -32,21 +33,23 @@ _COLUMNS = (
 def to_csv(record: Record) -> str:
     """Write one row per segment (RFC 4180), times in seconds.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front:
-    https://owasp.org/www-community/attacks/CSV_Injection
+    It begins with a byte order mark, without which Excel takes UTF-8 for the machine's own encoding. Text that a
+    spreadsheet would run as a formula gets an apostrophe in front (`spreadsheet.disarmed`).
     """
     vocabulary = record.emotion_vocabulary
     labels = vocabulary.labels if vocabulary else ()
     calibrated = vocabulary.calibrated if vocabulary else None
     out = io.StringIO()
+    out.write("\ufeff")
     writer = csv.writer(out)
-    writer.writerow([*_COLUMNS, *(f"score_{label}" for label in labels)])
+    writer.writerow([*_COLUMNS, *(disarmed(f"score_{label}") for label in labels)])
     for segment in record.segments:
         emotion = segment.emotion
         scores = {score.name: score.score for score in emotion.scores} if emotion else {}
         where = [record.recording_id, record.revision, segment.id, segment.start, segment.end, segment.channel]
-        speech = [segment.speaker, segment.language, _escape_formula(segment.text.strip()), segment.confidence]
-        top = [_escape_formula(emotion.top or UNSURE), emotion.confidence, calibrated] if emotion else [None] * 3
+        text = disarmed(segment.text.strip())
+        speech = [disarmed(segment.speaker or ""), disarmed(segment.language or ""), text, segment.confidence]
+        top = [disarmed(emotion.top or UNSURE), emotion.confidence, calibrated] if emotion else [None] * 3
         writer.writerow([*where, *speech, segment.quality.suspect, *top, *map(scores.get, labels)])
     return out.getvalue()
 
@@ -235,10 +238,6 @@ def _sentiment(segment: Segment) -> Sequence[LabelScore]:
 def _mean(confidences: Iterable[float]) -> float:
     values = list(confidences)
     return round(fmean(values), 6) if values else 0.0
-
-
-def _escape_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _json(content: object) -> str:

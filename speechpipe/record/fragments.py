@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechpipe.contract import Segment
+from speechpipe.record.direction import runs_from_right
 from speechpipe.record.joining import needs_space
 
 #: Characters that must not end a line: opening brackets, and Thai and Lao vowels, which precede their consonant.
@@ -26,6 +27,7 @@ class Fragment:
     start: float
     end: float
     spaced: bool  # a space precedes it
+    from_right: bool = False  # its segment runs from right to left
 
 
 def width(text: str) -> int:
@@ -49,16 +51,16 @@ def fragments(segment: Segment, max_width: int, *, before: str = "") -> Iterator
     text = " ".join(_clean(segment.text).split())
     if not text:
         return
-    spaced = needs_space(_clean(before), text)
+    spaced, from_right = needs_space(_clean(before), text), runs_from_right(text)
     words = [(" ".join(_clean(word.word).split()), word.start, word.end) for word in segment.words]
     words = [word for word in words if word[0]]
     spaces = _spaces(text, [word[0] for word in words])
     if spaces is None:  # no words, or they do not match the text
-        yield from _split(Fragment(text, segment.start, max(segment.end, segment.start), spaced), max_width)
+        yield from _split(Fragment(text, segment.start, max(segment.end, segment.start), spaced, from_right), max_width)
         return
     spaces[0] = spaced
     for (word, start, end), space in zip(words, spaces, strict=True):
-        yield from _split(Fragment(word, start, max(end, start), space), max_width)
+        yield from _split(Fragment(word, start, max(end, start), space, from_right), max_width)
 
 
 def _clean(text: str) -> str:
@@ -91,7 +93,7 @@ def _split(fragment: Fragment, max_width: int) -> Iterator[Fragment]:
     for text, spaced in parts:
         start = fragment.start + seconds * done / total
         done += width(text)
-        yield Fragment(text, start, fragment.start + seconds * done / total, spaced)
+        yield replace(fragment, text=text, start=start, end=fragment.start + seconds * done / total, spaced=spaced)
 
 
 def _break_word(word: str, max_width: int) -> list[str]:

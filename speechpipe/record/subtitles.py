@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from speechpipe.contract import Record
 from speechpipe.record.align import top_label
 from speechpipe.record.cues import Cue, cues
+from speechpipe.record.direction import line_of
 
 
 def transcript_vtt(record: Record) -> str:
@@ -29,7 +30,7 @@ def webvtt(subtitles: Sequence[Cue], labels: Iterable[str] = ()) -> str:
     blocks = ["WEBVTT\n"]
     classes = class_names([*labels, *(cue.emotion for cue in subtitles if cue.emotion)])
     for cue in subtitles:
-        text = _escape("\n".join(cue.lines))
+        text = _escape(_text(cue))
         if cue.emotion:
             text = f"<c.{classes[cue.emotion]}>{text}</c>"
         if name := " ".join((cue.speaker or "").split()):
@@ -43,10 +44,15 @@ def subrip(subtitles: Iterable[Cue]) -> str:
     blocks = []
     for number, cue in enumerate(subtitles, start=1):
         # SubRip has no specification, but players read an arrow as a time line and an empty line as the end of a cue.
-        text = (cue.label + "\n".join(cue.lines)).replace("-->", "→")
+        text = (cue.label + _text(cue)).replace("-->", "→")
         start, end = timestamp(cue.start, ","), timestamp(cue.end, ",")
         blocks.append(f"{number}\n{start} --> {end}\n{text}\n")
     return "\n".join(blocks)
+
+
+def _text(cue: Cue) -> str:
+    """The lines in the text's direction: a player takes that of each line's first letter, or left to right."""
+    return "\n".join(line_of(line, from_right=cue.from_right) for line in cue.lines)
 
 
 def emotion_vtt(record: Record) -> str:

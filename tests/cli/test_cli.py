@@ -80,7 +80,7 @@ def test_submit_and_wait_then_get_in_every_format(run: Run, folder: Path, audio:
     assert run("get", "call.wav", "-f", "text")[1] == "where is my order it is late\n"
     assert run("get", recording, "-f", "srt")[1].startswith("1\n00:00:00,000 --> ")
     assert run("get", recording, "-f", "vtt")[1].startswith("WEBVTT")
-    assert run("get", recording, "-f", "csv")[1].startswith("recording_id,revision,segment,")
+    assert run("get", recording, "-f", "csv")[1].startswith("\ufeffrecording_id,revision,segment,")
     assert json.loads(run("get", recording, "-f", "hume")[1])[0]["results"]["errors"] == []
     assert json.loads(run("get", recording, "-f", "assemblyai")[1])["status"] == "completed"
     assert json.loads(run("get", recording, "-f", "deepgram")[1])["metadata"]["request_id"] == recording

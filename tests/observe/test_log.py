@@ -171,3 +171,28 @@ def test_a_message_about_the_machine_is_shown(stream: io.StringIO, error: BaseEx
     log.configure("text", stream=stream)
     logging.getLogger("x").error("failed", exc_info=error)
     assert stream.getvalue().splitlines()[-1].strip().endswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("می\u200cخواهم به خانه بروم", "これは\u3000テスト", "C\u2019est vrai\u202f!", "10\xa0000 €", "co\xadoperate"),
+        *("👨\u200d👩\u200d👧 happy", "न्\u200dया", "שלום\u200f!", "\u2067مرحبا\u2069", "ผม\u200bอยาก", "a\tb"),
+    ],
+)
+def test_joiners_spaces_and_marks_are_shown(text: str) -> None:
+    assert log.printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u202egpj.exe\u202c", "a\\u202egpj.exe\\u202c"),
+        ("a\u2066b", "a\\u2066b"),  # it would not end, and reorder what follows
+        ("a\u2069\u2066b", "a\\u2069\\u2066b"),
+        ("a\x1b[2J\x9b\u2028b\r\n", "a\\x1b[2J\\x9b\\u2028b\\r\\n"),
+        ("\U000e0041\ufff9\ue000", "\\U000e0041\\ufff9\\ue000"),
+    ],
+)
+def test_what_could_disguise_other_text_is_escaped(text: str, shown: str) -> None:
+    assert log.printable(text) == shown

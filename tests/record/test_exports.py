@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -53,13 +54,49 @@ def test_csv_has_a_column_for_each_emotion(record: Record) -> None:
     assert (rows[0]["start"], rows[0]["end"]) == ("0.0", "2.0")
 
 
-@pytest.mark.parametrize("text", ["=HYPERLINK(0)", "+1", "-1", "@x"])
-def test_a_spreadsheet_does_not_run_transcripts_as_formulas(text: str) -> None:
-    spoken = TRANSCRIPT.model_copy(update={"segments": (segment(0, 1, text),)})
+def csv_of(*texts: str) -> str:
+    spoken = TRANSCRIPT.model_copy(
+        update={"segments": tuple(segment(at, at + 1, text) for at, text in enumerate(texts))}
+    )
     made = combine(recording(), {Stage.STT: partial(Stage.STT, value=spoken), Stage.SER: partial(Stage.SER)})
     assert made is not None
-    (row,) = csv.DictReader(io.StringIO(exports.to_csv(made)))
-    assert row["text"] == f"'{text}"
+    return exports.to_csv(made)
+
+
+def csv_texts(content: str) -> list[str]:
+    return [row["text"] for row in csv.DictReader(io.StringIO(content))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("=HYPERLINK(0)", "+1+1", "-2+3", "@x", "＝cmd|' /C calc'!A0", "＋1+1", "－2+3", "＠SUM(1)"),
+        *("\xa0=1+1", "\u200b=1+1", "\u200b\xa0 =1", "\ufeff=1+1", "\u200f=1+1", "；=1+1", "%=1", "-5.2+cmd"),
+    ],
+)
+def test_a_spreadsheet_does_not_run_transcripts_as_formulas(text: str) -> None:
+    assert csv_texts(csv_of(text)) == [f"'{text.strip()}"]
+
+
+def test_a_formula_behind_a_semicolon_is_none_where_semicolons_separate_cells() -> None:
+    assert csv_texts(csv_of("yes;=cmd|' /C calc'!A0;", "no;\t@SUM(1)", ";=1")) == [
+        "yes;'=cmd|' /C calc'!A0;",
+        "no;\t'@SUM(1)",
+        "';'=1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["-5.2", "+5", "-5,2", "-1.000,5", "－5.2", "-20 %", "1e-5", "a = b", "well - no; and yes", "(-5)"]
+)
+def test_numbers_and_sentences_stay_as_they_are_in_a_spreadsheet(text: str) -> None:
+    assert csv_texts(csv_of(text)) == [text]
+
+
+def test_excel_reads_csv_as_utf_8() -> None:
+    content = csv_of("Müller – 50 €", "日本語の文字", "Größe: 5 µm").encode()
+    assert content.startswith(codecs.BOM_UTF8)
+    assert csv_texts(content.decode("utf-8-sig")) == ["Müller – 50 €", "日本語の文字", "Größe: 5 µm"]
 
 
 def test_hume_predictions(record: Record) -> None:

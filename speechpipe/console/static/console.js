@@ -15,9 +15,22 @@ function make(tag, { text, ...attributes } = {}, ...children) {
   return element;
 }
 
-/** Replace control and text-direction characters, which could disguise the text around them, with a visible mark. */
+/** Replace controls and characters that could disguise the text around them with a visible mark. Direction marks
+    disguise nothing, and neither do isolates that end. */
 function printable(text) {
-  return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c]/g, "\ufffd");
+  const shown = String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e]/g, "\ufffd");
+  let open = 0;
+  for (const [letter] of shown.matchAll(/[\u2066-\u2069]/g)) {
+    open += letter === "\u2069" ? -1 : 1;
+    if (open < 0) break;
+  }
+  return open ? shown.replace(/[\u2066-\u2069]/g, "\ufffd") : shown;
+}
+
+/** Text from a recording inside a sentence: if it runs from right to left, in its own direction. */
+function isolate(text) {
+  const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+  return rightToLeft.test(text) ? `\u2068${printable(text).replace(/[\u2066-\u2069]/g, "")}\u2069` : text;
 }
 
 let noticeTimer = 0;
@@ -394,7 +407,7 @@ async function operate(recording, verb, body, done) {
   for (const button of $("one-actions").children) button.disabled = true;
   try {
     const stays = (await postJson(`/api/recordings/${recording.id}/${verb}`, body)).upload_stays_until;
-    notify(`${done} ${recording.name}` + (stays ? `; its upload stays until ${stays}` : ""), Boolean(stays));
+    notify(`${done} ${isolate(recording.name)}` + (stays ? `; its upload stays until ${stays}` : ""), Boolean(stays));
     if (verb === "erase") location.hash = "#/";
     else scheduleReload();
   } catch (error) {

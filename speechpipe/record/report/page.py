@@ -128,7 +128,7 @@ def _facts(record: Record) -> str:
     if record.segments:
         facts.append(("Words", f"{record.summary.words:,}"))
     if record.options.ref:
-        facts.append(("Reference", escape(record.options.ref)))
+        facts.append(("Reference", f"<bdi>{escape(record.options.ref)}</bdi>"))
     if record.cost:
         facts.append(("Compute", escape(about(record.cost))))
     uploaded = record.source.created_at
@@ -209,4 +209,5 @@ def _paragraphs(record: Record) -> Iterable[str]:
 
 def _footer(record: Record) -> str:
     revision = f", revision {record.revision}" if record.revision > 1 else ""
-    return f"Recording {escape(record.recording_id)}{revision} · {escape(record.source.uri)} · made by speechpipe"
+    uri = f"<bdi>{escape(record.source.uri)}</bdi>"
+    return f"Recording {escape(record.recording_id)}{revision} · {uri} · made by speechpipe"

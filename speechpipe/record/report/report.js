@@ -200,7 +200,7 @@
   seekbar.addEventListener("input", () => seek(Number(seekbar.value)));
   $("file").addEventListener("change", (event) => {
     const [file] = event.target.files;
-    if (file) useAudio(URL.createObjectURL(file), `Playing ${file.name} from this device; nothing is uploaded.`);
+    if (file) useAudio(URL.createObjectURL(file), `Playing \u2068${file.name}\u2069 from this device; nothing is uploaded.`);
   });
 
   // The audio's URL comes from the page's address, as #audio=URL or ?audio=URL, or else from the page itself.

@@ -27,9 +27,8 @@ def render_transcript(record: Record, styles: dict[str, LabelStyle]) -> str:
         f"<ol class=chunk>{''.join(rows[at : at + SEGMENTS_PER_LIST])}</ol>"
         for at in range(0, len(rows), SEGMENTS_PER_LIST)
     )
-    heads = (
-        "".join(f"<span>{escape(_speaker(record.segments, channel))}</span>" for channel in channels) if sides else ""
-    )
+    names = [_speaker(record.segments, channel) for channel in channels] if sides else []
+    heads = "".join(f"<span dir=auto>{escape(name)}</span>" for name in names)
     unsure = (
         "<p class=dim>Dotted underline: the recogniser was unsure.</p>"
         if any(segment.quality.suspect for segment in record.segments)
@@ -55,7 +54,7 @@ def _segment(segment: Segment, sides: dict[int, str], styles: dict[str, LabelSty
     if emotion and style:
         confidence = f" {emotion.confidence:.0%}" if emotion.top else ""
         tag = f"<small>{style.chip} {escape(style.label)}{confidence}</small>"
-    speaker = f"<b>{escape(segment.speaker)}</b>" if segment.speaker else ""
+    speaker = f"<b dir=auto>{escape(segment.speaker)}</b>" if segment.speaker else ""
     unsure = " class=unsure" if segment.quality.suspect else ""
     return (
         f"<li class='{classes}'><a href='#t={segment.start:.6g}' tabindex=-1>{clock_time(segment.start)}</a>"
