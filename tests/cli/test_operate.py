@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -400,8 +401,10 @@ def test_an_object_that_fails_is_reported_and_retried_on_resume(here: Here, monk
 
 
 def test_a_backfilled_object_over_a_cap_is_held(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(here.folder, "a.wav")
-    monkeypatch.setenv("SPEECHPIPE_MAX_DURATION", "0.0000001")
+    with wave.open(str(here.folder / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(64_000))
+    monkeypatch.setenv("SPEECHPIPE_MAX_DURATION", "1")
     status, out, _ = here.run("backfill", "")
     assert (status, counts(out)["held"]) == (0, 1)
 
