@@ -322,9 +322,19 @@ class Client:
     def explain(self, recording: str) -> list[Moment]:
         """What happened to a recording, in order of time. Raises NotFound."""
         found = self.get(recording)
-        partials = self.backend.store.partials(found.id)
-        revisions = range(1, found.revision + 1)
-        leases = [self.backend.store.lease(found.id, stage, number) for number in revisions for stage in Stage]
+        store, revisions = self.backend.store, range(1, found.revision + 1)
+        partials = store.partials(found.id)
+        numbers = [None, *(part.number for part in found.plan.parts)] if found.plan else [None]
+        leases = [
+            store.lease(found.id, stage, revision, number)
+            for revision in revisions
+            for stage in Stage
+            for number in numbers
+        ]
+        if found.plan:
+            partials += [
+                part for number in revisions for stage in Stage for part in store.parts(found.id, stage, number)
+            ]
         return history(found, partials, [lease for lease in leases if lease], utc_now())
 
     def completions(self, timeout: float) -> Iterator[Completion]:

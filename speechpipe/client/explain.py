@@ -38,7 +38,8 @@ def history(recording: Recording, partials: Iterable[Partial], leases: Iterable[
     """Everything the store knows about a recording, sorted by time; at the same time, causes before effects."""
     partials, leases = list(partials), list(leases)
     performed = {(lease.stage, lease.revision) for lease in leases}
-    late = {(p.stage, p.revision) for p in partials if p.analysis or p.analysis_uri} - performed
+    parted = {(p.stage, p.revision) for p in partials if p.part}
+    late = {(p.stage, p.revision) for p in partials if p.analysis or p.analysis_uri} - performed - parted
     moments = [
         Moment(at=recording.source.created_at, what="uploaded", detail=_upload(recording)),
         Moment(at=recording.queued_at, what="seen", detail=_seen(recording)),
@@ -83,6 +84,8 @@ def _seen(recording: Recording) -> str:
         detail += ", options " + ", ".join(f"{name}={value}" for name, value in options.items())
     if recording.quote:
         detail += f", {_estimate(recording.quote)}"
+    if recording.plan:
+        detail += f", in {recording.plan.count} parts"
     if recording.accepted_at is None:  # it is held, so it has no deadline yet, or it was rejected
         return detail
     return f"{detail}, deadline {recording.deadline_at:%Y-%m-%d %H:%M:%SZ}"
@@ -121,12 +124,17 @@ def _prefix(revision: int) -> str:
     return f"r{revision}: " if revision > 1 else ""
 
 
+def _part(number: int | None) -> str:
+    """Mark the steps of one part of a long recording; parts are counted from 0, as in the names of documents."""
+    return "" if number is None else f"part {number}: "
+
+
 def _queued(recording: Recording, stage: Stage) -> list[Moment]:
     half = recording.halves[stage]
     if half.status == HalfStatus.SKIPPED or half.queued_at is None or recording.status is Status.HELD:
         return []
     prefix = _prefix(recording.revision) if stage in recording.rerun else ""
-    again = recording.requeued.get(stage, Requeued())
+    again = recording.requeued.get(stage.value, Requeued())
     detail = f"{prefix}task published" + (" again: it may have been lost" if again.older_at else "")
     if again.rounds:
         times = "once" if again.rounds == 1 else f"{again.rounds} times"
@@ -139,11 +147,11 @@ def _queued(recording: Recording, stage: Stage) -> list[Moment]:
 
 def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
     for attempt in lease.attempts:
-        detail = f"{_prefix(lease.revision)}attempt {attempt.number} by {attempt.holder}"
+        detail = f"{_prefix(lease.revision)}{_part(lease.part)}attempt {attempt.number} by {attempt.holder}"
         yield Moment(at=attempt.started_at, what="attempt", stage=lease.stage, detail=detail)
         if attempt.ended_at:
             reason = f" ({attempt.error})" if attempt.error else ""
-            detail = f"{_prefix(lease.revision)}attempt {attempt.number} {attempt.outcome}{reason}"
+            detail = f"{_prefix(lease.revision)}{_part(lease.part)}attempt {attempt.number} {attempt.outcome}{reason}"
             yield Moment(at=attempt.ended_at, what="attempt ended", stage=lease.stage, detail=detail)
     if lease.holder and lease.until:
         state = " holds the lease until" if lease.until > now else "'s lease expired at"
@@ -151,7 +159,7 @@ def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
             at=lease.attempts[-1].started_at,
             what="leased",
             stage=lease.stage,
-            detail=f"{_prefix(lease.revision)}{lease.holder}{state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
+            detail=f"{_prefix(lease.revision)}{_part(lease.part)}{lease.holder}{state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
         )
 
 
@@ -169,5 +177,5 @@ def _partial(partial: Partial, *, late: bool) -> Moment:
         detail = f"taken over from {partial.same_content_as}: {detail}"
     if late:
         detail += "; arrived after the stage was given up"
-    detail = _prefix(partial.revision) + detail
+    detail = _prefix(partial.revision) + _part(partial.part.number if partial.part else None) + detail
     return Moment(at=partial.finished_at, what="partial", stage=partial.stage, detail=detail)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from speechpipe.backends.ports import Progress
+from speechpipe.client.explain import history
 from speechpipe.contract import (
     Analysis,
     Audio,
@@ -340,3 +341,21 @@ def test_erasing_deletes_the_parts() -> None:
     assert not sim.store.part_numbers(recording.id, Stage.STT, 1)
     assert sim.only().status is Status.ERASED
     assert sim.results.objects == {}
+
+
+def test_the_history_names_the_parts() -> None:
+    sim = simulation()
+    sim.arrive(long_recording(sim, seconds=1800, emotion="off"))
+    sim.settle()
+    recording = sim.only()
+    partials = [*sim.store.partials(recording.id), *sim.store.parts(recording.id, Stage.STT, 1)]
+    leases = [sim.store.lease(recording.id, Stage.STT, 1, number) for number in range(3)]
+    moments = history(recording, partials, [lease for lease in leases if lease], sim.clock())
+    details = [moment.detail for moment in moments]
+    assert any("in 3 parts" in detail for detail in details)
+    for number in range(3):
+        assert f"part {number}: attempt 1 by worker" in details
+        assert f"part {number}: attempt 1 done" in details
+    told = [moment.detail.partition(":")[0] for moment in moments if moment.what == "partial"]
+    assert sorted(told)[:3] == ["part 0", "part 1", "part 2"]
+    assert not any("late" in detail for detail in details)
