@@ -154,13 +154,11 @@ def _attempts(lease: Lease, now: datetime) -> Iterable[Moment]:
             detail = f"{_prefix(lease.revision)}{_part(lease.part)}attempt {attempt.number} {attempt.outcome}{reason}"
             yield Moment(at=attempt.ended_at, what="attempt ended", stage=lease.stage, detail=detail)
     if lease.holder and lease.until:
-        state = " holds the lease until" if lease.until > now else "'s lease expired at"
-        yield Moment(
-            at=lease.attempts[-1].started_at,
-            what="leased",
-            stage=lease.stage,
-            detail=f"{_prefix(lease.revision)}{_part(lease.part)}{lease.holder}{state} {lease.until:%Y-%m-%d %H:%M:%SZ}",
-        )
+        state = "holds the lease until" if lease.until > now else "'s lease expired at"
+        space = " " if lease.until > now else ""
+        who = f"{_prefix(lease.revision)}{_part(lease.part)}{lease.holder}{space}{state}"
+        detail = f"{who} {lease.until:%Y-%m-%d %H:%M:%SZ}"
+        yield Moment(at=lease.attempts[-1].started_at, what="leased", stage=lease.stage, detail=detail)
 
 
 def _partial(partial: Partial, *, late: bool) -> Moment:
