@@ -153,7 +153,7 @@ def _decoded(
         for block in _within(blocks, decoder, job):
             waveform.add(block)
             yield block
-    if job.stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE:
+    if not decoder.channels or (job.stop is None and decoder.samples < _MIN_SECONDS * SAMPLE_RATE):
         raise Rejected(ErrorCode.DECODE_FAILED, "the file holds no audio that can be decoded: empty or damaged")
     duration = decoder.samples / SAMPLE_RATE
     # What the header says of the end is not known to be wrong before that has been reached.
