@@ -37,7 +37,7 @@ demo: setup ## Run the sample recordings through the whole pipeline with genuine
 	@echo && $(BIN)/python -m benchmarks.demo demo-out
 
 test: setup ## Run all tests, including those on the emulators where these are installed
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 3 --dist loadfile
 
 check: setup lint types ## Lint, types and the fast tests, in a minute on two cores
 	$(BIN)/pytest -q -n 3 --hypothesis-profile=quick -m 'not browser and not emulators and not engines and not infra and not slow'

@@ -20,7 +20,7 @@ from speechpipe.backends.gcp.indexes import COMPOSITE_INDEXES, TIME_TO_LIVE, UNI
 from speechpipe.backends.gcp.storage import GcsUploads
 from speechpipe.cli.quote import Estimate, estimates
 from speechpipe.console.gunzip import Gunzip
-from speechpipe.contract import Requeued, Source, Stage
+from speechpipe.contract import Plan, Requeued, Source, Stage
 from speechpipe.contract.errors import Busy
 from speechpipe.contract.prices import preset
 from speechpipe.pipeline.gunzip import download
@@ -100,12 +100,13 @@ def test_partials_and_leases_expire_with_their_recording(store: FirestoreStore, 
     made = recording(104)
     store.create_recording(made)
     store.create_partial(partial(made))
+    store.create_partial(partial(made).model_copy(update={"part": Plan(seconds=3000, count=5).parts[3]}))
     store.claim(made.id, Stage.STT, 1, holder="a", now=NOW, until=LATER)
-    for path in ("", "/partials/stt.r1", "/leases/stt.r1"):
+    for path in ("", "/partials/stt.r1", "/parts/stt.r1.p3", "/leases/stt.r1"):
         fields = client.document(f"recordings/{made.id}{path}").get().to_dict()
         assert fields is not None
         assert fields["expires_at"] == made.expires_at
-    assert {group for group, _ in TIME_TO_LIVE} == {"recordings", "partials", "leases"}
+    assert {group for group, _ in TIME_TO_LIVE} == {"recordings", "partials", "parts", "leases"}
 
 
 def test_progress_that_cannot_be_written_never_stops_the_work(

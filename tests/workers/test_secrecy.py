@@ -48,7 +48,7 @@ from workers.__main__ import serve
 
 folder, oidc.CERTIFICATES_URL, said = sys.argv[1:]
 
-def engine(path, options, progress):
+def engine(path, options, progress, part=None):
     kind = path.read_bytes().decode()
     everything = f"{said} {options.hotwords} {options.initial_prompt}"
     if kind == "ValueError":
