@@ -94,7 +94,9 @@ def show_record(record: Record, out: Console) -> None:
     shares = record.summary.emotion_share | ({UNSURE: unsure} if (unsure := record.summary.unsure_share) else {})
     if shares:
         share = ", ".join(f"{label} {part:.0%}" for label, part in shares.items())
-        points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in record.summary.turning_points[:5])
+        few = record.summary.shortened(5)
+        points = "".join(f"; turns {p.after} at {clock_time(p.at)}" for p in few.turning_points)
+        points += f"; and {few.turning_points_omitted} more turns" if few.turning_points_omitted else ""
         out.print(f"  how: {shown(share + points)}", highlight=False)
     for caution in record.warnings:
         first = caution.message.split(". ")[0]  # the record has the whole message

@@ -117,6 +117,14 @@ class Summary(Frozen):
     unsure_share: Score = 0.0  #: share of the scored time in which none did; all shares sum to 1
     trend: tuple[TrendSlice, ...] = ()
     turning_points: tuple[TurningPoint, ...] = ()
+    turning_points_omitted: int = 0  #: how many more there are in record.json; there it is 0
+
+    def shortened(self, most: int) -> Summary:
+        """The summary with the first turning points only, for places of limited size."""
+        left_out = self.turning_points_omitted + max(0, len(self.turning_points) - most)
+        return self.model_copy(
+            update={"turning_points": self.turning_points[:most], "turning_points_omitted": left_out}
+        )
 
     @property
     def shown_emotion(self) -> str | None:

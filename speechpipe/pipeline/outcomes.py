@@ -25,6 +25,10 @@ from speechpipe.contract import (
 )
 
 PREVIEW_CHARACTERS = 200
+#: Turning points in a recording's document, which may have 1 MiB in all; a call of 12 hours can have twenty thousand.
+MOST_TURNING_POINTS = 200
+#: In a completion event, which stays under 20 kB.
+MOST_TURNING_POINTS_ANNOUNCED = 50
 
 
 def task_of(recording: Recording, stage: Stage, at: datetime, part: Part | None = None) -> Task:
@@ -66,7 +70,7 @@ def finished(recording: Recording, record: Record) -> Recording:
             "result": record if inline else None,
             "preview": record.text[:PREVIEW_CHARACTERS],
             "language": record.language,
-            "summary": record.summary,
+            "summary": record.summary.shortened(MOST_TURNING_POINTS),
             "artifacts": record.artifacts,
             "warnings": record.warnings,
             "error": record.error,
@@ -148,8 +152,7 @@ def completion_event(record: Record) -> Completion:
         generation=record.source.generation,
         ref=record.options.ref,
         same_content_as=record.same_content_as,
-        # Longer recordings have more turning points, and an event must stay under 20 kB.
-        summary=record.summary.model_copy(update={"turning_points": record.summary.turning_points[:50]}),
+        summary=record.summary.shortened(MOST_TURNING_POINTS_ANNOUNCED),
         artifacts=record.artifacts,
         cost=record.cost,
         error=record.error,
