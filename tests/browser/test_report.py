@@ -13,9 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request
 from speechpipe.contract import Record, Stage
 from speechpipe.record.artifacts import transcript_srt, transcript_vtt
 from speechpipe.record.exports import to_csv
-from speechpipe.record.report import render_report
+from speechpipe.record.report import data_url, render_report
 from tests.browser import records
 from tests.browser.conftest import WAIT_MS
+from tests.workers.audio.media import tone, write_audio
 
 pytestmark = pytest.mark.browser
 
@@ -222,6 +223,28 @@ def test_a_broken_audio_link_is_reported(show: Open, tmp_path: Path, trouble: li
     page.get_by_role("button", name="Play").click()
     page.get_by_text("The recording could not be loaded.").wait_for()
     assert page.get_by_text("Open the recording to listen").is_visible()
+    trouble.clear()
+
+
+@pytest.mark.parametrize("where", ["beside the page", "in the page"])
+def test_sound_that_the_browser_cannot_play_is_said_to_be_that(
+    show: Open, tmp_path: Path, trouble: list[str], where: str
+) -> None:
+    sound = write_audio(tmp_path / "call.aiff", [tone(6)], codec="pcm_s16be")
+    record = records.call()
+    assert record.audio is not None
+    record = record.model_copy(update={"audio": record.audio.model_copy(update={"format": "aiff/pcm_s16be"})})
+    url = data_url(sound.read_bytes(), "call.aiff") if where == "in the page" else sound.as_uri()
+    page = show(record, audio=url)
+    if where == "beside the page":  # else it is tried at once
+        page.get_by_role("button", name="Play").click()
+    page.get_by_text("This browser cannot play the recording's format (aiff/pcm_s16be).").wait_for()
+    page.locator(".w").first.click()
+    assert highlighted(page)  # the rest of the page works: the transcript follows clicks without sound
+    (tmp_path / "converted.wav").write_bytes(records.silence(6))
+    page.set_input_files("#file", tmp_path / "converted.wav")
+    page.get_by_role("button", name="Play").click()
+    until(page, "document.querySelector('audio').currentTime > 0")
     trouble.clear()
 
 

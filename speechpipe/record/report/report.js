@@ -176,8 +176,28 @@
     }
   });
   audio.addEventListener("error", () => {
-    if (audio.src) askForFile("The recording could not be loaded. It may have been moved, or the link may have expired.");
+    if (!audio.src) return;
+    const name = record.audio?.format ?? "";
+    // What is read from this page or this machine arrives, so its format is to blame. Elsewhere the browser knows best.
+    const here = /^(data|blob):/.test(audio.src);
+    if (here || audio.error?.code === MediaError.MEDIA_ERR_DECODE || cannotPlay(name)) {
+      const converted = "The transcript and everything else on this page work without it. To listen here, choose a copy of the recording that was converted, to MP3 for example.";
+      askForFile(`This browser cannot play the recording's format${name && ` (${name})`}. ${converted}`);
+    } else {
+      askForFile("The recording could not be loaded. It may have been moved, or the link may have expired.");
+    }
   });
+
+  /** Whether this browser says that it cannot play a container, by FFmpeg's name of it, such as `amr/amr_nb`. */
+  function cannotPlay(name) {
+    const types = {
+      ac3: "audio/ac3", aiff: "audio/aiff", amr: "audio/amr", asf: "audio/x-ms-wma", au: "audio/basic", avi: "video/x-msvideo",
+      caf: "audio/x-caf", eac3: "audio/eac3", flv: "video/x-flv", gsm: "audio/gsm", mpeg: "video/mpeg", mpegts: "video/mp2t",
+      tta: "audio/x-tta", voc: "audio/x-voc", w64: "audio/x-w64", wv: "audio/x-wavpack",
+    };
+    const type = types[name.split("/")[0]];
+    return type !== undefined && !audio.canPlayType(type);
+  }
   // Readers who scroll during playback want to read there, so stop following.
   for (const scrolled of ["wheel", "touchmove"]) {
     addEventListener(scrolled, () => { if (!audio.paused) follow.checked = false; }, { passive: true });
