@@ -195,6 +195,7 @@ function draw() {
   setSpacer($("below"), Math.max(0, list.total - first - missing - wanted.length) * height);
   $("table").setAttribute("aria-rowcount", list.total + 1);
   $("table").hidden = !list.total;
+  $("table").classList.toggle("idle", !wanted.some(([, row]) => isRunning(row))); // no column for nothing
   const filtered = list.query.size > 0;
   $("empty").hidden = list.total > 0;
   $("empty").textContent = !list.filled ? "Loading recordings…"
@@ -463,14 +464,15 @@ function route() {
 const uploadQueue = [];
 let activeUploads = 0;
 
+/** Upload files, each with its name in the bucket. */
 function upload(files) {
   const fields = [...$("options").querySelectorAll("[name]")].filter((field) => field.value.trim());
   const options = Object.fromEntries(fields.map((field) => [field.name, field.value.trim()]));
-  for (const file of files) {
-    const item = make("li", {}, make("span", { text: file.name, dir: "auto", title: printable(file.name) }));
-    item.append(progressBar(0, `Uploading ${printable(file.name)}`), make("span", { class: "dim", text: fileSize(file.size) }));
+  for (const { file, name } of files) {
+    const item = make("li", {}, make("span", { text: name, dir: "auto", title: printable(name) }));
+    item.append(progressBar(0, `Uploading ${printable(name)}`), make("span", { class: "dim", text: fileSize(file.size) }));
     $("uploads").append(item);
-    uploadQueue.push({ file, options, item });
+    uploadQueue.push({ file, name, options, item });
   }
   startUploads();
 }
@@ -490,8 +492,8 @@ function startUploads() {
 }
 
 /** Send the file to the URL that the server names: the bucket if it has upload sessions, else the console. */
-async function sendFile({ file, options, item }) {
-  const { url, type } = await postJson("/api/uploads", { name: file.name, size: file.size, type: file.type, options });
+async function sendFile({ file, name, options, item }) {
+  const { url, type } = await postJson("/api/uploads", { name, size: file.size, type: file.type, options });
   const showSent = (bytes) => { item.children[1].value = file.size ? bytes / file.size : 1; };
   let received = 0;
   for (let retries = 0; ; retries++) {
@@ -564,7 +566,10 @@ let typingTimer = 0;
 $("filters").addEventListener("input", () => { clearTimeout(typingTimer); typingTimer = setTimeout(runQuery, 150); });
 $("filters").addEventListener("reset", () => setTimeout(runQuery));
 $("filters").addEventListener("submit", (event) => { event.preventDefault(); runQuery(); });
-$("files").addEventListener("change", (event) => { upload(event.target.files); event.target.value = ""; });
+$("files").addEventListener("change", (event) => {
+  upload([...event.target.files].map((file) => ({ file, name: file.name })));
+  event.target.value = "";
+});
 addEventListener("scroll", redraw, { passive: true });
 addEventListener("resize", redraw);
 addEventListener("hashchange", route);
@@ -584,8 +589,25 @@ addEventListener("drop", (event) => {
   dragDepth = 0;
   $("veil").hidden = true;
   location.hash = "#/";
-  upload(event.dataTransfer.files);
+  const files = [...event.dataTransfer.files].map((file) => ({ file, name: file.name }));
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()); // they are gone after the event
+  if (!entries.some((entry) => entry?.isDirectory)) upload(files);
+  else filesBelow(entries.filter(Boolean)).then(upload, (error) => notify(`The folder could not be read: ${error.message}`, true));
 });
+
+/** The files of dropped folders and files, named by their path. Hidden ones in folders (`.DS_Store`) are left out. */
+async function filesBelow(entries) {
+  const found = [];
+  for (const entry of entries) {
+    if (entry.isFile) found.push({ file: await new Promise((...done) => entry.file(...done)), name: entry.fullPath.slice(1) });
+    if (!entry.isDirectory) continue;
+    const reader = entry.createReader();
+    for (let batch; (batch = await new Promise((...done) => reader.readEntries(...done))).length;) { // 100 at a time
+      found.push(...await filesBelow(batch.filter((each) => !each.name.startsWith("."))));
+    }
+  }
+  return found;
+}
 
 route();
 connect();
