@@ -7,7 +7,7 @@ INFRA := .venv-infra
 DEPLOY := .venv-deploy
 
 .PHONY: help setup demo test check check-infra scan audit bench-backlog bench-console bench-e2e bench-emotion bench-first-result bench-gpu bench-gpu-wheels bench-memory \
-	bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
+	bench-parts bench-preparation bench-ser bench-stt bench-words chaos fuzz odd-media roles up plan deploy destroy exports locks schemas lint types format clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -96,6 +96,9 @@ bench-backlog: setup ## Measure a backlog of 2,000 recordings on the emulators, 
 
 bench-console: setup ## Measure the console with ten thousand recordings, and in Chromium if it is installed
 	$(BIN)/python -m benchmarks.console
+
+bench-parts: setup ## Measure a long recording in parts against the same in one piece: FOLDER=...
+	$(BIN)/python -m benchmarks.parts "$(FOLDER)"
 
 bench-preparation: setup ## Measure what decoding and voice activity detection cost, step by step
 	$(BIN)/python -m benchmarks.preparation
