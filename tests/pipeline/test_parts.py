@@ -284,6 +284,8 @@ def test_a_part_that_fails_for_good_leaves_the_rest_and_only_it_runs_again() -> 
     assert error.message.startswith("missing: 40:00 to 50:00")
     assert recording.error == error
     record = record_of(sim)
+    (report,) = (body for uri, body in sim.results.objects.items() if uri.endswith("report.html"))
+    assert b"Parts of the transcript are missing.</b> missing: 40:00 to 50:00" in report
     texts = [s["text"] for s in record["segments"]]
     assert "this is second 2390" in texts
     assert "this is second 2400" not in texts

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from speechpipe.contract import Failure, HalfStatus, Record, Stage, Status
+from speechpipe.contract import Failure, Half, HalfStatus, Record, Stage, Status
 from speechpipe.contract.prices import about
 from speechpipe.record.cues import cues
 from speechpipe.record.exports import to_csv
@@ -143,9 +143,16 @@ def _notices(record: Record) -> str:
     if len(errors) > 1 and len({(error.code, error.message) for error in errors.values()}) == 1:
         notices.append(_failure("There is nothing to show.", errors[Stage.STT]))
     else:
-        notices += [_failure(_MISSING[stage], error) for stage, error in errors.items()]
+        notices += [_failure(_consequence(record.halves[stage], stage), error) for stage, error in errors.items()]
     notices += [f"<p class=notice>{escape(caution.message)}</p>" for caution in record.warnings]
     return f"<section class=notices aria-label=Notices>{''.join(notices)}</section>" if notices else ""
+
+
+def _consequence(half: Half, stage: Stage) -> str:
+    """What is missing: all of a stage, or parts of it."""
+    if half.status is not HalfStatus.COMPLETED:
+        return _MISSING[stage]
+    return {Stage.STT: "Parts of the transcript are missing.", Stage.SER: "Parts have no emotions."}[stage]
 
 
 def _failure(consequence: str, error: Failure) -> str:
