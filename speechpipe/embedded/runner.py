@@ -93,7 +93,8 @@ class Runner:
         self._engines = engines
         self._workers, self._environ = workers, os.environ if environ is None else environ
         self._crew: Crew | None = None
-        self._limits = limits
+        # As many parts as workers: none waits in the queue, so a short recording waits for the part in hand at most.
+        self._limits = limits.model_copy(update={"parts_in_flight": min(limits.parts_in_flight, workers)})
         self._traces = traces or str(state / TRACES_FILE)
         self._tracing = OFF
         completions, letters = LocalCompletions(self.bus), LocalDeadLetters(self._database)
@@ -147,7 +148,7 @@ class Runner:
                 self._workers,
                 self.bus,
                 self.store,
-                environ=self._environ,
+                environ={**self._environ, "SPEECHPIPE_PARTS_IN_FLIGHT": str(self._limits.parts_in_flight)},
                 traces=self._traces,
                 failed=self._fail,
             )

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -312,3 +313,24 @@ def test_a_large_file_of_traces_is_set_aside_at_the_next_start(
             until(work.idle)
         assert (state / "traces.1.jsonl").exists() is kept
     assert (state / "traces.1.jsonl").read_bytes() == b"x" * 1001
+
+
+def test_a_short_recording_waits_for_no_more_than_the_part_in_hand(folder: Path, engines: Engines) -> None:
+    order: list[str] = []
+
+    class Noting(FixedEngine):
+        def __call__(self, path, options, progress, part=None):  # type: ignore[no-untyped-def]
+            order.append(f"part {part.number}" if part else "short")
+            if part and part.number == 1:
+                add_file(folder, "short.wav")
+                until(lambda: len(connect(folder).store.recordings()) == 2)
+            return super().__call__(path, options, progress, part)
+
+    engines = {Stage.STT: Noting(Stage.STT), Stage.SER: FixedEngine(Stage.SER)}
+    with wave.open(str(folder / "long.wav"), "wb") as file:
+        file.setparams((1, 2, 8_000, 0, "NONE", ""))
+        file.writeframes(bytes(16_000 * 600))
+    (folder / "long.wav.meta.json").write_text('{"emotion": "off"}')
+    with Runner(folder, ready(engines), Limits(part_seconds=120)) as work:
+        until(lambda: work.idle() and len(order) == 6)
+    assert order == ["part 0", "part 1", "short", "part 2", "part 3", "part 4"]
