@@ -76,9 +76,10 @@ class Crew:
             self._running[number] = process
             if self._stopping.is_set() and process.stdin:
                 process.stdin.close()
-            assert process.stdout
-            said = process.stdout.read()  # until it ends
-            status = self._ended(process)
+            with process:  # closes its pipes
+                assert process.stdout
+                said = process.stdout.read()  # until it ends
+                status = self._ended(process)
             if self._stopping.is_set():
                 return
             if status == 1:
