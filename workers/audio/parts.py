@@ -36,7 +36,7 @@ class PartStream:
         self._stream = open_audio(path, split=split, max_seconds=max_seconds, start=first, stop=last, **choice)
         self._blocks = _Blocks(iter(self._stream), first)
         self._waveform = WaveformBuilder()
-        self._end = 0
+        self._end = 0  # where the last sample was; 0 if there was none
         try:
             self._begin = self._cut(part.start) if part.number else 0
         except BaseException:
@@ -60,7 +60,10 @@ class PartStream:
 
     @property
     def audio(self) -> Audio:
-        """Facts about the source, with the end of the part as its duration; known after the last block."""
+        """Facts about the source, with the end of the part as its duration; known after the last block.
+
+        The duration is 0 if the part lies behind the end of the recording.
+        """
         waveforms = self._waveform.waveforms()
         return self._stream.audio.model_copy(update={"duration": self._end / SAMPLE_RATE, "waveforms": waveforms})
 
@@ -97,9 +100,7 @@ class PartStream:
         return block
 
     def _cut(self, planned: float) -> int:
-        first, last = _zone(planned)
-        self._end = max(self._end, min(first, self._blocks.position))
-        return cut_near(planned, self._blocks.peek(first, last))
+        return cut_near(planned, self._blocks.peek(*_zone(planned)))
 
 
 def open_part(

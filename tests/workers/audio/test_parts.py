@@ -88,8 +88,11 @@ def test_where_there_is_no_pause_the_cut_is_the_plan_s(tmp_path: Path) -> None:
 def test_a_recording_that_is_shorter_than_its_plan_has_empty_parts(speech: np.ndarray, tmp_path: Path) -> None:
     path = write_audio(tmp_path / "short.wav", [speech[: 200 * RATE]], codec="pcm_s16le")
     plan = Plan(seconds=480, count=3)
-    lengths = []
+    lengths, ends = [], []
     for part in plan.parts:
         with open_part(path, part, max_seconds=3600) as stream:
             lengths.append(sum(block.shape[1] for block in stream))
+            ends.append(stream.audio.duration)
     assert sum(lengths) == 200 * RATE
+    assert max(ends) == 200
+    assert ends[-1] == 0
