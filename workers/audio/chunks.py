@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.audio.decoder import SAMPLE_RATE
-from workers.audio.vad import Detector, Span
+from workers.audio.vad import CELL, Detector, Span
 
 #: Seconds. Speech without any pause is cut at this length, so that with its padding it fits into Whisper's window.
 MAX_UNBROKEN = 29.0
@@ -97,13 +97,17 @@ class _ChannelChunker:
 
     def __init__(self, channel: int, rules: ChunkRules, start: float) -> None:
         self.channel = channel
-        self._start = start  # seconds: the detector counts from there
+        self._start = start
         self._rules = rules
         self._detector = Detector(longest=max(rules.longest, MAX_UNBROKEN) - 2 * rules.pad)
         self._open: list[Span] = []
         self._pad_before = rules.pad  # how much of the pause before the open chunk is its padding
         self._closed: deque[tuple[Span, tuple[Span, ...]]] = deque()
         self._audio = np.zeros(0, np.int16)
+        # The detector looks at whole cells. In a part, these are to begin where they do in the whole recording.
+        before = round(start * SAMPLE_RATE) % CELL
+        self._detected_from = start - before / SAMPLE_RATE
+        self._detector.feed(np.zeros(before, np.int16))
         self._offset = round(start * SAMPLE_RATE)  # where in the channel this audio starts, in samples
 
     def feed(self, samples: npt.NDArray[np.int16]) -> Iterator[Chunk]:
@@ -129,10 +133,10 @@ class _ChannelChunker:
 
     @property
     def _decided(self) -> float:
-        return self._start + self._detector.decided
+        return self._detected_from + self._detector.decided
 
     def _add(self, found: Span) -> None:
-        span = Span(self._start + found.start, self._start + found.end)
+        span = Span(max(self._start, self._detected_from + found.start), self._detected_from + found.end)
         if self._open and span.start - self._open[-1].end >= self._rules.gap:
             self._close(len(self._open), span.start)
         self._open.append(span)

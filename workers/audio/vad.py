@@ -28,7 +28,7 @@ _MIN_SILENCE, _MIN_SPEECH = 0.2 * SAMPLE_RATE, 0.1 * SAMPLE_RATE
 #: In samples. A span that gets too long may be cut at a silence of this length.
 _CUT_SILENCE = 0.098 * SAMPLE_RATE
 #: In samples. After so much without speech the network starts afresh.
-_CELL = 64 * _FRAME
+CELL = 64 * _FRAME
 #: Audio whose peak over eight cells stays below this is amplified: Silero finds no speech at -50 dB.
 _QUIET_CELLS, _QUIET_PEAK, _NORMAL_PEAK, _MAX_GAIN = 8, 0.03, 0.25, 300.0
 #: Seconds. Longer spans are cut, at their last silence if they have one.
@@ -77,12 +77,12 @@ class Detector:
         audio = np.concatenate(
             [self._rest, as_float(np.asarray(samples, np.int16)) if samples.dtype == np.int16 else samples]
         )
-        cells = (len(audio) - _CONTEXT) // _CELL
-        self._rest = audio[cells * _CELL :].copy()
+        cells = (len(audio) - _CONTEXT) // CELL
+        self._rest = audio[cells * CELL :].copy()
         return [
             span
             for cell in range(cells)
-            for span in self._detect(audio[cell * _CELL : (cell + 1) * _CELL + _CONTEXT], _CELL // _FRAME)
+            for span in self._detect(audio[cell * CELL : (cell + 1) * CELL + _CONTEXT], CELL // _FRAME)
         ]
 
     def finish(self) -> list[Span]:
